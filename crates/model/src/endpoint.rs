@@ -1,0 +1,216 @@
+//! Client VPN endpoints (spec: aws-client-vpn §1.2, §2.2.1).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::{EndpointId, Scope, SecurityGroupId, Status, Timestamp, VpcId};
+
+/// Where an endpoint stands (spec: aws-client-vpn §1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndpointCode {
+    /// It exists and no target network is associated: no client gets in.
+    PendingAssociate,
+    /// At least one target network is associated.
+    Available,
+    /// Deletion is under way.
+    Deleting,
+    /// Gone.
+    Deleted,
+    /// It waits for a transit gateway attachment.
+    Pending,
+}
+
+impl EndpointCode {
+    /// AWS's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EndpointCode::PendingAssociate => "pending-associate",
+            EndpointCode::Available => "available",
+            EndpointCode::Deleting => "deleting",
+            EndpointCode::Deleted => "deleted",
+            EndpointCode::Pending => "pending",
+        }
+    }
+}
+
+/// The outer transport of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// OpenVPN over UDP.
+    Udp,
+    /// OpenVPN over TCP.
+    Tcp,
+}
+
+impl Transport {
+    /// AWS's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        }
+    }
+}
+
+/// Which IP versions an endpoint speaks, outside or inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IpType {
+    /// IPv4 only.
+    Ipv4,
+    /// IPv6 only.
+    Ipv6,
+    /// Both.
+    DualStack,
+}
+
+impl IpType {
+    /// AWS's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            IpType::Ipv4 => "ipv4",
+            IpType::Ipv6 => "ipv6",
+            IpType::DualStack => "dual-stack",
+        }
+    }
+}
+
+/// One way in which clients prove who they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum Authentication {
+    /// By client certificate.
+    Certificate {
+        /// ARN of the ACM certificate whose chain is the trust anchor.
+        client_root_arn: String,
+    },
+    /// By directory user and password.
+    Directory {
+        /// The directory's id.
+        directory_id: String,
+    },
+    /// By SAML.
+    Federated {
+        /// ARN of the SAML provider.
+        provider_arn: String,
+        /// ARN of the provider of the self-service portal, if another.
+        self_service_provider_arn: Option<String>,
+    },
+}
+
+/// Where connection logs go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionLog {
+    /// Whether connections are logged.
+    pub enabled: bool,
+    /// The log group.
+    pub group: Option<String>,
+    /// The log stream.
+    pub stream: Option<String>,
+}
+
+/// The connect handler.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientConnect {
+    /// Whether it is asked.
+    pub enabled: bool,
+    /// Its ARN.
+    pub function_arn: Option<String>,
+}
+
+/// The login banner.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Banner {
+    /// Whether it is shown.
+    pub enabled: bool,
+    /// Its text, at most 1,400 characters.
+    pub text: Option<String>,
+}
+
+/// The address an endpoint was given at its creation, kept until its deletion so that an exported profile stays good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listen {
+    /// The address to bind; `None`: none was free.
+    pub address: Option<IpAddr>,
+    /// The port to bind.
+    pub port: u16,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointSpec {
+    /// Free text.
+    pub description: Option<String>,
+    /// The pool of client addresses, /12 to /22.
+    pub client_cidr: Option<Ipv4Net>,
+    /// ARN of the server certificate.
+    pub server_certificate_arn: String,
+    /// One or two ways to authenticate.
+    pub authentication: Vec<Authentication>,
+    /// Connection logging.
+    pub connection_log: ConnectionLog,
+    /// At most two DNS servers to push.
+    pub dns_servers: Vec<IpAddr>,
+    /// The outer transport.
+    pub transport: Transport,
+    /// 443 or 1194.
+    pub vpn_port: u16,
+    /// Whether only the routes are pushed, rather than all traffic.
+    pub split_tunnel: bool,
+    /// The VPC, once known.
+    pub vpc_id: Option<VpcId>,
+    /// The security groups of its associations.
+    pub security_group_ids: Vec<SecurityGroupId>,
+    /// Whether the self-service portal is on.
+    pub self_service_portal: bool,
+    /// The connect handler.
+    pub client_connect: ClientConnect,
+    /// 8, 10, 12 or 24 hours.
+    pub session_timeout_hours: u8,
+    /// The login banner.
+    pub banner: Banner,
+    /// Whether clients are told to enforce routes.
+    pub route_enforcement: bool,
+    /// Whether a client at its session timeout must log in again by hand.
+    pub disconnect_on_session_timeout: bool,
+    /// IP versions outside.
+    pub endpoint_ip_type: IpType,
+    /// IP versions inside.
+    pub traffic_ip_type: IpType,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+    /// Where it listens.
+    pub listen: Listen,
+}
+
+/// A Client VPN endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: EndpointId,
+    /// Whose it is.
+    pub scope: Scope,
+    /// What was asked for.
+    pub spec: EndpointSpec,
+    /// Where it stands.
+    pub status: Status<EndpointCode>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Counts the changes of its set of associations: whoever changes one rewrites the endpoint, so that "the last"
+    /// is decided inside one transaction.
+    pub association_epoch: u64,
+}
+
+/// The record that gives an endpoint an address, transport and port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerClaim {
+    /// The owner.
+    pub endpoint: EndpointId,
+    /// The owner's scope.
+    pub scope: Scope,
+}

@@ -1,0 +1,254 @@
+//! Where each record stands in the store: `/v1/{account}/{region}/{kind}/…`, children with their endpoint first,
+//! so that reading one endpoint costs one endpoint.
+
+use std::fmt;
+
+use crate::{
+    AssociationId, ConnectionId, EndpointId, RouteTarget, RuleGroup, Scope, SecurityGroupId, SubnetId, Transport, VpcId,
+    ZoneName,
+};
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// The kinds of records, each a folder of the key space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Client VPN endpoints.
+    Endpoint,
+    /// Target network associations, by endpoint.
+    Association,
+    /// Uniqueness: one association per subnet and per zone of an endpoint.
+    AssociationClaim,
+    /// Routes, by endpoint.
+    Route,
+    /// Authorization rules, by endpoint.
+    Rule,
+    /// Client connections, by endpoint.
+    Connection,
+    /// Connections that are to be ended, by endpoint.
+    Termination,
+    /// VPCs.
+    Vpc,
+    /// Subnets.
+    Subnet,
+    /// Security groups.
+    SecurityGroup,
+    /// ACM certificates.
+    Certificate,
+    /// Client tokens of mutating calls.
+    Token,
+    /// What each gateway has in force (no scope).
+    Gateway,
+    /// Which endpoint owns an address, transport and port (no scope).
+    Listener,
+}
+
+impl Kind {
+    /// The folder's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Endpoint => "endpoint",
+            Kind::Association => "association",
+            Kind::AssociationClaim => "association-claim",
+            Kind::Route => "route",
+            Kind::Rule => "rule",
+            Kind::Connection => "connection",
+            Kind::Termination => "termination",
+            Kind::Vpc => "vpc",
+            Kind::Subnet => "subnet",
+            Kind::SecurityGroup => "security-group",
+            Kind::Certificate => "certificate",
+            Kind::Token => "token",
+            Kind::Gateway => "gateway",
+            Kind::Listener => "listener",
+        }
+    }
+
+    /// The kind named by a folder.
+    pub fn parse(text: &str) -> Option<Self> {
+        const ALL: [Kind; 14] = [
+            Kind::Endpoint,
+            Kind::Association,
+            Kind::AssociationClaim,
+            Kind::Route,
+            Kind::Rule,
+            Kind::Connection,
+            Kind::Termination,
+            Kind::Vpc,
+            Kind::Subnet,
+            Kind::SecurityGroup,
+            Kind::Certificate,
+            Kind::Token,
+            Kind::Gateway,
+            Kind::Listener,
+        ];
+        ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// A key of the store.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(String);
+
+impl Key {
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The kind of record a key text names, `None` for keys that are not ours.
+    pub fn kind_of(text: &str) -> Option<Kind> {
+        text.strip_prefix("/v1/")?.split('/').nth(2).and_then(Kind::parse)
+    }
+
+    /// An endpoint.
+    pub fn endpoint(scope: &Scope, id: &EndpointId) -> Self {
+        Self(format!("{}{id}", prefix::of(scope, Kind::Endpoint)))
+    }
+
+    /// An association.
+    pub fn association(scope: &Scope, endpoint: &EndpointId, id: &AssociationId) -> Self {
+        Self(format!("{}{id}", prefix::under(scope, Kind::Association, endpoint)))
+    }
+
+    /// The claim that an endpoint has at most one association in a subnet.
+    pub fn subnet_claim(scope: &Scope, endpoint: &EndpointId, subnet: &SubnetId) -> Self {
+        Self(format!("{}subnet-{subnet}", prefix::under(scope, Kind::AssociationClaim, endpoint)))
+    }
+
+    /// The claim that an endpoint has at most one association in a zone.
+    pub fn zone_claim(scope: &Scope, endpoint: &EndpointId, zone: &ZoneName) -> Self {
+        Self(format!("{}zone-{zone}", prefix::under(scope, Kind::AssociationClaim, endpoint)))
+    }
+
+    /// A route.
+    pub fn route(scope: &Scope, endpoint: &EndpointId, destination: &IpNet, target: &RouteTarget) -> Self {
+        Self(format!("{}{}/{}", prefix::under(scope, Kind::Route, endpoint), cidr(destination), target.as_str()))
+    }
+
+    /// An authorization rule.
+    pub fn rule(scope: &Scope, endpoint: &EndpointId, destination: &IpNet, group: &RuleGroup) -> Self {
+        let group = match group {
+            RuleGroup::All => "all".to_owned(),
+            RuleGroup::Group(name) => format!("group-{}", hex(name.as_bytes())),
+        };
+        Self(format!("{}{}/{group}", prefix::under(scope, Kind::Rule, endpoint), cidr(destination)))
+    }
+
+    /// A connection.
+    pub fn connection(scope: &Scope, endpoint: &EndpointId, id: &ConnectionId) -> Self {
+        Self(format!("{}{id}", prefix::under(scope, Kind::Connection, endpoint)))
+    }
+
+    /// The order to end a connection.
+    pub fn termination(scope: &Scope, endpoint: &EndpointId, id: &ConnectionId) -> Self {
+        Self(format!("{}{id}", prefix::under(scope, Kind::Termination, endpoint)))
+    }
+
+    /// A VPC.
+    pub fn vpc(scope: &Scope, id: &VpcId) -> Self {
+        Self(format!("{}{id}", prefix::of(scope, Kind::Vpc)))
+    }
+
+    /// A subnet.
+    pub fn subnet(scope: &Scope, id: &SubnetId) -> Self {
+        Self(format!("{}{id}", prefix::of(scope, Kind::Subnet)))
+    }
+
+    /// A security group.
+    pub fn security_group(scope: &Scope, id: &SecurityGroupId) -> Self {
+        Self(format!("{}{id}", prefix::of(scope, Kind::SecurityGroup)))
+    }
+
+    /// An ACM certificate, by the id that ends its ARN.
+    pub fn certificate(scope: &Scope, id: &str) -> Self {
+        Self(format!("{}{}", prefix::of(scope, Kind::Certificate), hex_unless_plain(id)))
+    }
+
+    /// A client token of an action.
+    pub fn token(scope: &Scope, action: &str, token: &str) -> Self {
+        Self(format!("{}{action}/{}", prefix::of(scope, Kind::Token), hex(token.as_bytes())))
+    }
+
+    /// What a gateway has in force.
+    pub fn gateway(node: &str) -> Self {
+        Self(format!("{}{node}", prefix::unscoped(Kind::Gateway)))
+    }
+
+    /// Who owns an address, transport and port.
+    pub fn listener(address: IpAddr, transport: Transport, port: u16) -> Self {
+        Self(format!("{}{address}/{}/{port}", prefix::unscoped(Kind::Listener), transport.as_str()))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> String {
+        key.0
+    }
+}
+
+fn cidr(net: &IpNet) -> String {
+    format!("{}-{}", net.addr(), net.prefix_len())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn hex_unless_plain(text: &str) -> String {
+    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if plain { text.to_owned() } else { format!("x{}", hex(text.as_bytes())) }
+}
+
+/// Prefixes to list and watch.
+pub mod prefix {
+    use super::{EndpointId, Kind, Scope};
+
+    /// Everything.
+    pub const ALL: &str = "/v1/";
+
+    /// All records of a kind in a scope.
+    pub fn of(scope: &Scope, kind: Kind) -> String {
+        format!("/v1/{}/{}/{}/", scope.account, scope.region, kind.as_str())
+    }
+
+    /// All records of a kind that belong to an endpoint.
+    pub fn under(scope: &Scope, kind: Kind, endpoint: &EndpointId) -> String {
+        format!("{}{endpoint}/", of(scope, kind))
+    }
+
+    /// All records of a kind that belong to no account.
+    pub fn unscoped(kind: Kind) -> String {
+        format!("/v1/-/-/{}/", kind.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_names_its_kind() {
+        let scope = Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() };
+        let endpoint = EndpointId::from_entropy(1);
+        let key = Key::route(&scope, &endpoint, &"10.0.0.0/16".parse().unwrap(), &RouteTarget::Local);
+        assert_eq!(key.as_str(), "/v1/000000000000/us-east-1/route/cvpn-endpoint-00000000000000001/10.0.0.0-16/local");
+        assert_eq!(Key::kind_of(key.as_str()), Some(Kind::Route));
+        assert_eq!(Key::kind_of(Key::gateway("n").as_str()), Some(Kind::Gateway));
+        assert_eq!(Key::kind_of("/other"), None);
+    }
+
+    #[test]
+    fn foreign_text_cannot_leave_its_folder() {
+        let scope = Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() };
+        let key = Key::token(&scope, "CreateVpc", "../../x");
+        assert!(key.as_str().ends_with("/2e2e2f2e2e2f78"));
+        assert!(Key::certificate(&scope, "a/b").as_str().ends_with("/x612f62"));
+    }
+}

@@ -1,0 +1,63 @@
+//! What Bascule stores: typed ids, records with `spec` and `status`, the keys they stand under, and quotas.
+//!
+//! Layer 1, pure. These are the only serde types that ever reach the store (ARCHITECTURE I-10): wire types are
+//! never stored and these are never sent.
+
+mod association;
+mod certificate;
+mod connection;
+mod endpoint;
+mod ids;
+mod key;
+mod network;
+mod observed;
+mod quota;
+mod rule;
+mod token;
+
+pub use association::{Association, AssociationCode, AssociationSpec};
+pub use certificate::{Certificate, Sealed};
+pub use connection::{Connection, ConnectionCode, Termination};
+pub use endpoint::{
+    Authentication, Banner, ClientConnect, ConnectionLog, Endpoint, EndpointCode, EndpointSpec, IpType, Listen,
+    ListenerClaim, Transport,
+};
+pub use ids::{
+    AccountId, AssociationId, ConnectionId, EndpointId, IdError, RegionName, Scope, SecurityGroupId, SubnetId, VpcId,
+    ZoneName,
+};
+pub use key::{Key, Kind, prefix};
+pub use network::{SecurityGroup, SecurityRule, Subnet, Vpc};
+pub use observed::{Failure, GatewayStatus};
+pub use quota::Quotas;
+pub use rule::{AuthorizationRule, Route, RouteCode, RouteOrigin, RouteTarget, RuleCode, RuleGroup};
+pub use token::TokenRecord;
+
+/// Seconds since the Unix epoch, UTC.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, Default,
+)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+/// A status: a code of the record's own state machine and, when there is something to say, a message.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Status<C> {
+    /// Where the record stands.
+    pub code: C,
+    /// Free text for the user; absent when there is nothing to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl<C> Status<C> {
+    /// A status without a message.
+    pub fn of(code: C) -> Self {
+        Self { code, message: None }
+    }
+
+    /// A status with a message.
+    pub fn with(code: C, message: impl Into<String>) -> Self {
+        Self { code, message: Some(message.into()) }
+    }
+}

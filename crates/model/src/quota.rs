@@ -1,0 +1,34 @@
+//! Quotas (spec: aws-client-vpn §6). Each is a setting; these are AWS's defaults.
+
+use serde::{Deserialize, Serialize};
+
+/// How much of each thing an account may have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quotas {
+    /// Client VPN endpoints per region.
+    pub endpoints_per_region: usize,
+    /// Authorization rules per endpoint.
+    pub rules_per_endpoint: usize,
+    /// Routes per target network association.
+    pub routes_per_association: usize,
+    /// VPCs per region.
+    pub vpcs_per_region: usize,
+    /// Subnets per VPC.
+    pub subnets_per_vpc: usize,
+    /// Connections ended by one call with a user name.
+    pub terminate_by_username: usize,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            endpoints_per_region: 5,
+            rules_per_endpoint: 200,
+            routes_per_association: 100,
+            vpcs_per_region: 5,
+            subnets_per_vpc: 200,
+            terminate_by_username: 5,
+        }
+    }
+}
