@@ -1,0 +1,247 @@
+//! One endpoint's associations, routes and rules, moved on by what the gateways have in force.
+
+use std::collections::BTreeMap;
+
+use model::{
+    Association, AssociationCode, AssociationId, EndpointCode, Failure, GatewayStatus, Key, Listen, RouteCode,
+    RouteTarget, RuleCode, Status, SubnetId,
+};
+
+use crate::{Changes, EndpointWorld, Versioned, Write};
+
+/// What all gateways together have in force.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The oldest of their applied revisions: everything up to it is in force everywhere.
+    pub applied_revision: u64,
+    /// What is wrong with which association, on any of them.
+    pub failures: BTreeMap<AssociationId, Failure>,
+}
+
+impl Observed {
+    /// Sums up what gateways report; with none of them, nothing is in force.
+    pub fn of<'a>(gateways: impl IntoIterator<Item = &'a GatewayStatus>) -> Self {
+        let mut applied: Option<u64> = None;
+        let mut failures = BTreeMap::new();
+        for gateway in gateways {
+            applied = Some(applied.map_or(gateway.applied_revision, |a| a.min(gateway.applied_revision)));
+            failures.extend(gateway.failures.iter().map(|(id, failure)| (id.clone(), failure.clone())));
+        }
+        Self { applied_revision: applied.unwrap_or_default(), failures }
+    }
+}
+
+/// What is to be written for an endpoint, given what is in force. Empty when nothing is to be done.
+///
+/// I-2: a final status is decided only on a revision that every gateway has in force.
+pub fn decide(world: &EndpointWorld, observed: &Observed) -> Changes {
+    let Some((endpoint_key, endpoint)) = &world.endpoint else {
+        return orphans(world);
+    };
+    if endpoint.value.status.code == EndpointCode::Deleting {
+        return delete(world, endpoint_key, endpoint, observed);
+    }
+    let mut decision = Decision { world, observed, changes: Changes::default(), ended: Vec::new(), up: Vec::new() };
+    let moved = decision.associations();
+    decision.routes();
+    decision.rules();
+    if moved {
+        decision.endpoint(endpoint_key, endpoint);
+    }
+    decision.changes
+}
+
+struct Decision<'a> {
+    world: &'a EndpointWorld,
+    observed: &'a Observed,
+    changes: Changes,
+    /// Keys of associations that end now.
+    ended: Vec<&'a str>,
+    /// Subnets whose association is up, now or already.
+    up: Vec<&'a SubnetId>,
+}
+
+impl<'a> Decision<'a> {
+    fn in_force<T>(&self, record: &Versioned<T>) -> bool {
+        record.modified <= self.observed.applied_revision
+    }
+
+    /// Moves associations on; says whether the endpoint must be rewritten with them.
+    fn associations(&mut self) -> bool {
+        let mut moved = false;
+        for (key, record) in &self.world.associations {
+            let association = &record.value;
+            let failure = self.observed.failures.get(&association.id);
+            if association.status.code == AssociationCode::Associated {
+                self.up.push(&association.spec.subnet_id);
+            }
+            if !self.in_force(record) {
+                continue;
+            }
+            match (association.status.code, failure) {
+                (AssociationCode::Associating, None) => {
+                    self.up.push(&association.spec.subnet_id);
+                    self.write(key, record, Status::of(AssociationCode::Associated));
+                    moved = true;
+                }
+                (AssociationCode::Associating, Some(failure)) if failure.permanent => {
+                    self.write(key, record, Status::with(AssociationCode::AssociationFailed, &failure.reason));
+                    moved = true;
+                }
+                (AssociationCode::Associating | AssociationCode::Disassociating, Some(failure)) => {
+                    if association.status.message.as_ref() != Some(&failure.reason) {
+                        let status = Status::with(association.status.code, &failure.reason);
+                        self.write(key, record, status);
+                    }
+                }
+                (AssociationCode::Disassociating, None) => {
+                    self.end(key, record);
+                    moved = true;
+                }
+                (
+                    AssociationCode::Associated | AssociationCode::AssociationFailed | AssociationCode::Disassociated,
+                    _,
+                ) => {}
+            }
+        }
+        moved
+    }
+
+    fn write(&mut self, key: &str, record: &Versioned<Association>, status: Status<AssociationCode>) {
+        let association = Association { status, ..record.value.clone() };
+        self.changes.expect.push((key.to_owned(), record.modified));
+        self.changes.put.push((key.to_owned(), Write::Association(association)));
+    }
+
+    /// The association, its claims, and every route of its subnet go in one transaction
+    /// (spec: aws-client-vpn §1.3).
+    fn end(&mut self, key: &'a str, record: &Versioned<Association>) {
+        let Association { scope, endpoint, spec, .. } = &record.value;
+        self.ended.push(key);
+        self.changes.expect.push((key.to_owned(), record.modified));
+        self.changes.delete.push(key.to_owned());
+        self.changes.delete.push(Key::subnet_claim(scope, endpoint, &spec.subnet_id).into());
+        self.changes.delete.push(Key::zone_claim(scope, endpoint, &spec.zone).into());
+        for (route_key, route) in &self.world.routes {
+            if route.value.target == RouteTarget::Subnet(spec.subnet_id.clone()) {
+                self.changes.delete.push(route_key.clone());
+            }
+        }
+    }
+
+    /// Whether some association still keeps the endpoint open once the ended ones are gone.
+    fn held(&self) -> bool {
+        self.world
+            .associations
+            .iter()
+            .filter(|(key, _)| !self.ended.contains(&key.as_str()))
+            .any(|(_, record)| record.value.status.code != AssociationCode::AssociationFailed)
+    }
+
+    /// `pending-associate` ↔ `available` (spec: aws-client-vpn §1.2; D-4).
+    fn endpoint(&mut self, key: &str, record: &Versioned<model::Endpoint>) {
+        let mut endpoint = record.value.clone();
+        endpoint.association_epoch += 1;
+        let code = endpoint.status.code;
+        if code == EndpointCode::PendingAssociate && !self.up.is_empty() {
+            endpoint.status = Status::of(EndpointCode::Available);
+        } else if code == EndpointCode::Available && !self.ended.is_empty() && !self.held() {
+            endpoint.status = Status::of(EndpointCode::PendingAssociate);
+            for (route_key, route) in &self.world.routes {
+                if route.value.target == RouteTarget::Local {
+                    self.changes.delete.push(route_key.clone());
+                }
+            }
+        }
+        self.changes.expect.push((key.to_owned(), record.modified));
+        self.changes.put.push((key.to_owned(), Write::Endpoint(Box::new(endpoint))));
+    }
+
+    fn routes(&mut self) {
+        let leaving: Vec<&SubnetId> = self
+            .world
+            .associations
+            .values()
+            .filter(|record| record.value.status.code == AssociationCode::Disassociating)
+            .map(|record| &record.value.spec.subnet_id)
+            .collect();
+        for (key, record) in &self.world.routes {
+            if self.changes.delete.contains(key) || !self.in_force(record) {
+                continue;
+            }
+            let (up, goes_with_association) = match &record.value.target {
+                RouteTarget::Subnet(subnet) => (self.up.contains(&subnet), leaving.contains(&subnet)),
+                RouteTarget::Local => (!self.up.is_empty(), false),
+            };
+            match record.value.status.code {
+                RouteCode::Creating if up => {
+                    let route = model::Route { status: Status::of(RouteCode::Active), ..record.value.clone() };
+                    self.changes.expect.push((key.clone(), record.modified));
+                    self.changes.put.push((key.clone(), Write::Route(route)));
+                }
+                RouteCode::Deleting if !goes_with_association => {
+                    self.changes.expect.push((key.clone(), record.modified));
+                    self.changes.delete.push(key.clone());
+                }
+                RouteCode::Creating | RouteCode::Deleting | RouteCode::Active | RouteCode::Failed => {}
+            }
+        }
+    }
+
+    fn rules(&mut self) {
+        for (key, record) in &self.world.rules {
+            if !self.in_force(record) {
+                continue;
+            }
+            match record.value.status.code {
+                RuleCode::Authorizing => {
+                    let rule =
+                        model::AuthorizationRule { status: Status::of(RuleCode::Active), ..record.value.clone() };
+                    self.changes.expect.push((key.clone(), record.modified));
+                    self.changes.put.push((key.clone(), Write::Rule(rule)));
+                }
+                RuleCode::Revoking => {
+                    self.changes.expect.push((key.clone(), record.modified));
+                    self.changes.delete.push(key.clone());
+                }
+                RuleCode::Active | RuleCode::Failed => {}
+            }
+        }
+    }
+}
+
+/// Once no gateway serves it, an endpoint goes with all that belongs to it.
+fn delete(
+    world: &EndpointWorld,
+    key: &str,
+    endpoint: &Versioned<model::Endpoint>,
+    observed: &Observed,
+) -> Changes {
+    if endpoint.modified > observed.applied_revision || !world.associations.is_empty() {
+        return Changes::default();
+    }
+    let mut changes = orphans(world);
+    let Listen { address, port } = &endpoint.value.spec.listen;
+    if let Some(address) = address {
+        changes.delete.push(Key::listener(*address, endpoint.value.spec.transport, *port).into());
+    }
+    changes.expect.push((key.to_owned(), endpoint.modified));
+    changes.delete.push(key.to_owned());
+    changes
+}
+
+/// Removes children: of an endpoint that goes, or that are left of one that is gone.
+fn orphans(world: &EndpointWorld) -> Changes {
+    let mut changes = Changes::default();
+    let keys = world
+        .routes
+        .keys()
+        .chain(world.rules.keys())
+        .chain(world.connections.keys())
+        .chain(world.terminations.keys());
+    changes.delete.extend(keys.cloned());
+    changes
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! Rows: records and what is in force → what is written.
+
+use std::net::IpAddr;
+
+use model::*;
+
+use super::*;
+use crate::{Row, World};
+
+fn scope() -> Scope {
+    Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() }
+}
+
+fn endpoint(code: EndpointCode) -> Endpoint {
+    Endpoint {
+        id: EndpointId::from_entropy(1),
+        scope: scope(),
+        spec: EndpointSpec {
+            description: None,
+            client_cidr: Some("10.8.0.0/22".parse().unwrap()),
+            server_certificate_arn: "arn".into(),
+            authentication: vec![],
+            connection_log: ConnectionLog::default(),
+            dns_servers: vec![],
+            transport: Transport::Udp,
+            vpn_port: 443,
+            split_tunnel: false,
+            vpc_id: None,
+            security_group_ids: vec![],
+            self_service_portal: true,
+            client_connect: ClientConnect::default(),
+            session_timeout_hours: 24,
+            banner: Banner::default(),
+            route_enforcement: false,
+            disconnect_on_session_timeout: true,
+            endpoint_ip_type: IpType::Ipv4,
+            traffic_ip_type: IpType::Ipv4,
+            tags: Default::default(),
+            listen: Listen { address: Some(IpAddr::from([192, 0, 2, 1])), port: 443 },
+        },
+        status: Status::of(code),
+        created_at: Timestamp(0),
+        association_epoch: 0,
+    }
+}
+
+fn association(n: u128, code: AssociationCode) -> Association {
+    Association {
+        id: AssociationId::from_entropy(n),
+        endpoint: EndpointId::from_entropy(1),
+        scope: scope(),
+        spec: AssociationSpec {
+            subnet_id: SubnetId::from_entropy(n),
+            vpc_id: VpcId::from_entropy(1),
+            zone: format!("us-east-1{}", char::from(b'a' + n as u8)).parse().unwrap(),
+        },
+        status: Status::of(code),
+        created_at: Timestamp(0),
+    }
+}
+
+fn route(n: Option<u128>, cidr: &str, code: RouteCode) -> Route {
+    Route {
+        endpoint: EndpointId::from_entropy(1),
+        scope: scope(),
+        destination: cidr.parse().unwrap(),
+        target: n.map_or(RouteTarget::Local, |n| RouteTarget::Subnet(SubnetId::from_entropy(n))),
+        origin: RouteOrigin::Associate,
+        description: None,
+        status: Status::of(code),
+        created_at: Timestamp(0),
+    }
+}
+
+#[derive(Default)]
+struct Scene {
+    world: World,
+}
+
+impl Scene {
+    fn endpoint(mut self, code: EndpointCode) -> Self {
+        let e = endpoint(code);
+        self.world.put(Key::endpoint(&e.scope, &e.id).as_str(), Row::Endpoint(Box::new(e)), 10);
+        self
+    }
+    fn association(mut self, n: u128, code: AssociationCode) -> Self {
+        let a = association(n, code);
+        self.world.put(Key::association(&a.scope, &a.endpoint, &a.id).as_str(), Row::Association(a), 10);
+        self
+    }
+    fn route(mut self, n: Option<u128>, cidr: &str, code: RouteCode) -> Self {
+        let r = route(n, cidr, code);
+        let key = Key::route(&r.scope, &r.endpoint, &r.destination, &r.target);
+        self.world.put(key.as_str(), Row::Route(r), 10);
+        self
+    }
+    fn at(&self, applied_revision: u64, failure: Option<(u128, bool)>) -> Changes {
+        let failures = failure
+            .map(|(n, permanent)| (AssociationId::from_entropy(n), Failure { reason: "why".into(), permanent }))
+            .into_iter()
+            .collect();
+        let observed = Observed { applied_revision, failures };
+        decide(self.world.endpoints.values().next().unwrap(), &observed)
+    }
+}
+
+fn endpoint_code(changes: &Changes) -> Option<EndpointCode> {
+    changes.put.iter().find_map(|(_, write)| match write {
+        Write::Endpoint(e) => Some(e.status.code),
+        _ => None,
+    })
+}
+
+fn association_status(changes: &Changes) -> Option<(AssociationCode, Option<String>)> {
+    changes.put.iter().find_map(|(_, write)| match write {
+        Write::Association(a) => Some((a.status.code, a.status.message.clone())),
+        _ => None,
+    })
+}
+
+use AssociationCode::{Associated, Associating, AssociationFailed, Disassociating};
+use EndpointCode::{Available, Deleting, PendingAssociate};
+
+#[test]
+fn nothing_final_before_it_is_in_force() {
+    let scene = Scene::default()
+        .endpoint(Available)
+        .association(1, Disassociating)
+        .association(2, Associating)
+        .route(Some(1), "10.0.0.0/16", RouteCode::Deleting);
+    assert!(scene.at(9, None).is_empty());
+}
+
+#[test]
+fn the_first_association_makes_the_endpoint_available() {
+    let scene = Scene::default().endpoint(PendingAssociate).association(1, Associating).route(
+        Some(1),
+        "10.0.0.0/16",
+        RouteCode::Creating,
+    );
+    let changes = scene.at(10, None);
+    assert_eq!(endpoint_code(&changes), Some(Available));
+    assert_eq!(association_status(&changes), Some((Associated, None)));
+    assert!(changes.put.iter().any(|(_, w)| matches!(w, Write::Route(r) if r.status.code == RouteCode::Active)));
+}
+
+#[test]
+fn the_last_disassociation_takes_routes_and_endpoint_along() {
+    let scene = Scene::default()
+        .endpoint(Available)
+        .association(1, Disassociating)
+        .association(3, AssociationFailed)
+        .route(Some(1), "10.0.0.0/16", RouteCode::Deleting)
+        .route(Some(1), "10.9.0.0/16", RouteCode::Active)
+        .route(None, "10.8.0.0/22", RouteCode::Active);
+    let changes = scene.at(10, None);
+    assert_eq!(endpoint_code(&changes), Some(PendingAssociate));
+    // The association, two claims, two routes of the subnet and the local one.
+    assert_eq!(changes.delete.len(), 6, "{:?}", changes.delete);
+    assert!(changes.expect.iter().any(|(key, _)| key.contains("/endpoint/")), "decided on the endpoint");
+}
+
+#[test]
+fn a_non_last_disassociation_leaves_the_rest() {
+    let scene = Scene::default()
+        .endpoint(Available)
+        .association(1, Disassociating)
+        .association(2, Associated)
+        .route(Some(1), "10.0.0.0/16", RouteCode::Deleting)
+        .route(Some(2), "10.0.0.0/16", RouteCode::Active)
+        .route(None, "10.8.0.0/22", RouteCode::Active);
+    let changes = scene.at(10, None);
+    assert_eq!(endpoint_code(&changes), Some(Available));
+    assert_eq!(changes.delete.len(), 4, "{:?}", changes.delete);
+}
+
+#[test]
+fn two_leaving_at_once_flip_the_endpoint_once() {
+    let both =
+        Scene::default().endpoint(Available).association(1, Disassociating).association(2, Disassociating).at(10, None);
+    assert_eq!(endpoint_code(&both), Some(PendingAssociate));
+    let stuck = Scene::default()
+        .endpoint(Available)
+        .association(1, Disassociating)
+        .association(2, Disassociating)
+        .at(10, Some((2, false)));
+    assert_eq!(endpoint_code(&stuck), Some(Available), "the other one may still carry");
+}
+
+#[test]
+fn a_failing_fabric_keeps_the_status_and_says_why() {
+    let scene = Scene::default().endpoint(Available).association(1, Disassociating);
+    let changes = scene.at(10, Some((1, false)));
+    assert_eq!(association_status(&changes), Some((Disassociating, Some("why".into()))));
+    assert_eq!(endpoint_code(&changes), None);
+    assert!(changes.delete.is_empty());
+}
+
+#[test]
+fn a_permanent_failure_fails_the_association() {
+    let scene = Scene::default().endpoint(PendingAssociate).association(1, Associating);
+    let changes = scene.at(10, Some((1, true)));
+    assert_eq!(association_status(&changes), Some((AssociationFailed, Some("why".into()))));
+    assert_eq!(endpoint_code(&changes), Some(PendingAssociate));
+}
+
+#[test]
+fn a_deleted_endpoint_takes_all_that_is_its_own() {
+    let scene = Scene::default().endpoint(Deleting).route(None, "10.8.0.0/22", RouteCode::Active);
+    assert!(scene.at(9, None).is_empty());
+    let changes = scene.at(10, None);
+    assert_eq!(changes.delete.len(), 3, "{:?}", changes.delete);
+    assert!(changes.delete.iter().any(|key| key.contains("/listener/")));
+}
+
+#[test]
+fn the_slowest_gateway_decides() {
+    let fast = GatewayStatus { applied_revision: 9, ..Default::default() };
+    let slow = GatewayStatus { applied_revision: 3, ..Default::default() };
+    assert_eq!(Observed::of([&fast, &slow]).applied_revision, 3);
+    assert_eq!(Observed::of([]).applied_revision, 0);
+}

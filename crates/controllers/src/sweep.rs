@@ -1,0 +1,51 @@
+//! Records that time removes, and what a killed gateway left behind.
+
+use model::{Connection, ConnectionCode, Status, Timestamp};
+
+use crate::{Changes, World, Write};
+
+/// How long a terminated connection stays listed (spec: aws-client-vpn §1.7).
+const TERMINATED_KEPT_S: i64 = 60 * 60;
+/// How long a client token is remembered (spec: aws-client-vpn §2.0.3).
+const TOKEN_KEPT_S: i64 = 24 * 60 * 60;
+/// Most keys removed by one sweep.
+const SWEEP_MAX_KEYS: usize = 1_000;
+
+/// Terminated connections past their hour and tokens past their day.
+pub fn expired(world: &World, now: Timestamp) -> Changes {
+    let mut changes = Changes::default();
+    let connections = world.endpoints.values().flat_map(|of| &of.connections).filter_map(|(key, record)| {
+        let ended = record.value.ended_at?;
+        (ended.0 + TERMINATED_KEPT_S < now.0).then_some((key, record.modified))
+    });
+    let tokens = world
+        .tokens
+        .iter()
+        .filter(|(_, record)| record.value.created_at.0 + TOKEN_KEPT_S < now.0)
+        .map(|(key, record)| (key, record.modified));
+    for (key, modified) in connections.chain(tokens).take(SWEEP_MAX_KEYS) {
+        changes.expect.push((key.clone(), modified));
+        changes.delete.push(key.clone());
+    }
+    changes
+}
+
+/// Live rows of a gateway that was killed become `terminated`; orders to end them are done.
+pub fn interrupted(world: &World, now: Timestamp) -> Changes {
+    let mut changes = Changes::default();
+    for of in world.endpoints.values() {
+        for (key, record) in &of.connections {
+            if matches!(record.value.status.code, ConnectionCode::Active | ConnectionCode::Terminating) {
+                let connection = Connection {
+                    status: Status::of(ConnectionCode::Terminated),
+                    ended_at: Some(now),
+                    ..record.value.clone()
+                };
+                changes.expect.push((key.clone(), record.modified));
+                changes.put.push((key.clone(), Write::Connection(Box::new(connection))));
+            }
+        }
+        changes.delete.extend(of.terminations.keys().cloned());
+    }
+    changes
+}
