@@ -1,0 +1,111 @@
+//! What the gateway shall be: one plain value, built whole by the agent and compared whole by the gateway.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net};
+use model::{AssociationId, ConnectionId, EndpointId, RuleGroup, Scope, SecurityRule, SubnetId, Transport};
+use zeroize::Zeroizing;
+
+/// Everything this gateway serves, as of one revision of the store.
+#[derive(Clone, Debug, Default)]
+pub struct Desired {
+    /// The store's revision this was built from.
+    pub revision: u64,
+    /// The endpoints. One that is absent shall not be served at all.
+    pub endpoints: BTreeMap<EndpointId, Endpoint>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its id, the same as its key in [`Desired::endpoints`].
+    pub id: EndpointId,
+    /// Whose it is.
+    pub scope: Scope,
+    /// Where its clients come in; `None`: nothing was allocated, so nothing can listen.
+    pub listen: Option<SocketAddr>,
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// The clients' addresses. Never changes during an endpoint's life.
+    pub client_cidr: Ipv4Net,
+    /// DNS servers told to clients, in order.
+    pub dns_servers: Vec<IpAddr>,
+    /// Whether only the routes of the route table go into the tunnel, at the client.
+    pub split_tunnel: bool,
+    /// The server's certificate and key.
+    pub server: ServerIdentity,
+    /// DER of the trust anchors of client certificates. Empty: nobody can authenticate, so nobody is admitted.
+    pub client_roots: Arc<Vec<Vec<u8>>>,
+    /// The client certificate revocation list, DER or PEM.
+    pub crl: Option<Arc<Vec<u8>>>,
+    /// Whether anybody may be admitted. False where the endpoint's login type cannot be passed yet: fail closed.
+    pub admits: bool,
+    /// The target networks that shall be served.
+    pub associations: BTreeMap<AssociationId, Association>,
+    /// The authorization rules in force.
+    pub rules: Vec<Rule>,
+    /// Connections to be ended for good.
+    pub terminate: BTreeSet<ConnectionId>,
+}
+
+/// A server certificate with its key.
+#[derive(Clone)]
+pub struct ServerIdentity {
+    /// Of chain and key together: another value means another TLS configuration for new handshakes.
+    pub fingerprint: [u8; 32],
+    /// DER, leaf first.
+    pub chain: Arc<Vec<Vec<u8>>>,
+    /// DER: PKCS 8, PKCS 1 or SEC 1.
+    pub key: Arc<Zeroizing<Vec<u8>>>,
+}
+
+impl fmt::Debug for ServerIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerIdentity").field("certificates", &self.chain.len()).finish_non_exhaustive()
+    }
+}
+
+/// One target network of an endpoint.
+#[derive(Clone, Debug)]
+pub struct Association {
+    /// Its id, the same as its key in [`Endpoint::associations`].
+    pub id: AssociationId,
+    /// The subnet.
+    pub subnet: SubnetId,
+    /// The subnet's block.
+    pub subnet_cidr: Ipv4Net,
+    /// The endpoint's routes through this association, and the endpoint's local ones.
+    pub routes: Vec<Route>,
+    /// Egress rules of the security groups.
+    pub security: Vec<SecurityRule>,
+}
+
+/// A row of the route table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// What it covers.
+    pub destination: IpNet,
+    /// Where it leads.
+    pub target: Target,
+}
+
+/// Where a route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// Through the association it stands in.
+    Association,
+    /// To other clients of the endpoint.
+    Local,
+}
+
+/// An authorization rule.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rule {
+    /// What it covers.
+    pub destination: IpNet,
+    /// Whom it lets through.
+    pub group: RuleGroup,
+}

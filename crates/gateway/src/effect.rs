@@ -1,0 +1,174 @@
+//! What goes between the gateway and its driver.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use model::{AssociationId, ConnectionId, EndpointId, Scope};
+use openvpn::UnixTime;
+
+use crate::counters::Counters;
+use crate::path::{DataPath, Notice, PathUpdate};
+
+/// Where a datagram goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// From the socket of this endpoint.
+    pub endpoint: EndpointId,
+    /// To this address.
+    pub peer: SocketAddr,
+}
+
+/// What the driver has to do, in order.
+#[derive(Debug)]
+pub enum Effect {
+    /// Give a worker a new path.
+    Install {
+        /// The worker.
+        worker: u16,
+        /// The endpoint.
+        endpoint: EndpointId,
+        /// The association whose TUN carries it.
+        association: AssociationId,
+        /// Names the path from now on.
+        peer_id: u32,
+        /// The client's address in the tunnel: packets to it belong to this path.
+        address: Ipv4Addr,
+        /// The path.
+        path: Box<DataPath>,
+    },
+    /// Change a path.
+    Update {
+        /// Its worker.
+        worker: u16,
+        /// Its endpoint.
+        endpoint: EndpointId,
+        /// Its name.
+        peer_id: u32,
+        /// The change.
+        update: PathUpdate,
+    },
+    /// Drop a path with its keys.
+    Remove {
+        /// Its worker.
+        worker: u16,
+        /// Its endpoint.
+        endpoint: EndpointId,
+        /// Its name.
+        peer_id: u32,
+    },
+    /// A connection began.
+    Connected(ConnectionStart),
+    /// A connection that began has ended. Its counters may still move until the worker dropped the path.
+    Ended(ConnectionEnd),
+}
+
+/// A connection's beginning.
+#[derive(Clone, Debug)]
+pub struct ConnectionStart {
+    /// Its id.
+    pub id: ConnectionId,
+    /// Its endpoint.
+    pub endpoint: EndpointId,
+    /// Whose the endpoint is.
+    pub scope: Scope,
+    /// The association it uses.
+    pub association: AssociationId,
+    /// The common name of the client's certificate.
+    pub common_name: String,
+    /// The user, where the login has one.
+    pub username: Option<String>,
+    /// The client's address in the tunnel.
+    pub client_ip: Ipv4Addr,
+    /// Where the client came from.
+    pub peer: SocketAddr,
+    /// Its traffic.
+    pub counters: Arc<Counters>,
+    /// When the tunnel was up.
+    pub established_at: UnixTime,
+}
+
+/// A connection's end.
+#[derive(Clone, Debug)]
+pub struct ConnectionEnd {
+    /// Its id.
+    pub id: ConnectionId,
+    /// Its endpoint.
+    pub endpoint: EndpointId,
+    /// Whose the endpoint is.
+    pub scope: Scope,
+    /// Its traffic.
+    pub counters: Arc<Counters>,
+    /// When it ended.
+    pub ended_at: UnixTime,
+    /// Why.
+    pub reason: EndReason,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndReason {
+    /// The client said that it leaves.
+    ClientExit,
+    /// Nothing came from the client for too long.
+    PingTimeout,
+    /// The client began anew from the same address.
+    Replaced,
+    /// The API terminated it.
+    Terminated,
+    /// Its target network was disassociated.
+    Disassociated,
+    /// Its endpoint is gone.
+    EndpointDeleted,
+    /// Its endpoint admits nobody any more.
+    NotAdmitted,
+    /// Its certificate is revoked or no longer trusted.
+    Revoked,
+    /// What it was told at connect time no longer holds: it comes back for the new.
+    Reconfigured,
+    /// A renegotiation failed, or the control channel broke.
+    ProtocolError,
+    /// A renegotiation showed another identity, or one that is refused now.
+    IdentityChanged,
+    /// The worker lost the path.
+    WorkerLost,
+    /// The gateway is shutting down.
+    Draining,
+}
+
+impl EndReason {
+    /// The reason's name in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            EndReason::ClientExit => "client-exit",
+            EndReason::PingTimeout => "ping-timeout",
+            EndReason::Replaced => "replaced",
+            EndReason::Terminated => "terminated",
+            EndReason::Disassociated => "disassociated",
+            EndReason::EndpointDeleted => "endpoint-deleted",
+            EndReason::NotAdmitted => "not-admitted",
+            EndReason::Revoked => "revoked",
+            EndReason::Reconfigured => "reconfigured",
+            EndReason::ProtocolError => "protocol-error",
+            EndReason::IdentityChanged => "identity-changed",
+            EndReason::WorkerLost => "worker-lost",
+            EndReason::Draining => "draining",
+        }
+    }
+}
+
+/// What a worker tells the gateway about a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathNotice {
+    /// The path's own notice.
+    Notice(Notice),
+    /// [`crate::Tick::Dead`].
+    Dead,
+    /// The worker has the path no more. The answer to a removal, or, without one, the session's end.
+    Removed,
+}
+
+impl From<Notice> for PathNotice {
+    fn from(notice: Notice) -> Self {
+        PathNotice::Notice(notice)
+    }
+}

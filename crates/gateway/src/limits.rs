@@ -1,0 +1,100 @@
+//! Bounds, and counts of what was refused for them (I-8).
+
+/// Bounds of a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions that have been admitted and not ended.
+    pub max_sessions: usize,
+    /// Sessions before admission, over all sources. Each lives at most the handshake window.
+    pub max_half_open: usize,
+    /// The same from one source: an IPv4 address or an IPv6 /64.
+    pub max_half_open_per_source: usize,
+    /// Ended sessions whose farewell is still on its way (5 s at most); beyond this the oldest is cut short.
+    pub max_farewells: usize,
+    /// Sessions told apart behind one address and port.
+    pub max_sessions_per_peer: usize,
+    /// Remembered session ids of closed sessions; beyond this the oldest are forgotten early.
+    pub max_tombstones: usize,
+    /// Stateless answers per second, over all sources.
+    pub max_answers_per_s: u32,
+    /// Stateless answers per second to one bucket of sources.
+    pub max_answers_per_source_per_s: u32,
+    /// Stateless answers waiting to be polled.
+    pub max_waiting_answers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_sessions: 16_384,
+            max_half_open: 8_192,
+            max_half_open_per_source: 1_024,
+            max_farewells: 16_384,
+            max_sessions_per_peer: 4,
+            max_tombstones: 32_768,
+            max_answers_per_s: 100_000,
+            max_answers_per_source_per_s: 1_024,
+            max_waiting_answers: 1_024,
+        }
+    }
+}
+
+macro_rules! stats {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Counts since the start, each with the name it has in metrics.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Stats { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Stats {
+            /// Every count with its name.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+                [$(($text, self.$name)),*].into_iter()
+            }
+        }
+    };
+}
+
+stats! {
+    /// Control packets for an endpoint that is not served.
+    unknown_endpoint = "unknown-endpoint",
+    /// Control packets without session while the gate was closed.
+    gate_closed = "gate-closed",
+    /// Control packets without session that prove nothing and deserve no answer.
+    not_proven = "not-proven",
+    /// Control packets that their session discarded.
+    discarded = "discarded",
+    /// Stateless answers given.
+    answers = "answers",
+    /// Stateless answers not given for their budget or full queue.
+    answers_refused = "answers-refused",
+    /// Late packets of closed sessions.
+    tombstone_hits = "tombstone-hits",
+    /// Handshakes begun.
+    handshakes = "handshakes",
+    /// Handshakes refused: too many half-open.
+    half_open_refused = "half-open-refused",
+    /// Handshakes refused: too many half-open from the source.
+    half_open_source_refused = "half-open-source-refused",
+    /// Handshakes refused: too many sessions behind one address and port.
+    peer_sessions_refused = "peer-sessions-refused",
+    /// Handshakes refused: no TLS configuration could be made of the endpoint's certificate.
+    tls_config_refused = "tls-config-refused",
+    /// Handshakes that failed before authentication.
+    handshakes_failed = "handshakes-failed",
+    /// Half-done handshakes that a change swept.
+    handshakes_swept = "handshakes-swept",
+    /// Logins refused for their certificate.
+    identity_refused = "identity-refused",
+    /// Logins refused because the gate had closed meanwhile.
+    gate_refused = "gate-refused",
+    /// Logins refused: too many sessions.
+    sessions_refused = "sessions-refused",
+    /// Logins refused: no address or peer id left.
+    addresses_refused = "addresses-refused",
+    /// Logins accepted.
+    admitted = "admitted",
+    /// Farewells cut short for their bound.
+    farewells_cut = "farewells-cut",
+    /// Certificate revocation lists that cannot be read: nobody is admitted.
+    unreadable_crls = "unreadable-crls",
+}

@@ -1,0 +1,316 @@
+//! What a worker holds for one session: keys, address, policy, counters. A verdict for every packet, both ways.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use openvpn::Instant;
+use openvpn::data::{self, Channel, Cipher, InBand, KeyMaterial, Role};
+use openvpn::wire::{self, Opcode};
+
+use crate::counters::{Counters, DropReason};
+use crate::packet::{Header, clamp_mss, inner_room_bytes, quoted_destination};
+use crate::policy::{Policy, Verdict};
+
+/// A keepalive is due when nothing was sent for this long: what we push as `ping`.
+pub const PING_AFTER: Duration = Duration::from_secs(1);
+
+/// A session is dead when nothing authenticated came for this long (spec: openvpn-protocol §14).
+pub const DEAD_AFTER: Duration = Duration::from_secs(40);
+
+/// What a new path starts from.
+#[derive(Clone, Debug)]
+pub struct PathStart {
+    /// Where the client's datagrams come from.
+    pub peer: SocketAddr,
+    /// Whether the client's address may change on the way: UDP, and packets that carry a peer id.
+    pub floats: bool,
+    /// The client's address in the tunnel.
+    pub address: Ipv4Addr,
+    /// All clients' addresses: reached by a local route only, however broad the others are.
+    pub client_cidr: Ipv4Net,
+    /// Routes and rules.
+    pub policy: Arc<Policy>,
+    /// Where to count.
+    pub counters: Arc<Counters>,
+}
+
+/// One session's data channel. Owned by one worker; no allocation, lock or log per packet (I-9).
+///
+/// Driver's contract: feed [`up`](Self::up) and [`down`](Self::down); after `up` drain
+/// [`poll_notice`](Self::poll_notice); call [`handle_tick`](Self::handle_tick) about twice a second. Time never
+/// goes back. After a `Dead` tick or a `PeerExit` notice go on until told to remove the path.
+pub struct DataPath {
+    start: PathStart,
+    channel: Channel,
+    room_bytes: u16,
+    last_sent: Instant,
+    last_heard: Instant,
+    notices: Notices,
+}
+
+/// Notices not yet polled: at most one of each kind, the newest, so that there is nothing to grow.
+#[derive(Default)]
+struct Notices {
+    floated: Option<SocketAddr>,
+    exit: bool,
+    new_key: Option<u8>,
+    rekey: bool,
+    /// A re-key has been asked for under the current key.
+    rekey_asked: bool,
+}
+
+/// A change of a path, from the gateway.
+#[derive(Debug)]
+pub enum PathUpdate {
+    /// May receive under this key from now on.
+    InstallKey {
+        /// 0 to 7.
+        key_id: u8,
+        /// The keys.
+        keys: Box<KeyMaterial>,
+        /// The cipher.
+        cipher: Cipher,
+        /// The peer id of DATA_V2 packets; `None`: DATA_V1.
+        v2_peer_id: Option<u32>,
+    },
+    /// Send with this key from now on.
+    SendKey(u8),
+    /// Forget this key.
+    RetireKey(u8),
+    /// Judge by this from now on.
+    Policy(Arc<Policy>),
+}
+
+/// What became of a packet from the client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Up<'p> {
+    /// An IP packet for the TUN.
+    Forward(&'p [u8]),
+    /// It was for the gateway itself.
+    Consumed,
+    /// Nothing comes of it.
+    Drop(DropReason),
+}
+
+/// What became of a packet to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// A datagram was appended, for [`DataPath::peer`].
+    Send,
+    /// Nothing was appended.
+    Drop(DropReason),
+}
+
+/// What a tick asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tick {
+    /// Nothing.
+    Nothing,
+    /// Send a [`DataPath::ping`].
+    Ping,
+    /// Tell the gateway that the client is gone. Repeated until the path is removed.
+    Dead,
+}
+
+/// Something the gateway must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The client's datagrams come from this address now.
+    Floated(SocketAddr),
+    /// The client said in band that it leaves.
+    PeerExit,
+    /// The client uses this key.
+    NewKeyUsed(u8),
+    /// The sending key nears its limits.
+    NeedsRekey,
+}
+
+impl DataPath {
+    /// A path without keys: it drops everything until it has some.
+    pub fn new(start: PathStart, now: Instant) -> Self {
+        Self {
+            channel: Channel::new(Role::Server),
+            room_bytes: inner_room_bytes(&start.peer),
+            start,
+            last_sent: now,
+            last_heard: now,
+            notices: Notices::default(),
+        }
+    }
+
+    /// Takes a change. A key that the cipher refuses is not installed, and packets under it are dropped.
+    pub fn apply(&mut self, update: PathUpdate, now: Instant) {
+        match update {
+            PathUpdate::InstallKey { key_id, keys, cipher, v2_peer_id } => {
+                let _ = self.channel.install(key_id, &keys, cipher, v2_peer_id);
+            }
+            PathUpdate::SendKey(key_id) => {
+                self.channel.send_with(key_id);
+                self.notices.rekey_asked = false;
+                self.last_sent = now;
+            }
+            PathUpdate::RetireKey(key_id) => self.channel.retire(key_id),
+            PathUpdate::Policy(policy) => self.start.policy = policy,
+        }
+    }
+
+    /// Opens one data packet that came from `from`, in place. The client's address is changed only by a packet that
+    /// was authenticated and is not a replay (I-4, spec: openvpn-protocol §12).
+    pub fn up<'p>(&mut self, packet: &'p mut [u8], from: SocketAddr, now: Instant) -> Up<'p> {
+        let v2 = matches!(wire::opcode(packet), Some((Opcode::DataV2, _)));
+        let moved = from != self.start.peer;
+        if moved && !(v2 && self.start.floats) {
+            return Up::Drop(DropReason::WrongAddress);
+        }
+        let opened = match self.channel.open(packet) {
+            Ok(opened) => opened,
+            Err(error) => return Up::Drop(error.into()),
+        };
+        self.last_heard = now;
+        self.start.counters.seen(now);
+        if opened.first_use {
+            self.notices.new_key = Some(opened.key_id);
+        }
+        if moved {
+            self.start.peer = from;
+            self.room_bytes = inner_room_bytes(&from);
+            self.notices.floated = Some(from);
+        }
+        match data::classify(opened.payload) {
+            InBand::Ping | InBand::Occ => Up::Consumed,
+            InBand::OccExit => {
+                self.notices.exit = true;
+                Up::Consumed
+            }
+            InBand::Ip6 => Up::Drop(DropReason::Ipv6),
+            InBand::Other => Up::Drop(DropReason::Malformed),
+            InBand::Ip4 => match self.judge_up(opened.payload) {
+                Ok(packet_bytes) => {
+                    self.start.counters.ingress(packet_bytes);
+                    Up::Forward(opened.payload.get(..packet_bytes).unwrap_or_default())
+                }
+                Err(reason) => Up::Drop(reason),
+            },
+        }
+    }
+
+    /// Whether a client's packet may pass (I-5), its MSS clamped; the packet's own length.
+    fn judge_up(&self, packet: &mut [u8]) -> Result<usize, DropReason> {
+        let header = Header::parse(packet)?;
+        if header.source != IpAddr::V4(self.start.address) {
+            return Err(DropReason::Spoofed);
+        }
+        self.pass(header.destination)?;
+        clamp_mss(packet, &header, self.room_bytes);
+        Ok(header.packet_bytes)
+    }
+
+    /// Seals an IP packet for the client into a datagram appended to `out`. Judged by its source, so that a revoked
+    /// rule also ends a running download.
+    pub fn down(&mut self, inner: &mut [u8], now: Instant, out: &mut Vec<u8>) -> Down {
+        match self.judge_down(inner).and_then(|bytes| self.seal(inner.get(..bytes).unwrap_or_default(), out)) {
+            Ok(packet_bytes) => {
+                self.start.counters.egress(packet_bytes);
+                self.last_sent = now;
+                Down::Send
+            }
+            Err(reason) => Down::Drop(reason),
+        }
+    }
+
+    fn judge_down(&self, packet: &mut [u8]) -> Result<usize, DropReason> {
+        let header = Header::parse(packet)?;
+        if header.destination.is_ipv6() {
+            return Err(DropReason::Ipv6);
+        }
+        if header.destination != IpAddr::V4(self.start.address) {
+            return Err(DropReason::NotForClient);
+        }
+        // An ICMP error comes from any router on the way; path MTU discovery dies without it.
+        self.pass(header.source).or_else(|reason| {
+            let far = quoted_destination(packet, &header, self.start.address).ok_or(reason)?;
+            self.pass(far)
+        })?;
+        clamp_mss(packet, &header, self.room_bytes);
+        Ok(header.packet_bytes)
+    }
+
+    /// Whether routes and rules let the session speak with `far`. Other clients are reached by a local route only:
+    /// a broad route through the association does not mean them (spec: aws-client-vpn §3.4).
+    fn pass(&self, far: IpAddr) -> Result<(), DropReason> {
+        let verdict = self.start.policy.verdict(far);
+        let client = matches!(far, IpAddr::V4(a) if self.start.client_cidr.contains(&a));
+        match (verdict, client) {
+            (Verdict::Forward, true) | (Verdict::Local, false) => Err(DropReason::NoRoute),
+            _ => DropReason::of(verdict).map_or(Ok(()), Err),
+        }
+    }
+
+    fn seal(&mut self, payload: &[u8], out: &mut Vec<u8>) -> Result<usize, DropReason> {
+        self.channel.seal(payload, out)?;
+        if self.channel.needs_rekey() && !self.notices.rekey_asked {
+            self.notices.rekey_asked = true;
+            self.notices.rekey = true;
+        }
+        Ok(payload.len())
+    }
+
+    /// Appends a keepalive datagram to `out`, if there is a key to send with.
+    pub fn ping(&mut self, out: &mut Vec<u8>) -> bool {
+        self.seal(&data::PING, out).is_ok()
+    }
+
+    /// What is due. After [`Tick::Ping`] a ping counts as sent.
+    pub fn handle_tick(&mut self, now: Instant) -> Tick {
+        if now.since(self.last_heard) >= DEAD_AFTER {
+            return Tick::Dead;
+        }
+        if now.since(self.last_sent) >= PING_AFTER {
+            self.last_sent = now;
+            return Tick::Ping;
+        }
+        Tick::Nothing
+    }
+
+    /// The next thing the gateway must know.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        let pending = &mut self.notices;
+        if let Some(peer) = pending.floated.take() {
+            return Some(Notice::Floated(peer));
+        }
+        if let Some(key_id) = pending.new_key.take() {
+            return Some(Notice::NewKeyUsed(key_id));
+        }
+        if std::mem::take(&mut pending.rekey) {
+            return Some(Notice::NeedsRekey);
+        }
+        std::mem::take(&mut pending.exit).then_some(Notice::PeerExit)
+    }
+
+    /// Where the client's datagrams go.
+    pub fn peer(&self) -> SocketAddr {
+        self.start.peer
+    }
+
+    /// The client's address in the tunnel.
+    pub fn address(&self) -> Ipv4Addr {
+        self.start.address
+    }
+
+    /// The session's traffic.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.start.counters
+    }
+}
+
+impl std::fmt::Debug for DataPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let PathStart { peer, address, .. } = &self.start;
+        f.debug_struct("DataPath").field("peer", peer).field("address", address).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
