@@ -1,0 +1,134 @@
+//! The main process's side of the fabric: starts the privileged helper and talks to it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use serde::{Deserialize, Serialize};
+
+use crate::fabric::{EgressRule, Fabric, FabricAssociation, FabricError};
+use crate::failpoint::{Failpoint, Stage};
+use crate::helper::HELPER_ARGUMENT;
+use crate::wire::{self, Request, Response};
+
+/// Longest wait for one answer of the helper. Above the helper's own limits, so that its reason comes first.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the helper is told once, at its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelperOptions {
+    /// Leave forwarding and reverse-path settings to the operator.
+    pub leave_sysctls: bool,
+}
+
+/// The fabric in a privileged helper process.
+#[derive(Debug)]
+pub struct HelperFabric {
+    /// `None` once the conversation is out of step.
+    socket: Option<OwnedFd>,
+    child: Child,
+    failpoint: Failpoint,
+}
+
+impl HelperFabric {
+    /// Starts the helper: this program again, with the argument `fabric-helper`. Call it while the process still has
+    /// its privileges.
+    ///
+    /// # Errors
+    /// The helper cannot start, lacks a privilege, or another one is at work in this network namespace.
+    pub fn spawn() -> Result<Self, FabricError> {
+        Self::spawn_with(HelperOptions::default())
+    }
+
+    /// As [`HelperFabric::spawn`], with options.
+    ///
+    /// # Errors
+    /// As [`HelperFabric::spawn`].
+    pub fn spawn_with(options: HelperOptions) -> Result<Self, FabricError> {
+        let failed = |what: &str, error: io::Error| FabricError::Permanent(format!("{what}: {error}"));
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(|e| failed("cannot make a socket pair", e.into()))?;
+        set_socket_timeout(&ours, Timeout::Recv, Some(ANSWER_TIMEOUT))
+            .map_err(|e| failed("cannot set a timeout", e.into()))?;
+        let child = Command::new("/proc/self/exe")
+            .arg(HELPER_ARGUMENT)
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(|e| failed("cannot start the fabric helper", e))?;
+        let mut fabric = Self { socket: Some(ours), child, failpoint: Failpoint::from_env() };
+        fabric.exchange(&Request::Hello(options), false)?;
+        Ok(fabric)
+    }
+
+    fn call(&mut self, request: &Request) -> Result<Vec<OwnedFd>, FabricError> {
+        self.exchange(request, true)
+    }
+
+    fn exchange(&mut self, request: &Request, command: bool) -> Result<Vec<OwnedFd>, FabricError> {
+        let Some(socket) = self.socket.as_ref() else {
+            return Err(gone("it was given up after an earlier failure"));
+        };
+        match converse(socket.as_fd(), request, command.then_some(&mut self.failpoint)) {
+            Ok((answer, fds)) => answer.map(|()| fds),
+            Err(error) => {
+                // Out of step: no later answer could be told from this one's.
+                self.socket = None;
+                Err(gone(&error.to_string()))
+            }
+        }
+    }
+}
+
+fn converse(
+    socket: BorrowedFd<'_>,
+    request: &Request,
+    mut failpoint: Option<&mut Failpoint>,
+) -> io::Result<(Response, Vec<OwnedFd>)> {
+    if let Some(failpoint) = failpoint.as_mut() {
+        failpoint.pass(Stage::Before);
+    }
+    wire::send(socket, request, &[])?;
+    if let Some(failpoint) = failpoint.as_mut() {
+        failpoint.pass(Stage::After);
+    }
+    wire::receive(socket)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+fn gone(why: &str) -> FabricError {
+    FabricError::Permanent(format!("the fabric helper is gone ({why}): restart bascule"))
+}
+
+impl Fabric for HelperFabric {
+    fn sweep(&mut self) -> Result<(), FabricError> {
+        self.call(&Request::Sweep).map(drop)
+    }
+
+    fn add(&mut self, association: &FabricAssociation) -> Result<Vec<OwnedFd>, FabricError> {
+        self.call(&Request::Add(association.clone()))
+    }
+
+    fn remove(&mut self, key: &str) -> Result<(), FabricError> {
+        self.call(&Request::Remove { key: key.to_owned() }).map(drop)
+    }
+
+    fn set_egress(&mut self, key: &str, egress: &[EgressRule]) -> Result<(), FabricError> {
+        self.call(&Request::SetEgress { key: key.to_owned(), egress: egress.to_vec() }).map(drop)
+    }
+
+    fn bind_udp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {
+        self.call(&Request::BindUdp { address, sockets })
+    }
+}
+
+impl Drop for HelperFabric {
+    fn drop(&mut self) {
+        // The helper ends when its socket closes.
+        self.socket = None;
+        let _ = self.child.wait();
+    }
+}

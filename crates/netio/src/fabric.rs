@@ -1,0 +1,116 @@
+//! The fabric's messages: one trait, the description of an association's kernel side, and its errors.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Serialize};
+
+/// Most TUN queues of one association, and so most workers.
+pub const MAX_QUEUES: u16 = 64;
+/// Most sockets in one `SO_REUSEPORT` group.
+pub const MAX_SOCKETS: u16 = 64;
+/// Most egress rules of one association.
+pub const MAX_EGRESS_RULES: usize = 2_000;
+/// Longest association key, in bytes.
+pub const MAX_KEY_BYTES: usize = 128;
+/// Smallest MTU of a TUN device, in bytes: the least that every IPv4 host must take.
+pub const MIN_TUN_MTU: u16 = 576;
+/// Largest MTU of a TUN device, in bytes.
+pub const MAX_TUN_MTU: u16 = 9_000;
+
+/// What lies behind the tunnel. Blocking calls, made from the engine's fabric thread.
+pub trait Fabric: Send {
+    /// Removes every leftover of an earlier life. Called once, before the first `add`.
+    ///
+    /// # Errors
+    /// What could not be removed; everything else is.
+    fn sweep(&mut self) -> Result<(), FabricError>;
+
+    /// Makes the kernel side of an association: one non-blocking TUN queue per worker comes back, in worker order.
+    /// An association already there under this key is removed first.
+    ///
+    /// # Errors
+    /// Nothing of the association stays then, or a later [`Fabric::remove`] finishes the removal.
+    fn add(&mut self, association: &FabricAssociation) -> Result<Vec<OwnedFd>, FabricError>;
+
+    /// Removes device, rules, table, chains, and conntrack entries. Idempotent; an unknown key is no error.
+    ///
+    /// # Errors
+    /// Names what stays; calling again finishes the rest.
+    fn remove(&mut self, key: &str) -> Result<(), FabricError>;
+
+    /// Replaces the egress rules of a live association in one step, cutting no connection that both old and new allow.
+    ///
+    /// # Errors
+    /// The old rules stay in force until a retry succeeds.
+    fn set_egress(&mut self, key: &str, egress: &[EgressRule]) -> Result<(), FabricError> {
+        let _ = (key, egress);
+        Err(FabricError::Permanent("this fabric cannot change egress rules in place".to_owned()))
+    }
+
+    /// Binds a `SO_REUSEPORT` group: non-blocking UDP sockets in worker order, low ports too.
+    ///
+    /// # Errors
+    /// The address is not ours, or is taken.
+    fn bind_udp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError>;
+}
+
+/// The kernel side of one association.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FabricAssociation {
+    /// The association's id.
+    pub key: String,
+    /// Conntrack zone, mark, and table are made of this. 1 or more; unique among live associations.
+    pub index: u16,
+    /// Addresses of the clients. Other associations may have the same.
+    pub client_cidr: Ipv4Net,
+    /// The address that clients know as their gateway. Not assigned to the host (see [`crate::kernel`]).
+    pub gateway_address: Ipv4Addr,
+    /// The target network. That the host has no route to it is not an error.
+    pub subnet_cidr: Ipv4Net,
+    /// TUN queues, one per worker; 1 to [`MAX_QUEUES`].
+    pub queues: u16,
+    /// MTU of the TUN device, in bytes.
+    pub mtu: u16,
+    /// What clients may reach beyond the tunnel. Empty: nothing.
+    pub egress: Vec<EgressRule>,
+}
+
+/// One permission for packets from clients to the outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EgressRule {
+    /// IP protocol number; `None`: all.
+    pub protocol: Option<u8>,
+    /// First and last destination port (TCP, UDP, SCTP, DCCP). For ICMP (protocol 1): type and code, where 65535 is any.
+    /// Ignored for other protocols.
+    pub ports: Option<(u16, u16)>,
+    /// The far side. IPv6 never matches: tunnels carry IPv4.
+    pub cidr: IpNet,
+}
+
+/// Why a fabric step failed. The text says what is wrong and what to type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum FabricError {
+    /// Retrying alone does not help.
+    #[error("{0}")]
+    Permanent(String),
+    /// May succeed when tried again.
+    #[error("{0}")]
+    Transient(String),
+}
+
+/// Name of an association's TUN device: `bsc` and up to 12 hex digits of its id (15 bytes is the kernel's limit).
+#[must_use]
+pub fn link_name(key: &str) -> String {
+    let tail = key.rsplit('-').next().unwrap_or(key);
+    if (8..=32).contains(&tail.len())
+        && tail.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    {
+        return format!("bsc{}", tail.get(..12).unwrap_or(tail));
+    }
+    // Not of the usual form: FNV-1a, so that any key still names one device.
+    let hash =
+        key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    format!("bsc{:012x}", hash & 0xffff_ffff_ffff)
+}

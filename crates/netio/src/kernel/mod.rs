@@ -1,0 +1,275 @@
+//! The fabric itself, as the privileged helper runs it: TUN devices, routes, rules, nftables, connection tracking.
+//!
+//! # How packets go
+//! *Up*: a client's packet enters at the association's TUN device. Before connection tracking it is put into the zone
+//! of the association **for its original direction only**: two associations may have the same client addresses, while
+//! replies, which arrive from outside, are looked up in the common zone, where masquerading has made them distinct.
+//! The connection gets the association's mark. Routing is the host's own (the packet's mark selects no table), then
+//! the egress rules, which every packet of the original direction has to pass, then masquerading by output interface.
+//!
+//! *Down*: a reply finds its connection; the mark goes from there to the packet, before routing, and `ip rule` sends it
+//! to the association's table: the client CIDR by the TUN device, everything else unreachable. No address is assigned
+//! to the device, as that would put its network into the host's main table, where a second one may be the same.
+//!
+//! *Client to client*: both directions in the zone, routed by the association's table, not masqueraded.
+//!
+//! Dropped: from a tunnel to the host itself; from outside to a tunnel except replies; from one tunnel to another.
+//!
+//! # What is ours
+//! Links `bsc…`, the nftables table `inet bascule` (replaced as a whole in one transaction per change, which also mends
+//! it), tables and marks with the upper half [`ruleset::REPLY_MARK`] (and `ruleset::UP_MARK` for packets on their way
+//! up), and rules of priority [`netlink::RULE_PRIORITY`] and the one before. Nothing else is touched but the sysctls
+//! that are logged.
+
+mod bind;
+mod netfilter;
+pub(crate) mod netlink;
+mod nft;
+mod ruleset;
+mod sysctl;
+mod tun_device;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use crate::fabric::{
+    EgressRule, Fabric, FabricAssociation, FabricError, MAX_EGRESS_RULES, MAX_KEY_BYTES, MAX_QUEUES,
+    MAX_TUN_MTU, MIN_TUN_MTU, link_name,
+};
+use crate::helper::log;
+use netlink::Netlink;
+
+/// The fabric on the kernel of this network namespace. Needs `CAP_NET_ADMIN`.
+#[derive(Debug)]
+pub struct KernelFabric {
+    netlink: Netlink,
+    /// In force.
+    live: BTreeMap<String, FabricAssociation>,
+    /// Being removed, with something left to remove.
+    leaving: BTreeMap<String, FabricAssociation>,
+    /// Interfaces whose forwarding we switched on. What they may forward now and could not before is dropped but for
+    /// tunnels, so that ours is the only door that opened.
+    opened: BTreeSet<String>,
+    /// The operator has forwarding on for all since we opened ours: nothing to guard any more.
+    forwarding_everywhere: bool,
+    leave_sysctls: bool,
+}
+
+impl KernelFabric {
+    /// A fabric with nothing in it.
+    ///
+    /// # Errors
+    /// Netlink is not to be had.
+    pub fn new(leave_sysctls: bool) -> Result<Self, FabricError> {
+        Ok(Self {
+            netlink: Netlink::open()?,
+            live: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            opened: BTreeSet::new(),
+            forwarding_everywhere: false,
+            leave_sysctls,
+        })
+    }
+
+    /// Mends what others did to us: a flushed ruleset comes back, and the guard of opened interfaces goes once the
+    /// operator forwards everywhere. Called every few seconds between commands.
+    pub fn maintain(&mut self) {
+        if self.live.is_empty() {
+            return;
+        }
+        let everywhere = sysctl::forwards_everywhere();
+        let mut stale = false;
+        if everywhere && !self.forwarding_everywhere && !self.opened.is_empty() {
+            log("fabric: forwarding is on for all interfaces now; ours are no longer guarded");
+            self.opened.clear();
+            stale = true;
+        }
+        self.forwarding_everywhere = everywhere;
+        if matches!(netfilter::table_exists(ruleset::TABLE), Ok(false)) {
+            log("fabric: the nftables table `inet bascule` was removed by someone; putting it back");
+            stale = true;
+        }
+        if stale && let Err(error) = self.install_ruleset() {
+            log(&format!("fabric: {error}"));
+        }
+    }
+
+    fn install_ruleset(&self) -> Result<(), FabricError> {
+        nft::run(&ruleset::render(self.live.values(), &self.opened))
+    }
+
+    fn check(&self, association: &FabricAssociation) -> Result<(), FabricError> {
+        let wrong =
+            |what: String| Err(FabricError::Permanent(format!("association {}: {what}", association.key)));
+        if association.key.is_empty() || association.key.len() > MAX_KEY_BYTES {
+            return Err(FabricError::Permanent(format!(
+                "an association's key has 1 to {MAX_KEY_BYTES} bytes"
+            )));
+        }
+        if association.index == 0 {
+            return wrong("index 0 is the host's own zone".to_owned());
+        }
+        if !(1..=MAX_QUEUES).contains(&association.queues) {
+            return wrong(format!("1 to {MAX_QUEUES} queues"));
+        }
+        if !(MIN_TUN_MTU..=MAX_TUN_MTU).contains(&association.mtu) {
+            return wrong(format!("MTU {MIN_TUN_MTU} to {MAX_TUN_MTU}"));
+        }
+        check_egress(&association.egress)?;
+        let link = link_name(&association.key);
+        for other in
+            self.live.values().chain(self.leaving.values()).filter(|other| other.key != association.key)
+        {
+            if other.index == association.index || link_name(&other.key) == link {
+                return Err(FabricError::Transient(format!(
+                    "association {} still holds index {} or link {link}",
+                    other.key, association.index
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything but the record. Rules first, then the device, up at the very end: never a moment without rules.
+    fn build(&mut self, association: &FabricAssociation) -> Result<Vec<OwnedFd>, FabricError> {
+        let link = link_name(&association.key);
+        self.open_interfaces(association)?;
+        self.install_ruleset()?;
+        // Connections of an earlier holder of the index would lead replies to the wrong tunnel.
+        netfilter::forget_connections(ruleset::reply_mark(association.index), u32::MAX)?;
+        self.netlink.delete_link(&link)?;
+        let queues = tun_device::create(&link, association.queues)?;
+        sysctl::prepare_tun(&link, self.leave_sysctls)?;
+        let index = self.netlink.raise_link(&link, association.mtu)?;
+        self.netlink.add_routes(index, ruleset::table(association.index), association.client_cidr)?;
+        self.netlink.add_rules(association.index)?;
+        Ok(queues)
+    }
+
+    fn open_interfaces(&mut self, association: &FabricAssociation) -> Result<(), FabricError> {
+        if self.leave_sysctls {
+            return Ok(());
+        }
+        let interfaces = self.netlink.interfaces_toward(association.subnet_cidr)?;
+        if interfaces.is_empty() {
+            log(&format!(
+                "fabric: no route to {} yet (association {}); packets to it go nowhere",
+                association.subnet_cidr, association.key
+            ));
+        }
+        self.forwarding_everywhere = sysctl::forwards_everywhere();
+        for interface in interfaces {
+            if sysctl::open_forwarding(&interface)? {
+                self.opened.insert(interface);
+            }
+        }
+        Ok(())
+    }
+
+    fn close_interfaces(&mut self) -> Result<(), FabricError> {
+        if !sysctl::forwards_everywhere() {
+            for interface in &self.opened {
+                sysctl::close_forwarding(interface)?;
+            }
+        }
+        self.opened.clear();
+        Ok(())
+    }
+
+    /// Removes what is left of one that is no longer live; each step whatever became of the others.
+    fn finish(&mut self, association: &FabricAssociation) -> Result<(), FabricError> {
+        let mut first = Ok(());
+        let mut step = |result: Result<(), FabricError>| {
+            if first.is_ok() {
+                first = result;
+            }
+        };
+        // The device first: from here on no packet comes in. Forwarding closes before its guard goes.
+        step(self.netlink.delete_link(&link_name(&association.key)));
+        step(self.netlink.delete_rules(Some(association.index)));
+        step(self.netlink.delete_routes(Some(ruleset::table(association.index))));
+        if self.live.is_empty() {
+            step(self.netlink.delete_rules(None));
+            step(self.close_interfaces());
+        }
+        step(self.install_ruleset());
+        step(netfilter::forget_connections(ruleset::reply_mark(association.index), u32::MAX));
+        first.map_err(|error| match error {
+            FabricError::Permanent(text) | FabricError::Transient(text) => FabricError::Transient(text),
+        })
+    }
+}
+
+fn check_egress(egress: &[EgressRule]) -> Result<(), FabricError> {
+    if egress.len() > MAX_EGRESS_RULES {
+        return Err(FabricError::Permanent(format!("more than {MAX_EGRESS_RULES} egress rules")));
+    }
+    Ok(())
+}
+
+impl Fabric for KernelFabric {
+    fn sweep(&mut self) -> Result<(), FabricError> {
+        let mut first = Ok(());
+        let mut step = |result: Result<(), FabricError>| {
+            if first.is_ok() {
+                first = result;
+            }
+        };
+        self.live.clear();
+        self.leaving.clear();
+        step(self.netlink.delete_our_links());
+        step(self.netlink.delete_rules(None));
+        step(self.netlink.delete_routes(None));
+        match nft::opened_interfaces() {
+            Ok(opened) => {
+                self.opened = opened;
+                step(self.close_interfaces());
+            }
+            Err(error) => step(Err(error)),
+        }
+        step(self.install_ruleset());
+        step(netfilter::forget_connections(ruleset::REPLY_MARK, ruleset::MARK_MASK));
+        first
+    }
+
+    fn add(&mut self, association: &FabricAssociation) -> Result<Vec<OwnedFd>, FabricError> {
+        self.check(association)?;
+        self.remove(&association.key)?;
+        self.live.insert(association.key.clone(), association.clone());
+        self.build(association).inspect_err(|_| {
+            // The reason of the failure counts, not what else fails on the way back; `remove` knows what is left.
+            let _ = self.remove(&association.key);
+        })
+    }
+
+    fn remove(&mut self, key: &str) -> Result<(), FabricError> {
+        if let Some(association) = self.live.remove(key) {
+            self.leaving.insert(key.to_owned(), association);
+        }
+        let Some(association) = self.leaving.get(key).cloned() else {
+            return Ok(());
+        };
+        self.finish(&association)?;
+        self.leaving.remove(key);
+        Ok(())
+    }
+
+    fn set_egress(&mut self, key: &str, egress: &[EgressRule]) -> Result<(), FabricError> {
+        check_egress(egress)?;
+        let Some(association) = self.live.get_mut(key) else {
+            return Err(FabricError::Permanent(format!("association {key} is not there")));
+        };
+        let old = std::mem::replace(&mut association.egress, egress.to_vec());
+        self.install_ruleset().inspect_err(|_| {
+            // So that a later change of another association does not install these unasked.
+            if let Some(association) = self.live.get_mut(key) {
+                association.egress = old;
+            }
+        })
+    }
+
+    fn bind_udp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {
+        bind::group(address, sockets)
+    }
+}

@@ -1,0 +1,189 @@
+//! The nftables table as text, from what is to be in force. Pure.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use ipnet::IpNet;
+
+use crate::fabric::{EgressRule, FabricAssociation, link_name};
+
+/// Name of our table, of family `inet`.
+pub(super) const TABLE: &str = "bascule";
+/// Upper half of the mark of connections and of reply packets, and of the numbers of tables.
+pub(super) const REPLY_MARK: u32 = 0x0ba5_0000;
+/// Upper half of the mark of packets from clients: it selects no table for them, only for the reverse-path check and
+/// for our own ICMP errors to clients.
+pub(super) const UP_MARK: u32 = 0x0ba4_0000;
+/// The half of a mark that says it is ours.
+pub(super) const MARK_MASK: u32 = 0xffff_0000;
+
+/// Mark of an association's connections and replies.
+pub(super) fn reply_mark(index: u16) -> u32 {
+    REPLY_MARK | u32::from(index)
+}
+
+/// Mark of packets from an association's clients.
+pub(super) fn up_mark(index: u16) -> u32 {
+    UP_MARK | u32::from(index)
+}
+
+/// An association's routing table.
+pub(super) fn table(index: u16) -> u32 {
+    REPLY_MARK | u32::from(index)
+}
+
+/// One transaction that replaces the whole table; without associations it is gone.
+pub(super) fn render<'a>(
+    associations: impl Iterator<Item = &'a FabricAssociation> + Clone,
+    opened: &BTreeSet<String>,
+) -> String {
+    let mut text = format!("add table inet {TABLE}\ndelete table inet {TABLE}\n");
+    if associations.clone().next().is_none() {
+        return text;
+    }
+    let mut links = String::new();
+    let mut chains = String::new();
+    let mut maps: [(&str, String); 5] =
+        ["raw", "mark", "to", "from", "out"].map(|name| (name, String::new()));
+    for association in associations {
+        let (link, index) = (link_name(&association.key), association.index);
+        push_element(&mut links, &format!("\"{link}\""));
+        for (name, elements) in &mut maps {
+            push_element(elements, &format!("\"{link}\" : jump {name}_{index}"));
+        }
+        render_chains(&mut chains, association, &link);
+    }
+    let mut guarded = String::new();
+    for interface in opened.iter().filter(|name| quotable(name)) {
+        push_element(&mut guarded, &format!("\"{interface}\""));
+    }
+    let _ = writeln!(text, "table inet {TABLE} {{");
+    let _ = writeln!(text, "set links {{ type ifname; elements = {{ {links} }}; }}");
+    let elements = if guarded.is_empty() { String::new() } else { format!("elements = {{ {guarded} }};") };
+    let _ = writeln!(text, "set opened {{ type ifname; {elements} }}");
+    text.push_str(&chains);
+    for (name, elements) in maps {
+        let _ = writeln!(text, "map {name}_of {{ type ifname : verdict; elements = {{ {elements} }}; }}");
+    }
+    text.push_str(&BASE.replace("OURS", &format!("& {MARK_MASK:#010x} == {REPLY_MARK:#010x}")).replace(
+        "TO_UP",
+        // Clears the bit in which the two marks differ.
+        &format!("& {:#010x}", !(REPLY_MARK ^ UP_MARK)),
+    ));
+    text.push_str("}\n");
+    text
+}
+
+/// The hooks, the same whatever associations there are. `OURS` stands for a test of the connection's mark.
+const BASE: &str = "
+chain prerouting_raw {
+  type filter hook prerouting priority -300; policy accept;
+  iifname vmap @raw_of
+}
+chain prerouting {
+  type filter hook prerouting priority -150; policy accept;
+  iifname vmap @mark_of
+  iifname != @links ct direction reply ct mark OURS meta mark set ct mark
+}
+chain input {
+  type filter hook input priority 0; policy accept;
+  iifname @links counter drop
+}
+chain forward {
+  type filter hook forward priority 0; policy accept;
+  oifname vmap @to_of
+  iifname vmap @from_of
+  meta nfproto ipv4 iifname @opened counter drop
+}
+chain output {
+  type route hook output priority -150; policy accept;
+  meta l4proto icmp ct state related ct direction reply ct mark OURS icmp type redirect drop
+  meta l4proto icmp ct state related ct direction reply ct mark OURS meta mark set ct mark TO_UP
+}
+chain postrouting {
+  type filter hook postrouting priority 90; policy accept;
+  oifname vmap @out_of
+}
+chain masquerade {
+  type nat hook postrouting priority 100; policy accept;
+  oifname != @links ct mark OURS masquerade
+}
+";
+
+fn render_chains(out: &mut String, association: &FabricAssociation, link: &str) {
+    let FabricAssociation { index, client_cidr, .. } = association;
+    let (reply, up) = (reply_mark(*index), up_mark(*index));
+    let _ = write!(
+        out,
+        "chain raw_{index} {{
+  meta nfproto != ipv4 drop
+  ip saddr != {client_cidr} drop
+  ip daddr {client_cidr} ct zone set {index} meta mark set {reply:#010x} return
+  ct original zone set {index} meta mark set {up:#010x}
+}}
+chain mark_{index} {{
+  ct state new ct mark set {reply:#010x}
+}}
+chain to_{index} {{
+  iifname \"{link}\" accept
+  iifname @links counter drop
+  ct mark {reply:#010x} ct direction reply ct state established,related accept
+  counter drop
+}}
+chain out_{index} {{
+  ct mark {reply:#010x} return
+  counter drop
+}}
+chain from_{index} {{
+  ct state invalid counter drop
+  meta l4proto icmp ct state related accept
+"
+    );
+    for rule in &association.egress {
+        if let Some(matched) = egress_match(rule) {
+            let _ = writeln!(out, "  {matched} accept");
+        }
+    }
+    out.push_str("  counter drop\n}\n");
+}
+
+/// The test of one egress rule; `None` for what cannot match an IPv4 packet.
+fn egress_match(rule: &EgressRule) -> Option<String> {
+    const ANY_ICMP: u16 = u16::MAX;
+    let IpNet::V4(far) = rule.cidr else { return None };
+    let mut text = format!("ip daddr {}", far.trunc());
+    let Some(protocol) = rule.protocol else { return Some(text) };
+    let _ = write!(text, " meta l4proto {protocol}");
+    match (protocol, rule.ports) {
+        (6 | 17 | 33 | 132, Some((first, last))) => {
+            if first > last {
+                return None;
+            }
+            let _ = write!(text, " th dport {first}-{last}");
+        }
+        (1, Some((kind, code))) if kind != ANY_ICMP => {
+            let _ = write!(text, " icmp type {kind}");
+            if code != ANY_ICMP {
+                let _ = write!(text, " icmp code {code}");
+            }
+        }
+        _ => {}
+    }
+    Some(text)
+}
+
+fn push_element(list: &mut String, element: &str) {
+    if !list.is_empty() {
+        list.push_str(", ");
+    }
+    list.push_str(element);
+}
+
+/// An interface's name may hold almost any byte; ours go into a quoted string.
+fn quotable(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'*'))
+}
+
+#[cfg(test)]
+#[path = "ruleset/tests.rs"]
+mod tests;

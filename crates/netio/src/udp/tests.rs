@@ -1,0 +1,1 @@
+//! Batches and steering over the loopback interface.
