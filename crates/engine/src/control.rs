@@ -1,0 +1,244 @@
+//! The control thread: owns the pure gateway, feeds it packets, notices, time and desired snapshots, and does what it
+//! asks for.
+
+mod apply;
+mod links;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Select, Sender};
+use gateway::{ConnectionEnd, Effect, Gateway, Transmit};
+use model::{AssociationId, EndpointId};
+
+use crate::SessionEvent;
+use crate::clock::Clock;
+use crate::control::apply::{Built, Job};
+pub(crate) use crate::control::links::{COMMANDS_MAX, WorkerLink};
+use crate::engine::Shared;
+use crate::fabric::{Batch, Results};
+use crate::handoff::ControlPacket;
+use crate::table::AddressTable;
+use crate::worker::{Command, NOTES_MAX, Note};
+
+/// Control packets and notices taken in between two looks at timers and snapshots.
+const TURN_MAX: usize = 256;
+/// Longest sleep of the control thread.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What the control thread is wired to.
+pub(crate) struct Wiring {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Clock,
+    pub(crate) workers: Vec<WorkerLink>,
+    pub(crate) bell: Receiver<()>,
+    pub(crate) packets: Receiver<ControlPacket>,
+    pub(crate) notes: Receiver<Note>,
+    pub(crate) fabric: Sender<Batch>,
+    pub(crate) fabric_results: Receiver<Results>,
+    pub(crate) steering: bool,
+}
+
+/// One endpoint as this thread knows it.
+struct Served {
+    slot: u32,
+    table: Arc<AddressTable>,
+    listener: Option<Listener>,
+}
+
+/// The control thread's share of an endpoint's sockets.
+struct Listener {
+    /// As wanted; what was bound may differ in the port (tests bind port 0).
+    wanted: SocketAddr,
+    socket: UdpSocket,
+}
+
+pub(crate) struct Control {
+    wiring: Wiring,
+    gateway: Gateway,
+    endpoints: BTreeMap<EndpointId, Served>,
+    /// Slot → endpoint, for what comes up from workers. Slots are not used again.
+    slots: BTreeMap<u32, EndpointId>,
+    next_slot: u32,
+    built: BTreeMap<AssociationId, Built>,
+    /// The newest barrier sent to the workers.
+    generation: u64,
+    /// Ended sessions whose counters a worker may still be writing, until it passed this barrier.
+    ending: VecDeque<(u64, ConnectionEnd)>,
+    job: Option<Job>,
+    draining: bool,
+    out: Vec<u8>,
+}
+
+impl Control {
+    pub(crate) fn new(wiring: Wiring, gateway: Gateway) -> Self {
+        Self {
+            wiring,
+            gateway,
+            endpoints: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            next_slot: 0,
+            built: BTreeMap::new(),
+            generation: 0,
+            ending: VecDeque::new(),
+            job: None,
+            draining: false,
+            out: Vec::new(),
+        }
+    }
+
+    /// Body of the thread.
+    pub(crate) fn run(mut self) {
+        while !self.wiring.shared.stopping() {
+            self.wait();
+            // Acknowledgements are read before the notices: a worker sends its notices first and acknowledges then,
+            // so whatever preceded an acknowledgement has been taken in when it is acted on.
+            let acknowledged = self.acknowledged();
+            self.take_notes();
+            self.take_packets();
+            let now = self.wiring.clock.now();
+            if self.gateway.poll_timeout().is_some_and(|at| at <= now) {
+                self.gateway.handle_timeout(now, self.wiring.clock.wall());
+            }
+            self.pump();
+            self.release_ended(acknowledged);
+            self.advance(acknowledged);
+            self.pump();
+        }
+        for worker in &self.wiring.workers {
+            worker.send(Command::Stop);
+        }
+    }
+
+    /// Until there may be something to do.
+    fn wait(&self) {
+        let now = self.wiring.clock.now();
+        let deadline = [self.gateway.poll_timeout(), self.job_deadline()].into_iter().flatten().min();
+        let patience = deadline.map_or(IDLE, |at| at.since(now)).min(IDLE);
+        let mut select = Select::new();
+        select.recv(&self.wiring.bell);
+        select.recv(&self.wiring.packets);
+        select.recv(&self.wiring.notes);
+        // Only a hint: everything is looked at afterwards anyway.
+        let _ = select.ready_timeout(patience);
+        let _ = self.wiring.bell.try_recv();
+    }
+
+    fn take_notes(&mut self) {
+        for _ in 0..NOTES_MAX {
+            let Ok(note) = self.wiring.notes.try_recv() else { return };
+            let Some(endpoint) = self.slots.get(&note.endpoint) else { continue };
+            self.gateway.handle_notice(endpoint, note.peer_id, note.notice, self.wiring.clock.now());
+        }
+    }
+
+    fn take_packets(&mut self) {
+        for _ in 0..TURN_MAX {
+            let Ok(mut packet) = self.wiring.packets.try_recv() else { return };
+            let Some(endpoint) = self.slots.get(&packet.endpoint) else { continue };
+            let (now, wall) = (self.wiring.clock.now(), self.wiring.clock.wall());
+            self.gateway.handle_control(endpoint, packet.from, packet.buffer.bytes(), now, wall);
+            // Answers go out at once; a burst of packets must not delay the first one's.
+            self.pump();
+        }
+    }
+
+    /// Does what the gateway asks for. Effects first: a client that is told it is connected may send at once.
+    fn pump(&mut self) {
+        let before = self.ending.len();
+        while let Some(effect) = self.gateway.poll_effect() {
+            self.perform(effect);
+        }
+        if self.ending.len() > before {
+            self.barrier();
+            let generation = self.generation;
+            for (at, _) in self.ending.iter_mut().skip(before) {
+                *at = generation;
+            }
+        }
+        let mut out = std::mem::take(&mut self.out);
+        while let Some(transmit) = self.gateway.poll_transmit(self.wiring.clock.now(), &mut out) {
+            self.transmit(&transmit, &out);
+        }
+        self.out = out;
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Install { worker, endpoint, association, peer_id, address, path } => {
+                let (Some(served), Some(built)) = (self.endpoints.get(&endpoint), self.built.get(&association)) else {
+                    tracing::error!(%endpoint, %association, "a session was admitted where nothing is up");
+                    return;
+                };
+                let command = Command::Install {
+                    endpoint: served.slot,
+                    table: Arc::clone(&served.table),
+                    association: built.index,
+                    peer_id,
+                    address,
+                    path,
+                };
+                self.tell(worker, command);
+            }
+            Effect::Update { worker, peer_id, update, .. } => self.tell(worker, Command::Update { peer_id, update }),
+            Effect::Remove { worker, peer_id, .. } => self.tell(worker, Command::Remove { peer_id }),
+            Effect::Connected(start) => {
+                let shared = &self.wiring.shared;
+                let mut live = shared.live.lock().unwrap_or_else(PoisonError::into_inner);
+                live.insert(start.id.clone(), start.clone());
+                shared.control.connections.set(u64::try_from(live.len()).unwrap_or(u64::MAX));
+                drop(live);
+                shared.events.push(SessionEvent::Connected(start));
+            }
+            Effect::Ended(end) => self.ending.push_back((u64::MAX, end)),
+        }
+    }
+
+    /// Publishes ended sessions whose worker has let go of them.
+    fn release_ended(&mut self, acknowledged: u64) {
+        while self.ending.front().is_some_and(|(generation, _)| *generation <= acknowledged) {
+            let Some((_, end)) = self.ending.pop_front() else { return };
+            let shared = &self.wiring.shared;
+            let mut live = shared.live.lock().unwrap_or_else(PoisonError::into_inner);
+            live.remove(&end.id);
+            shared.control.connections.set(u64::try_from(live.len()).unwrap_or(u64::MAX));
+            drop(live);
+            shared.events.push(SessionEvent::Ended(end));
+        }
+    }
+
+    fn transmit(&self, transmit: &Transmit, datagram: &[u8]) {
+        let stats = &self.wiring.shared.control;
+        let Some(listener) = self.endpoints.get(&transmit.endpoint).and_then(|served| served.listener.as_ref()) else {
+            stats.transmit_drops.add(1);
+            return;
+        };
+        match listener.socket.send_to(datagram, transmit.peer) {
+            Ok(_) => stats.transmits.add(1),
+            // Retransmission is the protocol's business.
+            Err(_) => stats.transmit_drops.add(1),
+        }
+    }
+
+    fn tell(&self, worker: u16, command: Command) {
+        if let Some(link) = self.wiring.workers.get(usize::from(worker)) {
+            link.send(command);
+        }
+    }
+
+    /// Has every worker acknowledge, at the top of its loop, that all it was told so far is done.
+    fn barrier(&mut self) -> u64 {
+        self.generation += 1;
+        for worker in &self.wiring.workers {
+            worker.send(Command::Barrier { generation: self.generation });
+        }
+        self.generation
+    }
+
+    /// The newest barrier that every worker has passed. A worker that is gone holds nothing any more.
+    fn acknowledged(&self) -> u64 {
+        self.wiring.workers.iter().map(WorkerLink::acknowledged).min().unwrap_or(u64::MAX)
+    }
+}

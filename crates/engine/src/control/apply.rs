@@ -1,0 +1,519 @@
+//! Putting a snapshot in force, in stages, none of which blocks: control packets flow all the while.
+//!
+//! Gates close and sessions are swept → every worker has let go → farewells get a moment → sockets and TUN queues of
+//! what is gone close → the fabric follows → gates open → done. Draining is the same road towards nothing.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use gateway::Instant;
+use gateway::desired::{Desired, Endpoint};
+use model::{AssociationId, EndpointId, Failure, Transport};
+use netio::{FabricAssociation, FabricError};
+use tokio::sync::oneshot;
+
+use super::{Control, Listener, Served};
+use crate::Applied;
+use crate::egress::{egress, gateway_address};
+use crate::engine::stopped;
+use crate::fabric::{Added, Batch, Results};
+use crate::table::AddressTable;
+use crate::worker::Command;
+
+/// How long sockets stay open for clients to acknowledge their farewell.
+const LINGER: Duration = Duration::from_millis(250);
+/// The same when the whole gateway goes.
+const DRAIN_LINGER: Duration = Duration::from_secs(1);
+/// MTU of TUN devices, in bytes. Clients are told the same.
+const TUN_MTU: u16 = 1500;
+
+/// An association's kernel side.
+pub(super) struct Built {
+    pub(super) index: u16,
+    /// As it stands there; `None`: it shall be gone, but could not be removed whole.
+    spec: Option<FabricAssociation>,
+}
+
+/// A snapshot on its way into force.
+pub(super) struct Job {
+    goal: Goal,
+    stage: Stage,
+    plan: Plan,
+    failures: BTreeMap<AssociationId, Failure>,
+}
+
+enum Goal {
+    Apply { desired: Arc<Desired>, waiters: Vec<oneshot::Sender<Applied>> },
+    Drain { waiters: Vec<oneshot::Sender<()>> },
+}
+
+/// What the job waits for.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// Every worker to have let go of what was swept.
+    Swept { barrier: u64 },
+    /// Farewells to be acknowledged, no longer than this.
+    Farewells { until: Instant },
+    /// Every worker to have closed what it must.
+    Closed { barrier: u64 },
+    /// The fabric thread.
+    Fabric,
+    /// The last `Ended` events.
+    Settled { barrier: u64 },
+}
+
+/// The difference between what stands and what is wanted.
+#[derive(Default)]
+struct Plan {
+    /// What shall listen where, and its associations.
+    endpoints: BTreeMap<EndpointId, (SocketAddr, Vec<AssociationId>)>,
+    /// The kernel side of every association that shall be served; their index is given at the time.
+    associations: BTreeMap<AssociationId, FabricAssociation>,
+    closing: Vec<EndpointId>,
+    leaving: Vec<AssociationId>,
+    linger: Duration,
+}
+
+impl Control {
+    /// When the current job wants to be looked at again, if nothing else happens.
+    pub(super) fn job_deadline(&self) -> Option<Instant> {
+        match self.job.as_ref()?.stage {
+            Stage::Farewells { until } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Moves the current job on as far as it goes, and takes up the next.
+    pub(super) fn advance(&mut self, acknowledged: u64) {
+        self.hear_drain();
+        loop {
+            let Some(mut job) = self.job.take() else {
+                if !self.take_up() {
+                    return;
+                }
+                continue;
+            };
+            match self.next_stage(&mut job, acknowledged) {
+                Next::Wait => {
+                    self.job = Some(job);
+                    return;
+                }
+                Next::Stage(stage) => {
+                    job.stage = stage;
+                    self.job = Some(job);
+                }
+                Next::Done => self.complete(job),
+            }
+        }
+    }
+
+    /// A drain is obeyed at once as far as admission and farewells go, whatever job is under way.
+    fn hear_drain(&mut self) {
+        if !self.draining && !self.wiring.shared.slot().drains.is_empty() {
+            self.draining = true;
+            self.gateway.drain(self.wiring.clock.now());
+            self.pump();
+        }
+    }
+
+    /// Starts the next job, if there is one.
+    fn take_up(&mut self) -> bool {
+        let (next, drains) = {
+            let mut slot = self.wiring.shared.slot();
+            (slot.next.take(), std::mem::take(&mut slot.drains))
+        };
+        if !drains.is_empty() {
+            if let Some((desired, waiters)) = next {
+                self.refuse(&desired, waiters);
+            }
+            let plan = Plan {
+                closing: self.endpoints.keys().cloned().collect(),
+                leaving: self.built.keys().cloned().collect(),
+                linger: DRAIN_LINGER,
+                ..Plan::default()
+            };
+            self.start(Goal::Drain { waiters: drains }, plan, BTreeMap::new());
+            return true;
+        }
+        let Some((desired, waiters)) = next else { return false };
+        if self.draining {
+            self.refuse(&desired, waiters);
+            return true;
+        }
+        self.gateway.apply(Arc::clone(&desired), self.wiring.clock.now(), self.wiring.clock.wall());
+        self.pump();
+        let (plan, failures) = self.plan(&desired);
+        self.start(Goal::Apply { desired, waiters }, plan, failures);
+        true
+    }
+
+    fn start(&mut self, goal: Goal, plan: Plan, failures: BTreeMap<AssociationId, Failure>) {
+        let stage = Stage::Swept { barrier: self.barrier() };
+        self.job = Some(Job { goal, stage, plan, failures });
+    }
+
+    fn plan(&self, desired: &Desired) -> (Plan, BTreeMap<AssociationId, Failure>) {
+        let mut plan = Plan { linger: LINGER, ..Plan::default() };
+        let mut failures = BTreeMap::new();
+        for (id, endpoint) in desired.endpoints.iter().filter(|(_, endpoint)| !endpoint.associations.is_empty()) {
+            match listen_address(endpoint) {
+                Ok(address) => {
+                    plan.endpoints.insert(id.clone(), (address, endpoint.associations.keys().cloned().collect()));
+                    plan.associations.extend(self.specs(endpoint));
+                }
+                Err(reason) => {
+                    let failure = Failure { reason: reason.to_owned(), permanent: true };
+                    failures.extend(endpoint.associations.keys().map(|id| (id.clone(), failure.clone())));
+                }
+            }
+        }
+        plan.closing = self
+            .endpoints
+            .iter()
+            .filter(|(id, served)| {
+                let wanted = plan.endpoints.get(*id).map(|(address, _)| *address);
+                served.listener.as_ref().is_some_and(|listener| Some(listener.wanted) != wanted)
+                    || !desired.endpoints.contains_key(*id)
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        plan.leaving = self
+            .built
+            .iter()
+            .filter(|(id, built)| {
+                let wanted = plan.associations.get(*id);
+                !built.spec.as_ref().zip(wanted).is_some_and(|(stands, wanted)| same_but_egress(stands, wanted))
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        (plan, failures)
+    }
+
+    fn specs<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+    ) -> impl Iterator<Item = (AssociationId, FabricAssociation)> + use<'a> {
+        let queues = u16::try_from(self.wiring.workers.len()).unwrap_or(u16::MAX);
+        endpoint.associations.iter().map(move |(id, association)| {
+            let (egress, left_out) = egress(&association.security);
+            if left_out > 0 {
+                tracing::warn!(association = %id, left_out, "security group rules that cannot be expressed let nothing out");
+            }
+            let spec = FabricAssociation {
+                key: id.as_str().to_owned(),
+                index: self.built.get(id).map_or(0, |built| built.index),
+                client_cidr: endpoint.client_cidr,
+                gateway_address: gateway_address(endpoint.client_cidr),
+                subnet_cidr: association.subnet_cidr,
+                queues,
+                mtu: TUN_MTU,
+                egress,
+            };
+            (id.clone(), spec)
+        })
+    }
+
+    fn next_stage(&mut self, job: &mut Job, acknowledged: u64) -> Next {
+        match job.stage {
+            Stage::Swept { barrier } if acknowledged >= barrier => {
+                Next::Stage(Stage::Farewells { until: self.wiring.clock.now() + job.plan.linger })
+            }
+            Stage::Farewells { until } => {
+                let heard = |id: &&EndpointId| self.endpoints.get(*id).is_some_and(|served| served.listener.is_some());
+                let closing = job.plan.closing.iter().filter(heard);
+                let pending = closing.filter(|id| self.gateway.farewells_pending(id)).count();
+                if pending > 0 && self.wiring.clock.now() < until {
+                    return Next::Wait;
+                }
+                let stats = &self.wiring.shared.control;
+                stats.farewells_unacknowledged.add(u64::try_from(pending).unwrap_or(u64::MAX));
+                Next::Stage(Stage::Closed { barrier: self.close(&job.plan) })
+            }
+            Stage::Closed { barrier } if acknowledged >= barrier => {
+                self.forget_closed(job);
+                let batch = self.batch(job);
+                if batch.is_empty() {
+                    return self.settle(job);
+                }
+                if self.wiring.fabric.send(batch).is_err() {
+                    self.fail_all(job, "the thread that reaches behind the tunnels has died; restart the gateway");
+                    return self.settle(job);
+                }
+                Next::Stage(Stage::Fabric)
+            }
+            Stage::Fabric => match self.wiring.fabric_results.try_recv() {
+                Ok(results) => {
+                    self.take_results(job, results);
+                    self.settle(job)
+                }
+                Err(crossbeam_channel::TryRecvError::Empty) => Next::Wait,
+                Err(crossbeam_channel::TryRecvError::Disconnected) => {
+                    self.fail_all(job, "the thread that reaches behind the tunnels has died; restart the gateway");
+                    self.settle(job)
+                }
+            },
+            Stage::Settled { barrier } if acknowledged >= barrier => Next::Done,
+            Stage::Swept { .. } | Stage::Closed { .. } | Stage::Settled { .. } => Next::Wait,
+        }
+    }
+
+    /// Closes sockets and TUN queues of what goes, everywhere. The barrier after which they are closed.
+    fn close(&mut self, plan: &Plan) -> u64 {
+        let mut closed = false;
+        for id in &plan.closing {
+            let Some(served) = self.endpoints.get_mut(id) else { continue };
+            if served.listener.take().is_none() {
+                continue;
+            }
+            closed = true;
+            for worker in &self.wiring.workers {
+                worker.send(Command::CloseEndpoint { endpoint: served.slot });
+            }
+            self.wiring.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        }
+        for built in plan.leaving.iter().filter_map(|id| self.built.get(id)) {
+            closed = true;
+            for worker in &self.wiring.workers {
+                worker.send(Command::CloseTun { association: built.index });
+            }
+        }
+        if closed { self.barrier() } else { 0 }
+    }
+
+    /// Forgets endpoints that are not only closed but gone.
+    fn forget_closed(&mut self, job: &Job) {
+        for id in &job.plan.closing {
+            let stays = match &job.goal {
+                Goal::Apply { desired, .. } => desired.endpoints.contains_key(id),
+                Goal::Drain { .. } => false,
+            };
+            if !stays && let Some(served) = self.endpoints.remove(id) {
+                self.slots.remove(&served.slot);
+            }
+        }
+    }
+
+    /// What the fabric has to do, now that nothing of ours holds what goes.
+    fn batch(&mut self, job: &mut Job) -> Batch {
+        let mut batch = Batch { removes: job.plan.leaving.clone(), ..Batch::default() };
+        for (id, spec) in &mut job.plan.associations {
+            let stands = self.built.get(id).and_then(|built| built.spec.as_ref());
+            match stands {
+                Some(stands) if same_but_egress(stands, spec) => {
+                    if stands.egress != spec.egress {
+                        batch.regulations.push((id.clone(), spec.egress.clone()));
+                    }
+                }
+                _ => match self.index(id) {
+                    Some(index) => {
+                        spec.index = index;
+                        batch.adds.push((id.clone(), spec.clone()));
+                    }
+                    None => {
+                        let reason = "this gateway serves as many target networks as it can".to_owned();
+                        job.failures.insert(id.clone(), Failure { reason, permanent: true });
+                    }
+                },
+            }
+        }
+        for (id, (address, _)) in &job.plan.endpoints {
+            if self.endpoints.get(id).is_none_or(|served| served.listener.is_none()) {
+                batch.binds.push((id.clone(), *address));
+            }
+        }
+        batch
+    }
+
+    /// The association's index, the lowest free one if it has none yet. Taken from here on.
+    fn index(&mut self, id: &AssociationId) -> Option<u16> {
+        if let Some(built) = self.built.get(id) {
+            return Some(built.index);
+        }
+        let used: std::collections::BTreeSet<u16> = self.built.values().map(|built| built.index).collect();
+        let index = (1..=u16::MAX).find(|index| !used.contains(index))?;
+        self.built.insert(id.clone(), Built { index, spec: None });
+        Some(index)
+    }
+
+    fn take_results(&mut self, job: &mut Job, results: Results) {
+        for (id, outcome) in results.removed {
+            match outcome {
+                Ok(()) if job.plan.associations.contains_key(&id) => {
+                    if let Some(built) = self.built.get_mut(&id) {
+                        built.spec = None;
+                    }
+                }
+                Ok(()) => {
+                    self.built.remove(&id);
+                }
+                Err(error) => {
+                    if let Some(built) = self.built.get_mut(&id) {
+                        built.spec = None;
+                    }
+                    self.fail(job, id, &error);
+                }
+            }
+        }
+        for (id, egress, outcome) in results.regulated {
+            match (outcome, self.built.get_mut(&id)) {
+                (Ok(()), Some(Built { spec: Some(spec), .. })) => spec.egress = egress,
+                (Ok(()), _) => {}
+                (Err(error), _) => self.fail(job, id, &error),
+            }
+        }
+        for (id, spec, added) in results.added {
+            match added {
+                Added::Up(queues) => self.open_tun(job, id, spec, queues),
+                Added::Failed { error, clean } => {
+                    // What is left of it keeps its index until a later apply has removed it.
+                    if clean {
+                        self.built.remove(&id);
+                    }
+                    self.fail(job, id, &error);
+                }
+            }
+        }
+        for (id, bound) in results.bound {
+            let listening = bound.and_then(|sockets| self.open_endpoint(&id, &job.plan, sockets));
+            if let (Err(error), Some((_, associations))) = (listening, job.plan.endpoints.get(&id)) {
+                for association in associations.clone() {
+                    self.fail(job, association, &error);
+                }
+            }
+        }
+    }
+
+    fn open_tun(&mut self, job: &mut Job, id: AssociationId, spec: FabricAssociation, queues: Vec<OwnedFd>) {
+        let owner = job.plan.endpoints.iter().find(|(_, (_, associations))| associations.contains(&id));
+        let Some((endpoint, _)) = owner else { return };
+        let table = Arc::clone(&self.served(&endpoint.clone(), spec.client_cidr).table);
+        for (worker, queue) in self.wiring.workers.iter().zip(queues) {
+            worker.send(Command::OpenTun { association: spec.index, queue, table: Arc::clone(&table) });
+        }
+        self.built.insert(id, Built { index: spec.index, spec: Some(spec) });
+    }
+
+    /// The endpoint's entry, made if there is none.
+    fn served(&mut self, id: &EndpointId, client_cidr: ipnet::Ipv4Net) -> &mut Served {
+        self.endpoints.entry(id.clone()).or_insert_with(|| {
+            let slot = self.next_slot;
+            self.next_slot += 1;
+            self.slots.insert(slot, id.clone());
+            Served { slot, table: Arc::new(AddressTable::new(client_cidr)), listener: None }
+        })
+    }
+
+    fn open_endpoint(&mut self, id: &EndpointId, plan: &Plan, sockets: Vec<OwnedFd>) -> Result<(), FabricError> {
+        let failed = |error: std::io::Error| FabricError::Transient(format!("opening the listening sockets: {error}"));
+        let Some((wanted, associations)) = plan.endpoints.get(id) else { return Ok(()) };
+        let first = sockets.first().ok_or_else(|| FabricError::Transient("no listening socket".to_owned()))?;
+        let client_cidr = associations.iter().find_map(|id| plan.associations.get(id)).map(|spec| spec.client_cidr);
+        let Some(client_cidr) = client_cidr else { return Ok(()) };
+        if self.wiring.steering && sockets.len() > 1 {
+            let workers = u16::try_from(sockets.len()).unwrap_or(u16::MAX);
+            if let Err(error) = netio::udp::steering(first, workers) {
+                // Correct all the same: packets that arrive at the wrong worker are handed on.
+                tracing::warn!(endpoint = %id, %error, "packets cannot be steered to their worker by the kernel");
+            }
+        }
+        let socket = UdpSocket::from(first.try_clone().map_err(failed)?);
+        let bound = socket.local_addr().map_err(failed)?;
+        let wanted = *wanted;
+        let served = self.served(id, client_cidr);
+        served.listener = Some(Listener { wanted, socket });
+        let endpoint = served.slot;
+        for (worker, socket) in self.wiring.workers.iter().zip(sockets) {
+            worker.send(Command::OpenEndpoint { endpoint, socket });
+        }
+        self.wiring.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), bound);
+        Ok(())
+    }
+
+    fn fail(&mut self, job: &mut Job, id: AssociationId, error: &FabricError) {
+        self.wiring.shared.control.fabric_failures.add(1);
+        let permanent = matches!(error, FabricError::Permanent(_));
+        tracing::warn!(association = %id, permanent, %error, "an association is not as it shall be");
+        job.failures.insert(id, Failure { reason: error.to_string(), permanent });
+    }
+
+    fn fail_all(&mut self, job: &mut Job, reason: &str) {
+        let ids: Vec<_> = job.plan.associations.keys().chain(&job.plan.leaving).cloned().collect();
+        for id in ids {
+            self.fail(job, id, &FabricError::Transient(reason.to_owned()));
+        }
+    }
+
+    /// Opens the gates of what is up, and only of that.
+    fn settle(&mut self, job: &Job) -> Next {
+        for (endpoint, (_, associations)) in &job.plan.endpoints {
+            let listens = self.endpoints.get(endpoint).is_some_and(|served| served.listener.is_some());
+            for id in associations {
+                let up = self.built.get(id).is_some_and(|built| built.spec.is_some());
+                self.gateway.set_ready(id, listens && up && !self.draining);
+            }
+        }
+        self.pump();
+        // Everything that ended up to here shall be known, with final counters, before this is called done.
+        Next::Stage(Stage::Settled { barrier: self.ending.back().map_or(0, |(generation, _)| *generation) })
+    }
+
+    fn complete(&mut self, job: Job) {
+        match job.goal {
+            Goal::Apply { desired, waiters } => {
+                let stats = &self.wiring.shared.control;
+                stats.applies.add(1);
+                stats.applied_revision.set(desired.revision);
+                let applied = Applied { revision: desired.revision, failures: job.failures };
+                for waiter in waiters {
+                    // One that is gone does not care.
+                    let _ = waiter.send(applied.clone());
+                }
+            }
+            Goal::Drain { waiters } => {
+                for waiter in waiters {
+                    let _ = waiter.send(());
+                }
+            }
+        }
+    }
+
+    /// A gateway that is going down takes nothing up any more, and does not pretend to.
+    fn refuse(&self, desired: &Desired, waiters: Vec<oneshot::Sender<Applied>>) {
+        let applied = stopped(desired, self.wiring.shared.control.applied_revision.get());
+        for waiter in waiters {
+            let _ = waiter.send(applied.clone());
+        }
+    }
+}
+
+/// What came of looking at a job.
+enum Next {
+    Wait,
+    Stage(Stage),
+    Done,
+}
+
+/// Where the endpoint shall listen, or why it cannot.
+fn listen_address(endpoint: &Endpoint) -> Result<SocketAddr, &'static str> {
+    match (endpoint.transport, endpoint.listen) {
+        (Transport::Tcp, _) => Err("TCP is not served yet: create the endpoint with --transport-protocol udp"),
+        (Transport::Udp, Some(address)) => Ok(address),
+        (Transport::Udp, None) => Err(
+            "no free gateway address for this endpoint: other endpoints have taken them all; give the gateway another \
+             listen address, or delete an endpoint that is not needed",
+        ),
+    }
+}
+
+fn same_but_egress(a: &FabricAssociation, b: &FabricAssociation) -> bool {
+    // The index of one not built yet is not known; one that stands keeps its own.
+    a.key == b.key
+        && a.client_cidr == b.client_cidr
+        && a.gateway_address == b.gateway_address
+        && a.subnet_cidr == b.subnet_cidr
+        && a.queues == b.queues
+        && a.mtu == b.mtu
+}

@@ -1,0 +1,103 @@
+//! The thread that talks to the fabric: its calls block on the privileged helper, which nobody else may wait for.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use crossbeam_channel::{Receiver, Sender};
+use model::{AssociationId, EndpointId};
+use netio::{EgressRule, Fabric, FabricAssociation, FabricError};
+
+use crate::handoff::Bell;
+
+/// What one apply wants of the fabric, done in this order.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) removes: Vec<AssociationId>,
+    pub(crate) regulations: Vec<(AssociationId, Vec<EgressRule>)>,
+    pub(crate) adds: Vec<(AssociationId, FabricAssociation)>,
+    pub(crate) binds: Vec<(EndpointId, SocketAddr)>,
+}
+
+impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.removes.is_empty() && self.regulations.is_empty() && self.adds.is_empty() && self.binds.is_empty()
+    }
+}
+
+/// How it went, each for itself.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    pub(crate) removed: Vec<(AssociationId, Result<(), FabricError>)>,
+    pub(crate) regulated: Vec<(AssociationId, Vec<EgressRule>, Result<(), FabricError>)>,
+    pub(crate) added: Vec<(AssociationId, FabricAssociation, Added)>,
+    pub(crate) bound: Vec<(EndpointId, Result<Vec<OwnedFd>, FabricError>)>,
+}
+
+/// How adding one association went.
+#[derive(Debug)]
+pub(crate) enum Added {
+    /// One TUN queue per worker.
+    Up(Vec<OwnedFd>),
+    /// It failed; `clean` says whether nothing of it is left.
+    Failed { error: FabricError, clean: bool },
+}
+
+/// Body of the thread: ends when the control thread hangs up.
+pub(crate) fn run(
+    mut fabric: Box<dyn Fabric>,
+    workers: u16,
+    batches: &Receiver<Batch>,
+    results: &Sender<Results>,
+    bell: &Bell,
+) {
+    for batch in batches {
+        let done = work(&mut *fabric, workers, batch);
+        if results.send(done).is_err() {
+            return;
+        }
+        bell.ring();
+    }
+}
+
+fn work(fabric: &mut dyn Fabric, workers: u16, batch: Batch) -> Results {
+    let mut done = Results::default();
+    for id in batch.removes {
+        let outcome = fabric.remove(id.as_str());
+        done.removed.push((id, outcome));
+    }
+    for (id, egress) in batch.regulations {
+        let outcome = fabric.set_egress(id.as_str(), &egress);
+        done.regulated.push((id, egress, outcome));
+    }
+    for (id, association) in batch.adds {
+        let stuck = done.removed.iter().find_map(|(removed, outcome)| match outcome {
+            Err(error) if *removed == id => Some(error.clone()),
+            _ => None,
+        });
+        let added = match stuck {
+            // Its former self is still there: building over it would mix the two.
+            Some(error) => Added::Failed { error, clean: false },
+            None => add(fabric, workers, &association),
+        };
+        done.added.push((id, association, added));
+    }
+    for (id, address) in batch.binds {
+        let bound = fabric.bind_udp(address, workers).and_then(|sockets| counted(sockets, workers));
+        done.bound.push((id, bound));
+    }
+    done
+}
+
+fn add(fabric: &mut dyn Fabric, workers: u16, association: &FabricAssociation) -> Added {
+    match fabric.add(association).and_then(|queues| counted(queues, workers)) {
+        Ok(queues) => Added::Up(queues),
+        Err(error) => Added::Failed { error, clean: fabric.remove(&association.key).is_ok() },
+    }
+}
+
+fn counted(descriptors: Vec<OwnedFd>, workers: u16) -> Result<Vec<OwnedFd>, FabricError> {
+    if descriptors.len() == usize::from(workers) {
+        return Ok(descriptors);
+    }
+    Err(FabricError::Transient(format!("the fabric gave {} descriptors for {workers} workers", descriptors.len())))
+}

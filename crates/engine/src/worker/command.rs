@@ -1,0 +1,122 @@
+//! What the control thread tells a worker, and how the worker obeys: in order, before it touches the next packet.
+
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crossbeam_channel::TryRecvError;
+use gateway::{DataPath, PathNotice, PathUpdate};
+use rustix::event::epoll::{self, EventFlags};
+
+use super::{Note, Session, Source, Tun, Turn, Worker};
+use crate::table::AddressTable;
+
+/// A command to one worker.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Serve this socket of an endpoint.
+    OpenEndpoint { endpoint: u32, socket: OwnedFd },
+    /// Close it.
+    CloseEndpoint { endpoint: u32 },
+    /// Serve this queue of an association's TUN device, in place of the one it had.
+    OpenTun { association: u16, queue: OwnedFd, table: Arc<AddressTable> },
+    /// Close it.
+    CloseTun { association: u16 },
+    /// Carry a session.
+    Install {
+        endpoint: u32,
+        table: Arc<AddressTable>,
+        association: u16,
+        peer_id: u32,
+        address: Ipv4Addr,
+        path: Box<DataPath>,
+    },
+    /// Change a session's path.
+    Update { peer_id: u32, update: PathUpdate },
+    /// Drop a session with its keys.
+    Remove { peer_id: u32 },
+    /// Acknowledge that everything before this is done.
+    Barrier { generation: u64 },
+    /// End.
+    Stop,
+}
+
+impl Worker {
+    /// Takes every command there is.
+    pub(super) fn obey(&mut self) -> Turn {
+        loop {
+            match self.wiring.commands.try_recv() {
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Turn::Stop,
+                Ok(command) => self.execute(command),
+                Err(TryRecvError::Empty) => return Turn::On,
+            }
+        }
+    }
+
+    fn execute(&mut self, command: Command) {
+        match command {
+            Command::OpenEndpoint { endpoint, socket } => {
+                self.watch(Source::Socket(endpoint), &socket);
+                self.sockets.insert(endpoint, Rc::new(socket));
+            }
+            Command::CloseEndpoint { endpoint } => {
+                if let Some(socket) = self.sockets.remove(&endpoint) {
+                    self.unwatch(&*socket);
+                }
+            }
+            Command::OpenTun { association, queue, table } => {
+                self.close_tun(association);
+                self.watch(Source::Tun(association), &queue);
+                self.tuns.insert(association, Rc::new(Tun { queue, table }));
+            }
+            Command::CloseTun { association } => self.close_tun(association),
+            Command::Install { endpoint, table, association, peer_id, address, path } => {
+                let source = path.peer();
+                table.set(address, peer_id);
+                if self.wiring.number == 0 {
+                    self.by_source.insert((endpoint, source), peer_id);
+                }
+                self.sessions.insert(peer_id, Session { endpoint, association, address, table, source, path });
+            }
+            Command::Update { peer_id, update } => {
+                let now = self.now;
+                if let Some(session) = self.sessions.get_mut(&peer_id) {
+                    session.path.apply(update, now);
+                }
+            }
+            Command::Remove { peer_id } => self.remove(peer_id),
+            Command::Barrier { generation } => self.barrier = Some(generation),
+            Command::Stop => {}
+        }
+    }
+
+    fn remove(&mut self, peer_id: u32) {
+        let Some(session) = self.sessions.remove(&peer_id) else { return };
+        session.table.clear(session.address, peer_id);
+        let key = (session.endpoint, session.source);
+        if self.by_source.get(&key) == Some(&peer_id) {
+            self.by_source.remove(&key);
+        }
+        // Not subject to the backlog's bound: there are no more of these than commands.
+        self.backlog.push_back(Note { endpoint: session.endpoint, peer_id, notice: PathNotice::Removed });
+    }
+
+    pub(super) fn close_tun(&mut self, association: u16) {
+        if let Some(tun) = self.tuns.remove(&association) {
+            self.unwatch(&tun.queue);
+        }
+    }
+
+    fn watch(&self, source: Source, descriptor: &OwnedFd) {
+        if let Err(error) = epoll::add(&self.wiring.epoll, descriptor, source.data(), EventFlags::IN) {
+            tracing::error!(worker = self.wiring.number, %error, "a descriptor cannot be watched");
+        }
+    }
+
+    /// Before closing: the control thread may hold a duplicate, which would keep the registration alive.
+    fn unwatch(&self, descriptor: &OwnedFd) {
+        // Fails only for what was not watched.
+        let _ = epoll::delete(&self.wiring.epoll, descriptor);
+    }
+}

@@ -1,0 +1,83 @@
+//! To clients: TUN → the session that has the destination address → socket.
+
+use std::io::ErrorKind;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+
+use gateway::Down;
+
+use super::{Tun, Worker};
+use crate::handoff::Way;
+
+/// Packets taken from one TUN queue before the others have their turn.
+const PACKETS_PER_TURN: usize = 128;
+
+impl Worker {
+    pub(super) fn tun_ready(&mut self, association: u16) {
+        let Some(tun) = self.tuns.get(&association).map(Rc::clone) else { return };
+        // Taken out for the while: packets are sealed out of it while the rest of the worker is in use.
+        let mut inner = std::mem::take(&mut self.inner);
+        for _ in 0..PACKETS_PER_TURN {
+            match netio::tun::read(&tun.queue, &mut inner) {
+                Ok(len @ 1..) => {
+                    if let Some(packet) = inner.get_mut(..len) {
+                        self.inner_packet(&tun, packet);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // The device was taken away from under us. Left watched, it would be reported for ever.
+                gone => {
+                    tracing::error!(worker = self.wiring.number, association, ?gone, "a TUN queue is gone");
+                    self.close_tun(association);
+                    break;
+                }
+            }
+        }
+        self.inner = inner;
+    }
+
+    fn inner_packet(&mut self, tun: &Tun, packet: &mut [u8]) {
+        let Some(destination) = destination(packet) else {
+            self.wiring.stats.not_ipv4.add(1);
+            return;
+        };
+        match tun.table.find(destination) {
+            Some(peer_id) if peer_id % self.count == u32::from(self.wiring.number) => self.seal(peer_id, packet),
+            Some(peer_id) => self.hand_off(peer_id % self.count, Way::Down { peer_id }, packet),
+            None => self.wiring.stats.no_address.add(1),
+        }
+    }
+
+    /// Seals an inner packet for a session of this worker.
+    pub(super) fn seal(&mut self, peer_id: u32, packet: &mut [u8]) {
+        if self.outbox.is_full() {
+            self.outbox.flush(&self.sockets, &self.wiring.stats);
+        }
+        let stats = &self.wiring.stats;
+        let Some(session) = self.sessions.get_mut(&peer_id) else {
+            stats.no_session.add(1);
+            return;
+        };
+        let (peer, path, now) = (session.path.peer(), &mut session.path, self.now);
+        let bytes = u64::try_from(packet.len()).unwrap_or_default();
+        self.outbox.push(session.endpoint, peer, |out| match path.down(packet, now, out) {
+            Down::Send => {
+                stats.egress_packets.add(1);
+                stats.egress_bytes.add(bytes);
+                true
+            }
+            Down::Drop(reason) => {
+                stats.path_drop(reason);
+                false
+            }
+        });
+        session.drain_notices(peer_id, &mut self.backlog);
+    }
+}
+
+/// Where an IPv4 packet goes; `None` for anything else, such as the router solicitations of the kernel itself.
+fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
+    let header: &[u8; 20] = packet.first_chunk()?;
+    let [0x45..=0x4f, .., a, b, c, d] = *header else { return None };
+    Some(Ipv4Addr::new(a, b, c, d))
+}
