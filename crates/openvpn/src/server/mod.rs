@@ -133,6 +133,12 @@ pub enum FailReason {
     /// The peer sends more than any honest one does.
     #[error("peer exceeds the bound on {0}")]
     Excess(&'static str),
+    /// No data cipher is common; the client has been told.
+    #[error("no shared data channel cipher")]
+    NoSharedCipher,
+    /// The client's configuration compresses; it has been told that we do not.
+    #[error("client asks for compression")]
+    Compression,
     /// The push options cannot be sent.
     #[error("push options: {0}")]
     Push(crate::push::PushError),

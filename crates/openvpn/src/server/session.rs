@@ -1,47 +1,611 @@
-//! One client's session.
+//! One client's session: keys coming and going, the two gates, push, farewell.
+//!
+//! spec: openvpn-protocol §1, §9, §11
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Discard, Event, Farewell, Outcome, SessionConfig};
+use constant_time_eq::constant_time_eq;
+
+use super::key::{Decision, Key, Progress};
+use super::{Discard, Event, FailReason, Farewell, Login, Outcome, SessionConfig};
+use crate::data::Cipher;
+use crate::exchange::Exchange;
+use crate::keys::Draw;
+use crate::km2::{ClientMessage, Dialect};
+use crate::peer_info::proto;
+use crate::reliable::Reliable;
+use crate::text::printable;
 use crate::tls::{Tls, TlsError};
-use crate::wire::SessionId;
-use crate::{Instant, PeerInfo};
+use crate::wire::{Control, MAX_PACKET_BYTES, Opcode, SessionId};
+use crate::{Instant, PeerInfo, push};
 
 /// Makes the TLS side of each key.
 pub type TlsFactory = Box<dyn FnMut() -> Result<Box<dyn Tls>, TlsError> + Send>;
 
+/// Longest text message that stock clients take, without its NUL. spec: openvpn-protocol §9.1
+const MAX_TEXT_BYTES: usize = 2046;
+/// The same for clients of the AWS dialect.
+const MAX_TEXT_AWS_BYTES: usize = (1 << 18) - 1;
+
 /// One client's control channel.
 ///
-/// Driver contract: after any `handle_*` or command, drain `poll_transmit`, then `poll_event`, then re-arm
-/// `poll_timeout`. Time never goes back.
-pub struct Session {}
+/// Driver contract: after any `handle_*` or command, drain [`Session::poll_transmit`], then
+/// [`Session::poll_event`], then re-arm [`Session::poll_timeout`]. Time never goes back.
+///
+/// Data keys and push options leave only through two gates, both for the very key they belong to: TLS and
+/// key-method 2 are complete, and the driver has accepted the login.
+pub struct Session {
+    config: Arc<SessionConfig>,
+    factory: TlsFactory,
+    client_sid: SessionId,
+    server_sid: SessionId,
+    draw: Draw,
+    current: Key,
+    /// Being negotiated, to replace `current`.
+    next: Option<Key>,
+    /// Replaced by `current`, still good for late packets until the given time.
+    old: Option<(Key, Instant)>,
+    /// When `current` came into use.
+    settled_at: Instant,
+    terms: Terms,
+    push_requested: bool,
+    pushed: Option<Pushed>,
+    goodbye: Option<Goodbye>,
+    over: bool,
+    /// Two or three per call of the driver, which drains them after each.
+    events: VecDeque<Event>,
+}
 
-#[allow(unused_variables)]
+/// What was agreed on key 0, for the whole session.
+#[derive(Default)]
+struct Terms {
+    peer_info: PeerInfo,
+    dialect: Option<Dialect>,
+    cipher: Option<Cipher>,
+    ekm: bool,
+    v2_peer_id: Option<u32>,
+    /// Pushed options of an accepted login; the session's own come behind them.
+    options: Vec<String>,
+}
+
+/// A push reply has been sent.
+struct Pushed {
+    messages: Vec<String>,
+    at: Instant,
+}
+
+struct Goodbye {
+    text: String,
+    until: Instant,
+    done: bool,
+    /// Why, if the driver does not know.
+    reason: Option<FailReason>,
+}
+
 impl Session {
-    /// Created after [`super::CookieJar::judge`] said proven; then give it that same packet.
-    pub fn new(config: Arc<SessionConfig>, tls: TlsFactory, client_sid: SessionId, server_sid: SessionId, seed: [u8; 32], now: Instant) -> Result<Self, TlsError> { Ok(Self {}) }
+    /// A session for a client that [`super::CookieJar::judge`] said has proved its address; then give it that same
+    /// packet. (Both hard resets consumed message id 0.) `seed` must be random; `tls` makes one server side per key.
+    ///
+    /// # Errors
+    /// `tls` failed.
+    pub fn new(
+        config: Arc<SessionConfig>,
+        mut tls: TlsFactory,
+        client_sid: SessionId,
+        server_sid: SessionId,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Result<Self, TlsError> {
+        let exchange = Exchange::new(0, Reliable::new(1), tls()?);
+        let current = Key::new(exchange, &config, now);
+        Ok(Self {
+            config,
+            factory: tls,
+            client_sid,
+            server_sid,
+            draw: Draw::new(seed),
+            current,
+            next: None,
+            old: None,
+            settled_at: now,
+            terms: Terms::default(),
+            push_requested: false,
+            pushed: None,
+            goodbye: None,
+            over: false,
+            events: VecDeque::new(),
+        })
+    }
+
     /// Takes a control packet of this session.
-    pub fn handle_packet(&mut self, packet: &[u8], now: Instant) -> Result<(), Discard> { Ok(()) }
-    /// Time has come.
-    pub fn handle_timeout(&mut self, now: Instant) {}
-    /// When to call `handle_timeout`.
-    pub fn poll_timeout(&self) -> Option<Instant> { None }
-    /// True: `out` (cleared first) holds one datagram.
-    pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> bool { false }
-    /// Next event.
-    pub fn poll_event(&mut self) -> Option<Event> { None }
-    /// Answers AuthenticationNeeded of the current key.
-    pub fn authenticated(&mut self, outcome: Outcome, now: Instant) {}
-    /// Says goodbye.
-    pub fn farewell(&mut self, farewell: Farewell, now: Instant) {}
-    /// Acked or given up.
-    pub fn farewell_done(&self) -> bool { true }
-    /// Soft reset by us.
-    pub fn renegotiate(&mut self, now: Instant) {}
-    /// A worker saw authenticated data under it.
-    pub fn note_new_key_used(&mut self, key_id: u8, now: Instant) {}
-    /// PUSH_REPLY was sent.
-    pub fn is_established(&self) -> bool { false }
-    /// What the client says about itself.
-    pub fn peer_info(&self) -> &PeerInfo { const { &PeerInfo { version: None, platform: None, gui_version: None, sso: None, proto: 0, ncp: None, ciphers: None, mtu: None, raw: String::new() } } }
+    ///
+    /// # Errors
+    /// The packet was dropped; the session is unharmed.
+    pub fn handle_packet(&mut self, packet: &[u8], now: Instant) -> Result<(), Discard> {
+        if self.over {
+            return Err(Discard::Over);
+        }
+        if packet.len() > MAX_PACKET_BYTES {
+            return Err(Discard::Window);
+        }
+        let control = Control::parse(packet)?;
+        let ours = control.peer_session.is_none_or(|sid| constant_time_eq(&sid.0, &self.server_sid.0));
+        if control.session != self.client_sid || !ours {
+            return Err(Discard::Session);
+        }
+        match control.opcode {
+            Opcode::ControlV1 | Opcode::AckV1 => {}
+            Opcode::SoftResetV1 => self.admit_soft_reset(&control, now)?,
+            Opcode::HardResetClientV2 => return self.repeat_reset_ack(&control),
+            _ => return Err(Discard::Opcode),
+        }
+        let key = self.key_mut(control.key_id).ok_or(Discard::Key)?;
+        key.exchange.receive(&control)?;
+        self.advance(control.key_id, now);
+        Ok(())
+    }
+
+    /// Time has come: give up, retire, retransmit. Harmless when early.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.over {
+            return;
+        }
+        if self.old.as_ref().is_some_and(|(_, until)| *until <= now) {
+            self.retire_old();
+        }
+        if self.goodbye.as_ref().is_some_and(|goodbye| !goodbye.done && goodbye.until <= now) {
+            self.finish_goodbye();
+        }
+        let expired = |key: &Key| key.deadline.is_some_and(|deadline| deadline <= now);
+        if self.goodbye.is_none() && (expired(&self.current) || self.next.as_ref().is_some_and(expired)) {
+            self.fail(FailReason::HandshakeTimeout);
+            return;
+        }
+        let waited = [Some(&self.current), self.next.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|key| key.grace().is_some_and(|grace| grace <= now))
+            .map(Key::id);
+        if let Some(key_id) = waited {
+            let draw = &mut self.draw;
+            let key = [Some(&mut self.current), self.next.as_mut()].into_iter().flatten().find(|key| key.id() == key_id);
+            if let Some(key) = key {
+                let progress = key.finish_waiting(|| draw.server_source());
+                self.progressed(key_id, progress, now);
+            }
+        }
+    }
+
+    /// When to call [`Session::handle_timeout`], if nothing else happens.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.over || self.farewell_is_over() {
+            return None;
+        }
+        let keys = [Some(&self.current), self.next.as_ref(), self.old.as_ref().map(|(key, _)| key)];
+        let of_keys = keys.into_iter().flatten().flat_map(|key| {
+            let deadline = if self.goodbye.is_none() { key.deadline } else { None };
+            [key.exchange.deadline(), deadline, key.grace()]
+        });
+        let of_session = [self.old.as_ref().map(|(_, until)| *until), self.goodbye.as_ref().map(|g| g.until)];
+        of_keys.chain(of_session).flatten().min()
+    }
+
+    /// True: `out` (cleared first) holds one datagram for the client.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+        out.clear();
+        let keys = [self.next.as_mut(), Some(&mut self.current), self.old.as_mut().map(|(key, _)| key)];
+        keys.into_iter()
+            .flatten()
+            .any(|key| key.exchange.poll_transmit(self.server_sid, Some(self.client_sid), now, out))
+    }
+
+    /// The next event, in order.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Answers the oldest [`Event::AuthenticationNeeded`] without an answer. An acceptance that comes after the
+    /// session has ended or said farewell does nothing.
+    pub fn authenticated(&mut self, outcome: Outcome, now: Instant) {
+        if self.over || self.goodbye.is_some() {
+            return;
+        }
+        let key = [Some(&mut self.current), self.next.as_mut()]
+            .into_iter()
+            .flatten()
+            .find(|key| key.decision == Decision::Pending);
+        let Some(key) = key else { return };
+        match outcome {
+            Outcome::Reject { reason } => {
+                key.decision = Decision::Refused;
+                let reason = (!reason.is_empty()).then_some(reason);
+                self.farewell(Farewell::AuthFailed(reason), now);
+            }
+            Outcome::Accept { peer_id, push } => {
+                key.decision = Decision::Accepted;
+                if key.id() == 0 && self.pushed.is_none() {
+                    self.terms.v2_peer_id = self.terms.peer_info.has(proto::DATA_V2).then_some(peer_id);
+                    self.terms.options = push;
+                    self.push_when_asked(now);
+                } else {
+                    self.arm_next();
+                    self.settle_next(now);
+                }
+            }
+        }
+    }
+
+    /// Ends the session gracefully: data keys are retired at once, the message is retransmitted until it is
+    /// acknowledged or five seconds have passed. Only the first call counts; nothing extends the time.
+    pub fn farewell(&mut self, farewell: Farewell, now: Instant) {
+        let text = match farewell {
+            Farewell::Restart => "RESTART".to_owned(),
+            Farewell::RestartKeep => "RESTART,[P]".to_owned(),
+            Farewell::Halt(None) => "HALT".to_owned(),
+            Farewell::Halt(Some(text)) => format!("HALT,{text}"),
+            Farewell::AuthFailed(None) => "AUTH_FAILED".to_owned(),
+            Farewell::AuthFailed(Some(text)) => format!("AUTH_FAILED,{text}"),
+        };
+        self.say_goodbye(&text, None, now);
+    }
+
+    /// True once the farewell is acknowledged or given up (or could not be said at all).
+    #[must_use]
+    pub fn farewell_done(&self) -> bool {
+        self.over || self.farewell_is_over()
+    }
+
+    /// Starts a renegotiation by a soft reset of ours. Ignored unless established, or while one is under way.
+    pub fn renegotiate(&mut self, now: Instant) {
+        if !self.over && self.goodbye.is_none() && self.is_established() && self.next.is_none() {
+            self.start_next(now);
+        }
+    }
+
+    /// A worker saw authenticated data under this key: the client has it, so we may send with it too.
+    pub fn note_new_key_used(&mut self, key_id: u8, now: Instant) {
+        if let Some(next) = &mut self.next
+            && next.id() == key_id
+            && next.installed
+        {
+            self.promote(now);
+        }
+    }
+
+    /// True once PUSH_REPLY has been sent (and no end has come).
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        self.pushed.is_some() && !self.over
+    }
+
+    /// What the client says about itself; empty before its login.
+    #[must_use]
+    pub fn peer_info(&self) -> &PeerInfo {
+        &self.terms.peer_info
+    }
+
+    fn key_mut(&mut self, key_id: u8) -> Option<&mut Key> {
+        [Some(&mut self.current), self.next.as_mut(), self.old.as_mut().map(|(key, _)| key)]
+            .into_iter()
+            .flatten()
+            .find(|key| key.id() == key_id)
+    }
+
+    /// The client's hard reset again: its copy of our answer, or ours of its acknowledgement, is late.
+    fn repeat_reset_ack(&mut self, control: &Control<'_>) -> Result<(), Discard> {
+        if control.key_id != 0 || control.message_id != Some(0) {
+            return Err(Discard::Key);
+        }
+        let key = self.key_mut(0).ok_or(Discard::Key)?;
+        key.exchange.acknowledge_reset();
+        Ok(())
+    }
+
+    /// A soft reset of a key at hand is a retransmission; of the next key, a renegotiation if one may start now.
+    fn admit_soft_reset(&mut self, control: &Control<'_>, now: Instant) -> Result<(), Discard> {
+        if control.key_id == 0 || control.message_id != Some(0) {
+            return Err(Discard::Key);
+        }
+        let at_hand = [Some(&self.current), self.next.as_ref()].into_iter().flatten().any(|key| key.id() == control.key_id);
+        if at_hand {
+            return Ok(());
+        }
+        let may_start = self.is_established()
+            && self.goodbye.is_none()
+            && self.next.is_none()
+            && control.key_id == self.next_key_id()
+            && now.since(self.settled_at) >= self.config.renegotiation_pause;
+        if !may_start {
+            return Err(Discard::Key);
+        }
+        self.start_next(now);
+        if self.over { Err(Discard::Over) } else { Ok(()) }
+    }
+
+    /// 0 only ever is the first; then 1 to 7, round and round.
+    fn next_key_id(&self) -> u8 {
+        if self.current.id() >= 7 { 1 } else { self.current.id() + 1 }
+    }
+
+    fn start_next(&mut self, now: Instant) {
+        self.retire_old();
+        match (self.factory)() {
+            Ok(tls) => {
+                let mut exchange = Exchange::new(self.next_key_id(), Reliable::new(0), tls);
+                exchange.send_reset(Opcode::SoftResetV1);
+                self.next = Some(Key::new(exchange, &self.config, now));
+            }
+            Err(error) => self.fail(FailReason::Tls(error)),
+        }
+    }
+
+    fn advance(&mut self, key_id: u8, now: Instant) {
+        let draw = &mut self.draw;
+        let keys = [Some(&mut self.current), self.next.as_mut(), self.old.as_mut().map(|(key, _)| key)];
+        let Some(key) = keys.into_iter().flatten().find(|key| key.id() == key_id) else { return };
+        let progress = key.advance(&self.config, now, || draw.server_source());
+        self.progressed(key_id, progress, now);
+        self.settle_next(now);
+        let heard = |key: &Key| key.said_goodbye && key.exchange.all_acknowledged();
+        if self.goodbye.is_some() && (heard(&self.current) || self.next.as_ref().is_some_and(heard)) {
+            self.finish_goodbye();
+        }
+    }
+
+    fn progressed(&mut self, key_id: u8, progress: Result<Progress, FailReason>, now: Instant) {
+        match progress {
+            Err(reason) => self.fail(reason),
+            Ok(Progress { login, texts }) => {
+                if let Some(message) = login {
+                    self.log_in(key_id, message, now);
+                }
+                for text in texts {
+                    self.hear(&text, now);
+                }
+            }
+        }
+    }
+
+    /// A client has presented itself.
+    fn log_in(&mut self, key_id: u8, message: ClientMessage, now: Instant) {
+        if self.over {
+            return;
+        }
+        if self.goodbye.is_some() {
+            self.repeat_goodbye();
+            return;
+        }
+        let peer_info = PeerInfo::parse(message.peer_info.as_deref().unwrap_or(""));
+        if key_id == 0 {
+            let cipher = peer_info.choose_cipher(&message.options, &self.config.ciphers);
+            let compresses = message.options.split(',').any(|option| option.trim().starts_with("comp-lzo"));
+            self.terms.ekm = self.config.tls_ekm && peer_info.has(proto::TLS_EKM);
+            self.terms.peer_info = peer_info.clone();
+            self.terms.dialect = Some(message.dialect);
+            self.terms.cipher = cipher;
+            if compresses {
+                let text = "AUTH_FAILED,Compression is not supported by this server";
+                return self.say_goodbye(text, Some(FailReason::Compression), now);
+            }
+            if cipher.is_none() {
+                let text = "AUTH_FAILED,Data channel cipher negotiation failed (no shared cipher)";
+                return self.say_goodbye(text, Some(FailReason::NoSharedCipher), now);
+            }
+        }
+        let Some(key) = self.key_mut(key_id) else { return };
+        key.decision = Decision::Pending;
+        let certificates = key.exchange.tls().peer_certificates();
+        self.events.push_back(Event::AuthenticationNeeded(Login {
+            key_id,
+            certificates,
+            username: message.username,
+            password: message.password,
+            peer_info,
+        }));
+    }
+
+    /// A control message of the client.
+    fn hear(&mut self, text: &str, now: Instant) {
+        if self.over {
+            return;
+        }
+        match text.trim_end_matches(['\r', '\n']) {
+            "PUSH_REQUEST" => self.push_request(now),
+            "EXIT" => {
+                self.retire_all();
+                self.over = true;
+                self.events.push_back(Event::PeerExit);
+            }
+            _ => {} // INFO, CR_RESPONSE, ACC and what may come: nothing here needs them
+        }
+    }
+
+    fn push_request(&mut self, now: Instant) {
+        self.push_requested = true;
+        match &mut self.pushed {
+            None => self.push_when_asked(now),
+            Some(pushed) if now.since(pushed.at) >= self.config.push_repeat && self.goodbye.is_none() => {
+                pushed.at = now;
+                self.send_push();
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Opens the tunnel if the client wants its options and both gates of key 0 are open.
+    fn push_when_asked(&mut self, now: Instant) {
+        let asked = self.push_requested || self.terms.peer_info.has(proto::UNSOLICITED_PUSH);
+        let open = self.current.id() == 0
+            && self.current.is_exchanged()
+            && self.current.decision == Decision::Accepted
+            && self.goodbye.is_none();
+        let (true, true, None, Some(cipher)) = (asked, open, &self.pushed, self.terms.cipher) else { return };
+        let messages = match push::messages(&self.options(cipher)) {
+            Ok(messages) => messages,
+            Err(error) => return self.fail(FailReason::Push(error)),
+        };
+        match self.current.derive(self.terms.ekm, self.client_sid, self.server_sid) {
+            Err(reason) => return self.fail(reason),
+            Ok(None) => return,
+            Ok(Some(keys)) => {
+                let v2_peer_id = self.terms.v2_peer_id;
+                self.events.push_back(Event::KeysReady { key_id: 0, keys, cipher, v2_peer_id });
+            }
+        }
+        self.pushed = Some(Pushed { messages, at: now });
+        self.send_push();
+        self.current.deadline = None;
+        self.settled_at = now;
+        self.events.push_back(Event::SendKey { key_id: 0 });
+        self.events.push_back(Event::Established);
+    }
+
+    /// The driver's options and our own, each only for clients that know it.
+    fn options(&self, cipher: Cipher) -> Vec<String> {
+        let client = &self.terms.peer_info;
+        let mut options = self.terms.options.clone();
+        if let Some(id) = self.terms.v2_peer_id {
+            options.push(format!("peer-id {id}"));
+        }
+        if client.negotiates_cipher() {
+            options.push(format!("cipher {}", cipher.name()));
+        }
+        let has_flags = client.has(proto::CC_EXIT);
+        let flags = [("cc-exit", has_flags && self.config.cc_exit), ("tls-ekm", has_flags && self.terms.ekm)];
+        let flags: Vec<&str> = flags.into_iter().filter_map(|(flag, on)| on.then_some(flag)).collect();
+        if !flags.is_empty() {
+            options.push(format!("protocol-flags {}", flags.join(" ")));
+        }
+        if self.terms.ekm && !has_flags {
+            options.push("key-derivation tls-ekm".to_owned());
+        }
+        if client.mtu.is_some() {
+            options.push("tun-mtu 1500".to_owned());
+        }
+        options
+    }
+
+    fn send_push(&mut self) {
+        let Some(pushed) = &self.pushed else { return };
+        // After a renegotiation clients read control messages on the newest key only.
+        let sent = pushed.messages.iter().try_for_each(|text| self.current.exchange.write_text(text));
+        if let Err(reason) = sent {
+            self.fail(reason);
+        }
+    }
+
+    /// Data keys of a renegotiated key, once both its gates are open.
+    fn arm_next(&mut self) {
+        let Some(cipher) = self.terms.cipher else { return };
+        let Some(next) = &mut self.next else { return };
+        let key_id = next.id();
+        match next.derive(self.terms.ekm, self.client_sid, self.server_sid) {
+            Ok(Some(keys)) => {
+                let v2_peer_id = self.terms.v2_peer_id;
+                self.events.push_back(Event::KeysReady { key_id, keys, cipher, v2_peer_id });
+            }
+            Ok(None) => {}
+            Err(reason) => self.fail(reason),
+        }
+    }
+
+    /// Puts the new key to use once the client has acknowledged our part of the exchange.
+    fn settle_next(&mut self, now: Instant) {
+        if self.next.as_ref().is_some_and(|next| next.installed && next.exchange.all_acknowledged()) {
+            self.promote(now);
+        }
+    }
+
+    fn promote(&mut self, now: Instant) {
+        let Some(mut next) = self.next.take() else { return };
+        next.deadline = None;
+        self.retire_old();
+        self.events.push_back(Event::SendKey { key_id: next.id() });
+        let old = std::mem::replace(&mut self.current, next);
+        self.old = Some((old, now + self.config.lame_duck));
+        self.settled_at = now;
+    }
+
+    fn retire_old(&mut self) {
+        if let Some((mut key, _)) = self.old.take() {
+            Self::retire(&mut key, &mut self.events);
+        }
+    }
+
+    fn retire_all(&mut self) {
+        self.retire_old();
+        Self::retire(&mut self.current, &mut self.events);
+        if let Some(next) = &mut self.next {
+            Self::retire(next, &mut self.events);
+        }
+    }
+
+    fn retire(key: &mut Key, events: &mut VecDeque<Event>) {
+        if key.disarm() {
+            events.push_back(Event::KeyRetired { key_id: key.id() });
+        }
+    }
+
+    fn say_goodbye(&mut self, text: &str, reason: Option<FailReason>, now: Instant) {
+        if self.over || self.goodbye.is_some() {
+            return;
+        }
+        self.retire_all();
+        let max_bytes = match self.terms.dialect {
+            Some(Dialect::Aws) => MAX_TEXT_AWS_BYTES,
+            _ => MAX_TEXT_BYTES,
+        };
+        let text = printable(text, max_bytes);
+        self.goodbye = Some(Goodbye { text, until: now + self.config.farewell_timeout, done: false, reason });
+        self.repeat_goodbye();
+    }
+
+    /// Says the farewell on each key that can carry it and has not. Before a client's key-method-2 message there is
+    /// none: the farewell waits, for what is left of its time.
+    fn repeat_goodbye(&mut self) {
+        let Some(goodbye) = &self.goodbye else { return };
+        let text = goodbye.text.clone();
+        let keys = [Some(&mut self.current), self.next.as_mut()];
+        let mut outcome = Ok(());
+        for key in keys.into_iter().flatten().filter(|key| key.is_exchanged() && !key.said_goodbye) {
+            key.said_goodbye = true;
+            outcome = outcome.and(key.exchange.write_text(&text));
+        }
+        if let Err(reason) = outcome {
+            self.fail(reason);
+        }
+    }
+
+    fn farewell_is_over(&self) -> bool {
+        self.goodbye.as_ref().is_some_and(|goodbye| goodbye.done)
+    }
+
+    fn finish_goodbye(&mut self) {
+        let Some(goodbye) = &mut self.goodbye else { return };
+        if !std::mem::replace(&mut goodbye.done, true)
+            && let Some(reason) = goodbye.reason.take()
+        {
+            self.events.push_back(Event::Failed(reason));
+        }
+    }
+
+    fn fail(&mut self, reason: FailReason) {
+        if !self.over {
+            self.retire_all();
+            self.over = true;
+            self.events.push_back(Event::Failed(reason));
+        }
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("key_id", &self.current.id())
+            .field("established", &self.is_established())
+            .field("over", &self.over)
+            .finish_non_exhaustive()
+    }
 }

@@ -4,7 +4,7 @@
 
 mod control;
 
-pub use control::{AckIds, CONTROL_HEADER_MAX_BYTES, Control, Malformed};
+pub use control::{AckIds, CONTROL_HEADER_MAX_BYTES, Control, MAX_ACKS, Malformed};
 
 /// Longest datagram or TCP frame that is looked at at all, in bytes.
 pub const MAX_PACKET_BYTES: usize = 4096;
