@@ -24,7 +24,7 @@ pub mod policy;
 mod pool;
 mod seed;
 
-pub use brain::{Gateway, GatewayConfig, Handshakes, Rustls};
+pub use brain::{Gateway, GatewayConfig, Handshakes, Rustls, SessionTls};
 pub use counters::{Counters, DropCounts, DropReason, Traffic};
 pub use desired::Desired;
 pub use effect::{ConnectionEnd, ConnectionStart, Effect, EndReason, PathNotice, Transmit};

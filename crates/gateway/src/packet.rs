@@ -57,8 +57,28 @@ impl Header {
 
     fn parse_v4(bytes: &[u8]) -> Result<Self, Malformed> {
         let fixed: &[u8; 20] = bytes.first_chunk().ok_or(Malformed::Length)?;
-        let [first, _, len_hi, len_lo, _, _, frag_hi, frag_lo, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] =
-            *fixed;
+        let [
+            first,
+            _,
+            len_hi,
+            len_lo,
+            _,
+            _,
+            frag_hi,
+            frag_lo,
+            _,
+            protocol,
+            _,
+            _,
+            s0,
+            s1,
+            s2,
+            s3,
+            d0,
+            d1,
+            d2,
+            d3,
+        ] = *fixed;
         let header_bytes = usize::from(first & 0x0f) * 4;
         let packet_bytes = usize::from(u16::from_be_bytes([len_hi, len_lo]));
         if header_bytes < 20 || packet_bytes < header_bytes || packet_bytes > bytes.len() {
@@ -126,7 +146,9 @@ fn v6_transport(packet: &[u8], first: u8) -> Result<Option<Transport>, Malformed
                 next = *following;
             }
             44 => {
-                let [following, _, frag_hi, frag_lo, _, _, _, _, ..] = rest else { return Err(Malformed::Length) };
+                let [following, _, frag_hi, frag_lo, _, _, _, _, ..] = rest else {
+                    return Err(Malformed::Length);
+                };
                 if u16::from_be_bytes([*frag_hi, *frag_lo]) & 0xfff8 != 0 {
                     return Ok(None);
                 }

@@ -210,7 +210,8 @@ impl DataPath {
     /// Seals an IP packet for the client into a datagram appended to `out`. Judged by its source, so that a revoked
     /// rule also ends a running download.
     pub fn down(&mut self, inner: &mut [u8], now: Instant, out: &mut Vec<u8>) -> Down {
-        match self.judge_down(inner).and_then(|bytes| self.seal(inner.get(..bytes).unwrap_or_default(), out)) {
+        match self.judge_down(inner).and_then(|bytes| self.seal(inner.get(..bytes).unwrap_or_default(), out))
+        {
             Ok(packet_bytes) => {
                 self.start.counters.egress(packet_bytes);
                 self.last_sent = now;

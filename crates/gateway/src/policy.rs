@@ -93,9 +93,9 @@ impl Tables<'_> {
 /// cloud host's metadata service stands at a link-local address), or nobody. Link-local ones open by a route of
 /// their own.
 fn never_through(far: IpAddr, route: IpNet) -> bool {
-    SPECIAL.iter().any(|(special, may_open)| {
-        special.contains(&far) && !(*may_open && special.contains(&route))
-    })
+    SPECIAL
+        .iter()
+        .any(|(special, may_open)| special.contains(&far) && !(*may_open && special.contains(&route)))
 }
 
 /// Ranges that do not lead anywhere, and whether a route inside of one opens it.

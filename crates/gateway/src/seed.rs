@@ -47,7 +47,8 @@ mod tests {
 
     #[test]
     fn same_seed_same_stream() {
-        let (mut one, mut two, mut three) = (Draws::new(&[1; 32]), Draws::new(&[1; 32]), Draws::new(&[2; 32]));
+        let (mut one, mut two, mut three) =
+            (Draws::new(&[1; 32]), Draws::new(&[1; 32]), Draws::new(&[2; 32]));
         let first = one.bytes("a");
         assert_eq!(first, two.bytes("a"));
         assert_ne!(first, three.bytes("a"));

@@ -1,68 +1,273 @@
-//! The gateway: every session's life, the pools, the gate. One thread owns it.
+//! The gateway: every session's life, the addresses, the gate. One thread owns it.
+//!
+//! | file | what |
+//! |---|---|
+//! | `control` | packets from clients, the stateless first ones too; notices of workers |
+//! | `admission` | events of sessions; who is let in, and onto what |
+//! | `apply` | a new desired state: the gate closes, then the sweep |
+//! | `ending` | how sessions end and are forgotten |
 
-use std::net::SocketAddr;
+mod admission;
+mod apply;
+mod budget;
+mod control;
+mod ending;
+mod endpoint;
+mod handshakes;
+mod push;
+mod slot;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{AssociationId, EndpointId};
-use openvpn::server::TlsFactory;
-use openvpn::tls::TlsError;
+use openvpn::server::{CookieJar, SessionConfig};
 use openvpn::{Instant, UnixTime};
 
-use crate::desired::{Desired, Endpoint};
-use crate::effect::{Effect, PathNotice, Transmit};
+use self::budget::AnswerBudget;
+use self::endpoint::EndpointState;
+pub use self::handshakes::{Handshakes, Rustls, SessionTls};
+use self::slot::{Slot, SlotId, Stage};
+use crate::desired::Desired;
+use crate::effect::{Effect, Transmit};
 use crate::limits::{Limits, Stats};
+use crate::peer_id::PeerIds;
+use crate::seed::Draws;
 
 /// What a gateway starts from.
 #[derive(Clone)]
 pub struct GatewayConfig {
     /// All randomness: unguessable, another at each start.
     pub seed: [u8; 32],
-    /// How many workers there are, at least 1.
+    /// How many workers there are; taken as 1 if 0.
     pub workers: u16,
     /// Bounds.
     pub limits: Limits,
 }
 
-/// Makes TLS for an endpoint's handshakes: rustls in life, a double in simulations.
-pub trait Handshakes: Send {
-    /// What makes the TLS side of each key of one session; called when its endpoint's server certificate, trust
-    /// anchors or revocation list are new.
-    fn prepare(&mut self, endpoint: &Endpoint) -> Result<Box<dyn FnMut() -> TlsFactory + Send>, TlsError>;
-}
-
-/// The real one.
-#[derive(Debug, Default)]
-pub struct Rustls;
-
-impl Handshakes for Rustls {
-    fn prepare(&mut self, _endpoint: &Endpoint) -> Result<Box<dyn FnMut() -> TlsFactory + Send>, TlsError> {
-        Err(TlsError::Config("not yet".to_owned()))
+impl std::fmt::Debug for GatewayConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { workers, limits, .. } = self;
+        f.debug_struct("GatewayConfig")
+            .field("workers", workers)
+            .field("limits", limits)
+            .finish_non_exhaustive()
     }
 }
 
-/// The brain.
+/// The brain of a data plane.
+///
+/// Driver's contract: after any `handle_*` or command ([`apply`](Self::apply), [`set_ready`](Self::set_ready),
+/// [`drain`](Self::drain)) drain [`poll_effect`](Self::poll_effect), then [`poll_transmit`](Self::poll_transmit),
+/// then re-arm [`poll_timeout`](Self::poll_timeout). Effects are to be carried out in order. Time never goes back.
+///
+/// Nothing is admitted before [`set_ready`](Self::set_ready) says that it can be served, and
+/// [`apply`](Self::apply) only ever closes gates.
 pub struct Gateway {
+    limits: Limits,
+    session_config: Arc<SessionConfig>,
+    handshakes: Box<dyn Handshakes>,
+    draws: Draws,
+    jar: CookieJar,
+    budget: AnswerBudget,
+    clock: Clock,
+    draining: bool,
+    desired: Arc<Desired>,
+    endpoints: BTreeMap<EndpointId, EndpointState>,
+    ready: BTreeSet<AssociationId>,
+    slots: BTreeMap<SlotId, Slot>,
+    slots_made: u64,
+    by_peer_id: BTreeMap<u32, SlotId>,
+    /// Half-open sessions by source.
+    half_open_sources: BTreeMap<u128, usize>,
+    half_open: usize,
+    /// Slots whose farewell is on its way, the oldest first.
+    leaving: BTreeSet<SlotId>,
+    peer_ids: PeerIds,
+    timers: BTreeSet<(Instant, SlotId)>,
+    /// Slots that may have datagrams to send, each once.
+    unsent: VecDeque<SlotId>,
+    answers: VecDeque<(Transmit, Vec<u8>)>,
+    effects: VecDeque<Effect>,
     stats: Stats,
 }
 
-#[allow(unused_variables, missing_docs)]
+/// The wall clock, as of the last call that told it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clock {
+    at: Instant,
+    wall: UnixTime,
+}
+
+impl Clock {
+    fn wall(self, now: Instant) -> UnixTime {
+        let since = i64::try_from(now.since(self.at).as_secs()).unwrap_or(i64::MAX);
+        UnixTime(self.wall.0.saturating_add(since))
+    }
+}
+
+/// A timer that is due again at once would spin the driver: never sooner than this.
+const SHORTEST_TIMER: Duration = Duration::from_millis(1);
+
 impl Gateway {
+    /// A gateway that serves nothing yet.
     pub fn new(config: GatewayConfig, now: Instant) -> Self {
-        Self { stats: Stats::default() }
+        Self::with_handshakes(config, Box::new(Rustls), now)
     }
+
+    /// The same with another source of TLS.
     pub fn with_handshakes(config: GatewayConfig, handshakes: Box<dyn Handshakes>, now: Instant) -> Self {
-        Self { stats: Stats::default() }
+        let mut draws = Draws::new(&config.seed);
+        Self {
+            limits: config.limits,
+            session_config: Arc::new(SessionConfig::default()),
+            handshakes,
+            jar: CookieJar::new(draws.bytes("cookies")),
+            budget: AnswerBudget::new(draws.bytes("answers"), now),
+            draws,
+            clock: Clock::default(),
+            draining: false,
+            desired: Arc::default(),
+            endpoints: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            slots: BTreeMap::new(),
+            slots_made: 0,
+            by_peer_id: BTreeMap::new(),
+            half_open_sources: BTreeMap::new(),
+            half_open: 0,
+            leaving: BTreeSet::new(),
+            peer_ids: PeerIds::new(config.workers),
+            timers: BTreeSet::new(),
+            unsent: VecDeque::new(),
+            answers: VecDeque::new(),
+            effects: VecDeque::new(),
+            stats: Stats::default(),
+        }
     }
-    pub fn apply(&mut self, desired: Arc<Desired>, now: Instant, wall: UnixTime) {}
-    pub fn set_ready(&mut self, association: &AssociationId, ready: bool) {}
-    pub fn handle_control(&mut self, endpoint: &EndpointId, peer: SocketAddr, packet: &[u8], now: Instant, wall: UnixTime) {}
-    pub fn handle_notice(&mut self, endpoint: &EndpointId, peer_id: u32, notice: PathNotice, now: Instant) {}
-    pub fn handle_timeout(&mut self, now: Instant, wall: UnixTime) {}
-    pub fn poll_timeout(&self) -> Option<Instant> { None }
-    pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> { None }
-    pub fn poll_effect(&mut self) -> Option<Effect> { None }
-    pub fn farewells_pending(&self, endpoint: &EndpointId) -> bool { false }
-    pub fn drain(&mut self, now: Instant) {}
-    pub fn session_count(&self) -> usize { 0 }
-    pub fn stats(&self) -> &Stats { &self.stats }
+
+    /// How many sessions are admitted and not ended.
+    pub fn session_count(&self) -> usize {
+        self.by_peer_id.len()
+    }
+
+    /// Counts since the start.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The revision of the desired state applied last.
+    pub fn revision(&self) -> u64 {
+        self.desired.revision
+    }
+
+    /// Whether farewells of this endpoint's sessions are still on their way: its socket should stay until they
+    /// are not (seconds at most).
+    pub fn farewells_pending(&self, endpoint: &EndpointId) -> bool {
+        self.leaving.iter().any(|id| self.slots.get(id).is_some_and(|slot| slot.endpoint == *endpoint))
+    }
+
+    /// The next thing the driver has to do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// The next datagram, in `out` (cleared first), and where it goes.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
+        out.clear();
+        if let Some((transmit, datagram)) = self.answers.pop_front() {
+            out.extend_from_slice(&datagram);
+            return Some(transmit);
+        }
+        while let Some(id) = self.unsent.front().copied() {
+            let Some(slot) = self.slots.get_mut(&id) else {
+                self.unsent.pop_front();
+                continue;
+            };
+            if slot.session.poll_transmit(now, out) {
+                return Some(Transmit { endpoint: slot.endpoint.clone(), peer: slot.peer });
+            }
+            slot.queued = false;
+            self.unsent.pop_front();
+            self.sent(id, now);
+        }
+        out.clear();
+        None
+    }
+
+    /// A slot has nothing more to transmit now: its timer moved, or it is done.
+    fn sent(&mut self, id: SlotId, now: Instant) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        let done = match slot.stage {
+            Stage::HalfOpen { .. } | Stage::Admitted(_) => false,
+            Stage::Leaving => slot.session.farewell_done(),
+            Stage::Closing => true,
+        };
+        if done {
+            self.forget(id, now);
+        } else {
+            self.arm(id, now);
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Time has come.
+    pub fn handle_timeout(&mut self, now: Instant, wall: UnixTime) {
+        self.clock = Clock { at: now, wall };
+        let due: Vec<SlotId> =
+            self.timers.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect();
+        for id in due {
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            if slot.session.poll_timeout().is_some_and(|at| at <= now) {
+                slot.session.handle_timeout(now);
+            }
+            let over = slot.deadline.is_some_and(|at| at <= now);
+            self.settle(id, now);
+            if over {
+                self.overdue(id, now);
+            }
+        }
+        let desired = &self.desired;
+        self.endpoints.retain(|id, state| desired.endpoints.contains_key(id) || !state.is_idle(now));
+    }
+
+    /// Sets a slot's timer to what its session and stage want.
+    fn arm(&mut self, id: SlotId, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let wanted = [slot.session.poll_timeout(), slot.deadline].into_iter().flatten().min();
+        let wanted = wanted.map(|at| at.max(now + SHORTEST_TIMER));
+        if wanted == slot.armed {
+            return;
+        }
+        if let Some(at) = slot.armed {
+            self.timers.remove(&(at, id));
+        }
+        if let Some(at) = wanted {
+            self.timers.insert((at, id));
+        }
+        slot.armed = wanted;
+    }
+
+    /// Lets a slot be polled for datagrams.
+    fn queue(&mut self, id: SlotId) {
+        if let Some(slot) = self.slots.get_mut(&id)
+            && !slot.queued
+        {
+            slot.queued = true;
+            self.unsent.push_back(id);
+        }
+    }
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway")
+            .field("revision", &self.desired.revision)
+            .field("sessions", &self.session_count())
+            .finish_non_exhaustive()
+    }
 }

@@ -35,7 +35,13 @@ fn scenario_table() {
     let all = [INTERNET, ENG, ENG_HALF, DEV, HOST, MGR];
     let first = ["eng->172.16.0.0/24", "dev->10.0.0.0/16", "mgr->192.168.0.0/24"];
     let base = ["eng->172.16.0.0/24", "dev->10.0.0.0/16", "mgr->0.0.0.0/0"];
-    let added = ["mgr->10.0.2.119/32", "eng->172.16.0.128/25", "eng->0.0.0.0/0", "mgr->192.168.0.0/24", "all->0.0.0.0/0"];
+    let added = [
+        "mgr->10.0.2.119/32",
+        "eng->172.16.0.128/25",
+        "eng->0.0.0.0/0",
+        "mgr->192.168.0.0/24",
+        "all->0.0.0.0/0",
+    ];
     // Per scenario: how many of `added`, and what eng, dev, mgr and others reach.
     type Row<'a> = (usize, [&'a [&'a str]; 4]);
     let rows: [Row<'_>; 6] = [
@@ -95,7 +101,8 @@ fn verdicts_tell_why() {
         Route { destination: net("0.0.0.0/0"), target: Target::Association },
         Route { destination: net("169.254.169.253/32"), target: Target::Association },
     ];
-    let rules = ["all->10.0.0.0/8", "ops->172.16.0.0/16", "all->169.254.0.0/16", "all->224.0.0.0/4"].map(rule);
+    let rules =
+        ["all->10.0.0.0/8", "ops->172.16.0.0/16", "all->169.254.0.0/16", "all->224.0.0.0/4"].map(rule);
     let policy = Policy::compile(&routes, &rules, &[]);
     for (far, verdict) in [
         ("10.0.1.1", Verdict::Forward),
@@ -117,9 +124,8 @@ fn verdicts_tell_why() {
 
 fn any_net() -> impl Strategy<Value = IpNet> {
     // Few leading bits in use, so that prefixes nest often.
-    let v4 = (any::<u32>(), 0u8..=32).prop_map(|(a, bits)| {
-        IpNet::V4(ipnet::Ipv4Net::new_assert(Ipv4Addr::from(a & 0x0303_0303), bits))
-    });
+    let v4 = (any::<u32>(), 0u8..=32)
+        .prop_map(|(a, bits)| IpNet::V4(ipnet::Ipv4Net::new_assert(Ipv4Addr::from(a & 0x0303_0303), bits)));
     let v6 = (any::<u128>(), 0u8..=128).prop_map(|(a, bits)| {
         IpNet::V6(ipnet::Ipv6Net::new_assert(Ipv6Addr::from(a & (0x2003_u128 << 112 | 3)), bits))
     });
@@ -136,7 +142,7 @@ proptest! {
         let target = |local| if local { Target::Local } else { Target::Association };
         let routes: Vec<Route> =
             routes.into_iter().map(|(destination, local)| Route { destination, target: target(local) }).collect();
-        let group = |n| if n == 0 { RuleGroup::All } else { RuleGroup::Group(n.to_string()) };
+        let group = |n: u8| if n == 0 { RuleGroup::All } else { RuleGroup::Group(n.to_string()) };
         let rules: Vec<Rule> =
             rules.into_iter().map(|(destination, n)| Rule { destination, group: group(n) }).collect();
         let groups = ["1".to_owned()];

@@ -1,0 +1,294 @@
+//! What sessions say, and who is let in. The gate is looked at in the same call that lets somebody in, so a
+//! handshake is either refused here or swept by `apply`: there is no moment between.
+
+use std::sync::Arc;
+
+use model::{AssociationId, ConnectionId, EndpointId, Transport};
+use openvpn::Instant;
+use openvpn::data::{Cipher, KeyMaterial};
+use openvpn::server::{Event, Farewell, Login, Outcome};
+use pki::Identity;
+
+use super::endpoint::Plan;
+use super::slot::{Admitted, SlotId, Stage};
+use super::{Gateway, push};
+use crate::counters::Counters;
+use crate::effect::{ConnectionStart, Effect, EndReason};
+use crate::path::{DataPath, PathStart, PathUpdate};
+
+/// `IV_PROTO` bit of clients that send DATA_V2 (spec: openvpn-protocol §7.4).
+const DATA_V2: u32 = 1 << 1;
+
+/// What a client is told whose certificate is refused; why stands in our log only.
+const CERTIFICATE_REFUSED: &str = "Client certificate refused";
+
+/// Why a login is refused.
+enum Refused {
+    /// Nothing of the endpoint is open (any more).
+    Gate,
+    /// The certificate.
+    Identity,
+    /// Too many sessions.
+    Full,
+    /// No address or peer id is left.
+    NoAddress,
+}
+
+impl Gateway {
+    /// Whether an endpoint admits anybody now.
+    pub(super) fn is_open(&self, endpoint: &EndpointId) -> bool {
+        self.choose(endpoint).is_some()
+    }
+
+    /// The association for a new session: of the ready ones that with the fewest sessions. `None`: the gate is shut.
+    fn choose(&self, endpoint: &EndpointId) -> Option<(&AssociationId, &Plan)> {
+        let wanted = self.desired.endpoints.get(endpoint)?;
+        let state = self.endpoints.get(endpoint)?;
+        if self.draining || !wanted.admits || !state.trust.usable() {
+            return None;
+        }
+        let ready = state.plans.iter().filter(|(id, _)| self.ready.contains(*id));
+        ready.min_by_key(|(_, plan)| plan.sessions)
+    }
+
+    /// Takes what a session has to say after anything happened to it.
+    pub(super) fn settle(&mut self, id: SlotId, now: Instant) {
+        while let Some(event) = self.slots.get_mut(&id).and_then(|slot| slot.session.poll_event()) {
+            self.event(id, event, now);
+        }
+        self.arm(id, now);
+        self.queue(id);
+    }
+
+    fn event(&mut self, id: SlotId, event: Event, now: Instant) {
+        match event {
+            Event::AuthenticationNeeded(login) => match self.slots.get(&id).map(|slot| &slot.stage) {
+                Some(Stage::HalfOpen { .. }) => self.login(id, login, now),
+                Some(Stage::Admitted(_)) => self.login_again(id, &login, now),
+                Some(Stage::Leaving | Stage::Closing) | None => {}
+            },
+            Event::KeysReady { key_id, keys, cipher, v2_peer_id } => {
+                self.install(id, key_id, keys, cipher, v2_peer_id, now);
+            }
+            Event::SendKey { key_id } => self.update(id, PathUpdate::SendKey(key_id)),
+            Event::KeyRetired { key_id } => self.update(id, PathUpdate::RetireKey(key_id)),
+            Event::Established => self.established(id, now),
+            Event::PeerExit => self.end(id, None, EndReason::ClientExit, now),
+            Event::Failed(_) => {
+                if matches!(self.slots.get(&id).map(|slot| &slot.stage), Some(Stage::HalfOpen { .. })) {
+                    self.stats.handshakes_failed += 1;
+                }
+                self.end(id, None, EndReason::ProtocolError, now);
+                self.close(id);
+            }
+        }
+    }
+
+    /// A session that failed while it said farewell says no more.
+    fn close(&mut self, id: SlotId) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.stage = Stage::Closing;
+            self.leaving.remove(&id);
+        }
+    }
+
+    /// The first login of a session: it is let in whole, or sent away.
+    fn login(&mut self, id: SlotId, login: Login, now: Instant) {
+        match self.admit(id, login, now) {
+            Ok(outcome) => {
+                self.stats.admitted += 1;
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.session.authenticated(outcome, now);
+                }
+            }
+            Err(refused) => {
+                match refused {
+                    Refused::Identity => {
+                        self.stats.identity_refused += 1;
+                        self.reject(id, EndReason::NotAdmitted, now);
+                        return;
+                    }
+                    Refused::Gate => self.stats.gate_refused += 1,
+                    Refused::Full => self.stats.sessions_refused += 1,
+                    Refused::NoAddress => self.stats.addresses_refused += 1,
+                }
+                // Not the client's fault, and it may pass: AUTH_FAILED would make a stock client stop for good.
+                // UNVERIFIED: what AWS sends when its addresses are used up.
+                self.end(id, Some(Farewell::Restart), EndReason::NotAdmitted, now);
+            }
+        }
+    }
+
+    fn reject(&mut self, id: SlotId, reason: EndReason, now: Instant) {
+        if !self.release(id, reason, now) {
+            return;
+        }
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.session.authenticated(Outcome::Reject { reason: CERTIFICATE_REFUSED.to_owned() }, now);
+        }
+        self.linger(id, now);
+    }
+
+    /// Who this is, if it may in now.
+    fn identify(&self, endpoint: &EndpointId, login: &Login, now: Instant) -> Result<Identity, Refused> {
+        let trust = &self.endpoints.get(endpoint).ok_or(Refused::Gate)?.trust;
+        let crl = trust.crl().map(Arc::as_ref);
+        // rustls verified the chain already; who it names is taken from our own reading alone.
+        pki::verify_client(&login.certificates, &trust.anchors, crl, self.clock.wall(now).0)
+            .map_err(|_| Refused::Identity)
+    }
+
+    /// Admits: identity, gate, association, address, peer id. What is taken is taken only when nothing can fail
+    /// any more.
+    fn admit(&mut self, id: SlotId, login: Login, now: Instant) -> Result<Outcome, Refused> {
+        let slot = self.slots.get(&id).ok_or(Refused::Gate)?;
+        let (endpoint, peer) = (slot.endpoint.clone(), slot.peer);
+        let (association, plan) = self.choose(&endpoint).ok_or(Refused::Gate)?;
+        let (association, plan) = (association.clone(), plan.clone());
+        let identity = self.identify(&endpoint, &login, now)?;
+        let replaced = self.admitted_at(&endpoint, peer);
+        if self.session_count() >= self.limits.max_sessions + replaced.len() {
+            return Err(Refused::Full);
+        }
+        let state = self.endpoints.get_mut(&endpoint).ok_or(Refused::Gate)?;
+        let address = state.pool.allocate(now).ok_or(Refused::NoAddress)?;
+        let Some((worker, peer_id)) = self.peer_ids.allocate(login.peer_info.has(DATA_V2), now) else {
+            state.pool.release(address, now);
+            return Err(Refused::NoAddress);
+        };
+        let cidr = state.pool.cidr();
+        if let Some(plan) = state.plans.get_mut(&association) {
+            plan.sessions += 1;
+        }
+        // The client began anew and has proved who it is: now its former session may go.
+        for former in replaced {
+            self.end(former, None, EndReason::Replaced, now);
+            self.settle(former, now);
+        }
+        let mut options = plan.push.to_vec();
+        options.push(push::ifconfig(address, cidr));
+        self.release(id, EndReason::NotAdmitted, now);
+        let held = Admitted {
+            connection: ConnectionId::from_entropy(self.draws.bits("connection")),
+            association,
+            worker,
+            peer_id,
+            address,
+            identity,
+            chain: login.certificates,
+            username: login.username.filter(|name| !name.is_empty()),
+            pushed: plan.push,
+            policy: plan.policy,
+            counters: Arc::new(Counters::default()),
+            installed: false,
+            connected: false,
+        };
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.stage = Stage::Admitted(Box::new(held));
+            slot.deadline = None;
+        }
+        self.by_peer_id.insert(peer_id, id);
+        Ok(Outcome::Accept { peer_id, push: options })
+    }
+
+    /// Admitted sessions that use this address.
+    fn admitted_at(&self, endpoint: &EndpointId, peer: std::net::SocketAddr) -> Vec<SlotId> {
+        let here = self.endpoints.get(endpoint).and_then(|state| state.peers.get(&peer));
+        let admitted =
+            |id: &SlotId| self.slots.get(id).is_some_and(|s| matches!(s.stage, Stage::Admitted(_)));
+        here.into_iter().flatten().copied().filter(admitted).collect()
+    }
+
+    /// A renegotiation: the same certificate must be shown, and must still be good.
+    fn login_again(&mut self, id: SlotId, login: &Login, now: Instant) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        let Stage::Admitted(held) = &slot.stage else { return };
+        let (peer_id, expected) = (held.peer_id, held.identity.fingerprint);
+        let endpoint = slot.endpoint.clone();
+        match self.identify(&endpoint, login, now) {
+            Ok(identity) if identity.fingerprint == expected => {
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.session.authenticated(Outcome::Accept { peer_id, push: Vec::new() }, now);
+                }
+            }
+            Ok(_) | Err(_) => {
+                self.stats.identity_refused += 1;
+                self.reject(id, EndReason::IdentityChanged, now);
+            }
+        }
+    }
+
+    /// Gives a key to the session's path; the first one makes the path.
+    fn install(
+        &mut self,
+        id: SlotId,
+        key_id: u8,
+        keys: Box<KeyMaterial>,
+        cipher: Cipher,
+        v2_peer_id: Option<u32>,
+        now: Instant,
+    ) {
+        let update = PathUpdate::InstallKey { key_id, keys, cipher, v2_peer_id };
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Stage::Admitted(held) = &mut slot.stage else { return };
+        if held.installed {
+            self.update(id, update);
+            return;
+        }
+        let Some(wanted) = self.desired.endpoints.get(&slot.endpoint) else { return };
+        let start = PathStart {
+            peer: slot.peer,
+            floats: v2_peer_id.is_some() && wanted.transport == Transport::Udp,
+            address: held.address,
+            client_cidr: wanted.client_cidr,
+            policy: Arc::clone(&held.policy),
+            counters: Arc::clone(&held.counters),
+        };
+        let mut path = Box::new(DataPath::new(start, now));
+        path.apply(update, now);
+        held.installed = true;
+        self.effects.push_back(Effect::Install {
+            worker: held.worker,
+            endpoint: slot.endpoint.clone(),
+            association: held.association.clone(),
+            peer_id: held.peer_id,
+            address: held.address,
+            path,
+        });
+    }
+
+    /// Changes the session's path, if it has one.
+    pub(super) fn update(&mut self, id: SlotId, update: PathUpdate) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        if let Stage::Admitted(held) = &slot.stage
+            && held.installed
+        {
+            let (worker, peer_id) = (held.worker, held.peer_id);
+            self.effects.push_back(Effect::Update {
+                worker,
+                endpoint: slot.endpoint.clone(),
+                peer_id,
+                update,
+            });
+        }
+    }
+
+    fn established(&mut self, id: SlotId, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Some(state) = self.endpoints.get(&slot.endpoint) else { return };
+        let Stage::Admitted(held) = &mut slot.stage else { return };
+        held.connected = true;
+        self.effects.push_back(Effect::Connected(ConnectionStart {
+            id: held.connection.clone(),
+            endpoint: slot.endpoint.clone(),
+            scope: state.scope.clone(),
+            association: held.association.clone(),
+            common_name: held.identity.common_name.clone(),
+            username: held.username.clone(),
+            client_ip: held.address,
+            peer: slot.peer,
+            counters: Arc::clone(&held.counters),
+            established_at: self.clock.wall(now),
+        }));
+    }
+}

@@ -1,0 +1,178 @@
+//! A new desired state. The order is the point: first the gate closes for all that is gone, then whatever is inside
+//! is swept. Afterwards nothing that the state forbids is held, admitted, or still to come.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::{AssociationId, EndpointId};
+use openvpn::server::Farewell;
+use openvpn::{Instant, UnixTime};
+use pki::Refusal;
+
+use super::endpoint::{EndpointState, Trust, TrustChange};
+use super::slot::{Admitted, SlotId, Stage};
+use super::{Clock, Gateway};
+use crate::desired::{Desired, Endpoint};
+use crate::effect::EndReason;
+use crate::path::PathUpdate;
+use crate::policy::Policy;
+
+/// What a new state means for a session.
+enum Fate {
+    Stays,
+    Judged(Arc<Policy>),
+    Ends(Farewell, EndReason),
+}
+
+impl Gateway {
+    /// Step 1 of an apply: takes the whole desired state. Sessions and half-done handshakes that it does not allow
+    /// are ended here and now (their keys go with the `Remove` effects, farewells follow), policies are swapped.
+    /// Never opens a gate: that is [`set_ready`](Self::set_ready).
+    pub fn apply(&mut self, desired: Arc<Desired>, now: Instant, wall: UnixTime) {
+        self.clock = Clock { at: now, wall };
+        // The gate first.
+        self.desired = desired;
+        let wanted = &self.desired.endpoints;
+        self.ready.retain(|id| wanted.values().any(|endpoint| endpoint.associations.contains_key(id)));
+        let changes = self.refresh(now);
+        // Then the sweep.
+        let ids: Vec<SlotId> = self.slots.keys().copied().collect();
+        for id in ids {
+            self.sweep(id, &changes, now);
+        }
+    }
+
+    /// The engine says whether an association's fabric and its endpoint's listener are up. Only then are sessions
+    /// admitted onto it. A word about an association that is not wanted (any more) is ignored: it comes from the
+    /// past.
+    pub fn set_ready(&mut self, association: &AssociationId, ready: bool) {
+        let mut wanted = self.desired.endpoints.values();
+        if ready && wanted.any(|endpoint| endpoint.associations.contains_key(association)) {
+            self.ready.insert(association.clone());
+        } else {
+            self.ready.remove(association);
+        }
+    }
+
+    /// Stops admitting anywhere, for good, and sends every client away to come back elsewhere or later.
+    pub fn drain(&mut self, now: Instant) {
+        self.draining = true;
+        let ids: Vec<SlotId> = self.slots.keys().copied().collect();
+        for id in ids {
+            self.end(id, Some(Farewell::Restart), EndReason::Draining, now);
+            self.settle(id, now);
+        }
+    }
+
+    /// Brings every endpoint's runtime state up to what is wanted of it.
+    fn refresh(&mut self, now: Instant) -> BTreeMap<EndpointId, TrustChange> {
+        let mut changes = BTreeMap::new();
+        for (id, wanted) in &self.desired.endpoints {
+            let state = self.endpoints.entry(id.clone()).or_insert_with(|| EndpointState::new(wanted));
+            if state.pool.cidr() != wanted.client_cidr && state.is_idle(now) {
+                *state = EndpointState::new(wanted);
+            }
+            let change = state.refresh(wanted, self.handshakes.as_mut());
+            if change.crl && !state.trust.readable() {
+                self.stats.unreadable_crls += 1;
+            }
+            changes.insert(id.clone(), change);
+        }
+        for (id, state) in &mut self.endpoints {
+            if !self.desired.endpoints.contains_key(id) {
+                state.retire();
+            }
+        }
+        changes
+    }
+
+    fn sweep(&mut self, id: SlotId, changes: &BTreeMap<EndpointId, TrustChange>, now: Instant) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        let change = changes.get(&slot.endpoint).copied().unwrap_or_default();
+        match &slot.stage {
+            Stage::HalfOpen { .. } => {
+                let farewell = if !self.desired.endpoints.contains_key(&slot.endpoint) {
+                    Farewell::Halt(None)
+                } else if self.is_open(&slot.endpoint) {
+                    return;
+                } else {
+                    Farewell::Restart
+                };
+                self.stats.handshakes_swept += 1;
+                self.end(id, Some(farewell), EndReason::NotAdmitted, now);
+                self.settle(id, now);
+            }
+            Stage::Admitted(held) => match self.fate(&slot.endpoint, held, change) {
+                Fate::Stays => {}
+                Fate::Judged(policy) => {
+                    if let Some(slot) = self.slots.get_mut(&id)
+                        && let Stage::Admitted(held) = &mut slot.stage
+                    {
+                        held.policy = Arc::clone(&policy);
+                    }
+                    self.update(id, PathUpdate::Policy(policy));
+                }
+                Fate::Ends(farewell, reason) => {
+                    self.end(id, Some(farewell), reason, now);
+                    self.settle(id, now);
+                }
+            },
+            Stage::Leaving | Stage::Closing => {}
+        }
+    }
+
+    /// What becomes of an admitted session, the strongest reason first (spec: aws-client-vpn §3.3).
+    fn fate(&self, endpoint: &EndpointId, held: &Admitted, change: TrustChange) -> Fate {
+        let Some(wanted) = self.desired.endpoints.get(endpoint) else {
+            return Fate::Ends(Farewell::Halt(None), EndReason::EndpointDeleted);
+        };
+        let Some(state) = self.endpoints.get(endpoint) else {
+            return Fate::Ends(Farewell::Halt(None), EndReason::EndpointDeleted);
+        };
+        if wanted.terminate.contains(&held.connection) {
+            return Fate::Ends(Farewell::Halt(None), EndReason::Terminated);
+        }
+        if !admits_anybody(wanted) {
+            return Fate::Ends(Farewell::Restart, EndReason::NotAdmitted);
+        }
+        let Some(plan) = state.plans.get(&held.association) else {
+            return Fate::Ends(Farewell::Restart, EndReason::Disassociated);
+        };
+        if !still_trusted(&state.trust, held, change, self.clock.wall.0) {
+            let reason = "Client certificate revoked".to_owned();
+            return Fate::Ends(Farewell::AuthFailed(Some(reason)), EndReason::Revoked);
+        }
+        if plan.push != held.pushed {
+            return Fate::Ends(Farewell::RestartKeep, EndReason::Reconfigured);
+        }
+        if Arc::ptr_eq(&plan.policy, &held.policy) {
+            Fate::Stays
+        } else {
+            Fate::Judged(Arc::clone(&plan.policy))
+        }
+    }
+}
+
+fn admits_anybody(wanted: &Endpoint) -> bool {
+    wanted.admits && !wanted.client_roots.is_empty()
+}
+
+/// Whether new trust anchors or a new revocation list leave a session alone. A list cuts those it revokes and no
+/// others, not even when it has expired (D-2); new anchors cut those whose chain no longer leads to one.
+fn still_trusted(trust: &Trust, held: &Admitted, change: TrustChange, now_unix: i64) -> bool {
+    let crl = trust.crl();
+    let listed = crl.is_some_and(|crl| crl.revokes(&held.identity.serial));
+    // The full check takes signatures: spare those it cannot hit. An issuer may be revoked too, hence the length.
+    let concerned = change.anchors || (change.crl && crl.is_some() && (listed || held.chain.len() > 1));
+    if !concerned {
+        return true;
+    }
+    match pki::verify_client(&held.chain, &trust.anchors, crl.map(Arc::as_ref), now_unix) {
+        Ok(_) => true,
+        Err(Refusal::Revoked) => false,
+        // The list is not in force, but it names this certificate.
+        Err(_) if listed && change.crl => false,
+        Err(Refusal::CrlExpired | Refusal::CrlNotYetValid | Refusal::CrlUntrusted) => true,
+        Err(_) => !change.anchors,
+    }
+}

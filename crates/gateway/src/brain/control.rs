@@ -1,0 +1,194 @@
+//! What comes in: control packets, and notices of workers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use model::EndpointId;
+use openvpn::server::{FirstPacket, Session};
+use openvpn::wire::SessionId;
+use openvpn::{Instant, UnixTime};
+
+use super::budget::source;
+use super::slot::{Slot, SlotId, Stage};
+use super::{Clock, Gateway};
+use crate::effect::{EndReason, PathNotice, Transmit};
+use crate::path::Notice;
+
+/// Half-open sessions are forgotten this long after the session itself should have given up.
+const HALF_OPEN_GRACE: Duration = Duration::from_secs(10);
+
+impl Gateway {
+    /// Takes one packet that is not DATA from `peer`.
+    pub fn handle_control(
+        &mut self,
+        endpoint: &EndpointId,
+        peer: SocketAddr,
+        packet: &[u8],
+        now: Instant,
+        wall: UnixTime,
+    ) {
+        self.clock = Clock { at: now, wall };
+        let Some(state) = self.endpoints.get(endpoint) else {
+            self.stats.unknown_endpoint += 1;
+            return;
+        };
+        let sender = packet.get(1..).and_then(|rest| rest.first_chunk().copied()).map(SessionId);
+        let mut here = state.peers.get(&peer).into_iter().flatten().copied();
+        let known =
+            sender.and_then(|sid| here.find(|id| self.slots.get(id).is_some_and(|s| s.client_sid == sid)));
+        let Some(id) = known else {
+            self.first_packet(endpoint, peer, packet, now);
+            return;
+        };
+        if let Some(slot) = self.slots.get_mut(&id)
+            && slot.session.handle_packet(packet, now).is_err()
+        {
+            self.stats.discarded += 1;
+        }
+        self.settle(id, now);
+    }
+
+    /// A packet of no session: nothing is kept for it before its sender has proved its address.
+    fn first_packet(&mut self, endpoint: &EndpointId, peer: SocketAddr, packet: &[u8], now: Instant) {
+        if !self.is_open(endpoint) {
+            self.stats.gate_closed += 1;
+            return;
+        }
+        let mut answer = Vec::new();
+        match self.jar.judge(peer, packet, now, &mut answer) {
+            FirstPacket::Drop => self.stats.not_proven += 1,
+            FirstPacket::Answer => self.answer(endpoint, peer, answer, now),
+            FirstPacket::Proven { client_sid, server_sid } => {
+                if let Some(id) = self.begin(endpoint, peer, client_sid, server_sid, now) {
+                    if let Some(slot) = self.slots.get_mut(&id)
+                        && slot.session.handle_packet(packet, now).is_err()
+                    {
+                        self.stats.discarded += 1;
+                    }
+                    self.settle(id, now);
+                }
+            }
+        }
+    }
+
+    /// Sends a stateless answer, if there is budget for one: it is sent or dropped, never kept for later.
+    fn answer(&mut self, endpoint: &EndpointId, peer: SocketAddr, answer: Vec<u8>, now: Instant) {
+        let room = self.answers.len() < self.limits.max_waiting_answers;
+        if room && self.budget.take(peer, &self.limits, now) {
+            self.stats.answers += 1;
+            self.answers.push_back((Transmit { endpoint: endpoint.clone(), peer }, answer));
+        } else {
+            self.stats.answers_refused += 1;
+        }
+    }
+
+    /// Begins a session for a proven peer, within the bounds. One beside a live session of the same address is a
+    /// candidate: the live one goes only when the candidate is admitted.
+    fn begin(
+        &mut self,
+        endpoint: &EndpointId,
+        peer: SocketAddr,
+        client_sid: SessionId,
+        server_sid: SessionId,
+        now: Instant,
+    ) -> Option<SlotId> {
+        if self.endpoints.get_mut(endpoint)?.is_buried(peer, client_sid, now) {
+            self.stats.tombstone_hits += 1;
+            return None;
+        }
+        self.make_room_at(endpoint, peer, now);
+        let source = source(peer);
+        let state = self.endpoints.get_mut(endpoint)?;
+        if state.peers.get(&peer).is_some_and(|here| here.len() >= self.limits.max_sessions_per_peer) {
+            self.stats.peer_sessions_refused += 1;
+            return None;
+        }
+        if self.half_open >= self.limits.max_half_open {
+            self.stats.half_open_refused += 1;
+            return None;
+        }
+        let from_source = self.half_open_sources.get(&source).copied().unwrap_or(0);
+        if from_source >= self.limits.max_half_open_per_source {
+            self.stats.half_open_source_refused += 1;
+            return None;
+        }
+        let tls = state.trust.tls.as_mut()?();
+        let seed = self.draws.bytes("session");
+        let config = std::sync::Arc::clone(&self.session_config);
+        let Ok(session) = Session::new(config, tls, client_sid, server_sid, seed, now) else {
+            self.stats.tls_config_refused += 1;
+            return None;
+        };
+        let id = SlotId(self.slots_made);
+        self.slots_made += 1;
+        state.index(peer, id);
+        self.half_open += 1;
+        *self.half_open_sources.entry(source).or_default() += 1;
+        self.stats.handshakes += 1;
+        let deadline = Some(now + (self.session_config.handshake_timeout + HALF_OPEN_GRACE));
+        let slot = Slot {
+            endpoint: endpoint.clone(),
+            peer,
+            client_sid,
+            session,
+            stage: Stage::HalfOpen { source },
+            deadline,
+            armed: None,
+            queued: false,
+        };
+        self.slots.insert(id, slot);
+        Some(id)
+    }
+
+    /// A newer candidate of the same address replaces an older one: both proved the address, and a client has one
+    /// handshake at a time. Where the place is still full the oldest farewell is cut.
+    fn make_room_at(&mut self, endpoint: &EndpointId, peer: SocketAddr, now: Instant) {
+        let here = self
+            .endpoints
+            .get(endpoint)
+            .and_then(|state| state.peers.get(&peer))
+            .cloned()
+            .unwrap_or_default();
+        let mut left = here.len();
+        for id in here {
+            let full = left >= self.limits.max_sessions_per_peer;
+            let goes = match self.slots.get(&id).map(|slot| &slot.stage) {
+                Some(Stage::HalfOpen { .. }) => true,
+                Some(Stage::Leaving | Stage::Closing) => full,
+                Some(Stage::Admitted(_)) | None => false,
+            };
+            if goes {
+                self.forget(id, now);
+                left -= 1;
+            }
+        }
+    }
+
+    /// Takes what a worker says about a path. One that is not there any more is ignored.
+    pub fn handle_notice(&mut self, endpoint: &EndpointId, peer_id: u32, notice: PathNotice, now: Instant) {
+        let Some(id) = self.by_peer_id.get(&peer_id).copied() else { return };
+        let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.endpoint == *endpoint) else { return };
+        match notice {
+            PathNotice::Notice(Notice::Floated(peer)) => self.float(id, peer),
+            PathNotice::Notice(Notice::NewKeyUsed(key_id)) => slot.session.note_new_key_used(key_id, now),
+            PathNotice::Notice(Notice::NeedsRekey) => slot.session.renegotiate(now),
+            PathNotice::Notice(Notice::PeerExit) => self.end(id, None, EndReason::ClientExit, now),
+            PathNotice::Dead => self.end(id, None, EndReason::PingTimeout, now),
+            PathNotice::Removed => self.end(id, None, EndReason::WorkerLost, now),
+        }
+        self.settle(id, now);
+    }
+
+    /// The worker authenticated a packet from a new address: control packets are expected from there, and go there.
+    /// Another session at that address keeps it too: they are told apart by session id.
+    fn float(&mut self, id: SlotId, peer: SocketAddr) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Some(state) = self.endpoints.get_mut(&slot.endpoint) else { return };
+        state.unindex(slot.peer, id);
+        slot.peer = peer;
+        let here = state.peers.get(&peer).map_or(0, Vec::len);
+        if here < self.limits.max_sessions_per_peer {
+            state.index(peer, id);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! How sessions end: what they hold is given back at once, the farewell follows.
+
+use std::time::Duration;
+
+use openvpn::Instant;
+use openvpn::server::Farewell;
+
+use super::slot::{SlotId, Stage};
+use super::{EndpointState, Gateway};
+use crate::effect::{ConnectionEnd, Effect, EndReason};
+
+/// Farewells are given up after this, whatever the session says: a little more than its own limit.
+const FAREWELL_DEADLINE: Duration = Duration::from_secs(6);
+
+impl Gateway {
+    /// Ends a session: its path and keys go, its address and peer id rest, its end is told. With a farewell the
+    /// client is told too; without, the slot goes once nothing is left to transmit. One that is ending already
+    /// stays as it is, so that nothing the client does prolongs it (CVE-2024-28882).
+    pub(super) fn end(&mut self, id: SlotId, farewell: Option<Farewell>, reason: EndReason, now: Instant) {
+        if !self.release(id, reason, now) {
+            return;
+        }
+        match farewell {
+            Some(farewell) => {
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.session.farewell(farewell, now);
+                }
+                self.linger(id, now);
+            }
+            None => {
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.stage = Stage::Closing;
+                    slot.deadline = None;
+                }
+            }
+        }
+    }
+
+    /// Ends a session that is to answer a login with a refusal of its own making.
+    pub(super) fn linger(&mut self, id: SlotId, now: Instant) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.stage = Stage::Leaving;
+            slot.deadline = Some(now + FAREWELL_DEADLINE);
+            self.leaving.insert(id);
+        }
+        while self.leaving.len() > self.limits.max_farewells {
+            let Some(oldest) = self.leaving.first().copied() else { return };
+            self.stats.farewells_cut += 1;
+            self.forget(oldest, now);
+        }
+    }
+
+    /// Takes back what a session holds. False if it was ending already.
+    pub(super) fn release(&mut self, id: SlotId, reason: EndReason, now: Instant) -> bool {
+        let Some(slot) = self.slots.get_mut(&id) else { return false };
+        match std::mem::replace(&mut slot.stage, Stage::Closing) {
+            Stage::HalfOpen { source } => {
+                self.half_open = self.half_open.saturating_sub(1);
+                if let Some(count) = self.half_open_sources.get_mut(&source) {
+                    *count = count.saturating_sub(1);
+                    if *count == 0 {
+                        self.half_open_sources.remove(&source);
+                    }
+                }
+                true
+            }
+            Stage::Admitted(held) => {
+                let endpoint = slot.endpoint.clone();
+                self.by_peer_id.remove(&held.peer_id);
+                self.peer_ids.release(held.worker, held.peer_id, now);
+                if held.installed {
+                    self.effects.push_back(Effect::Remove {
+                        worker: held.worker,
+                        endpoint: endpoint.clone(),
+                        peer_id: held.peer_id,
+                    });
+                }
+                let Some(state) = self.endpoints.get_mut(&endpoint) else { return true };
+                state.pool.release(held.address, now);
+                if let Some(plan) = state.plans.get_mut(&held.association) {
+                    plan.sessions = plan.sessions.saturating_sub(1);
+                }
+                if held.connected {
+                    self.effects.push_back(Effect::Ended(ConnectionEnd {
+                        id: held.connection,
+                        scope: state.scope.clone(),
+                        endpoint,
+                        counters: held.counters,
+                        ended_at: self.clock.wall(now),
+                        reason,
+                    }));
+                }
+                true
+            }
+            ending @ (Stage::Leaving | Stage::Closing) => {
+                slot.stage = ending;
+                false
+            }
+        }
+    }
+
+    /// A stage lasted longer than it may.
+    pub(super) fn overdue(&mut self, id: SlotId, now: Instant) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        if slot.deadline.is_none_or(|at| at > now) {
+            return;
+        }
+        if matches!(slot.stage, Stage::HalfOpen { .. }) {
+            self.stats.handshakes_failed += 1;
+        }
+        self.forget(id, now);
+    }
+
+    /// Drops a slot, whatever its stage, and remembers its session id for a moment.
+    pub(super) fn forget(&mut self, id: SlotId, now: Instant) {
+        self.release(id, EndReason::ProtocolError, now);
+        let Some(slot) = self.slots.remove(&id) else { return };
+        self.leaving.remove(&id);
+        if let Some(at) = slot.armed {
+            self.timers.remove(&(at, id));
+        }
+        if let Some(state) = self.endpoints.get_mut(&slot.endpoint) {
+            let state: &mut EndpointState = state;
+            state.unindex(slot.peer, id);
+            state.bury(slot.peer, slot.client_sid, self.limits.max_tombstones, now);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! One session as the gateway keeps it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use model::{AssociationId, ConnectionId, EndpointId};
+use openvpn::Instant;
+use openvpn::server::Session;
+use openvpn::wire::SessionId;
+use pki::Identity;
+
+use crate::counters::Counters;
+use crate::policy::Policy;
+
+/// Names a slot; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SlotId(pub(crate) u64);
+
+/// A control channel and what hangs on it.
+pub(crate) struct Slot {
+    pub(crate) endpoint: EndpointId,
+    pub(crate) peer: SocketAddr,
+    pub(crate) client_sid: SessionId,
+    pub(crate) session: Session,
+    pub(crate) stage: Stage,
+    /// When this stage is over whatever the session says; `None`: an admitted one may stay.
+    pub(crate) deadline: Option<Instant>,
+    /// What the timer stands at.
+    pub(crate) armed: Option<Instant>,
+    /// Whether it waits to be polled for datagrams.
+    pub(crate) queued: bool,
+}
+
+/// Where a slot stands. It only ever goes down this list.
+pub(crate) enum Stage {
+    /// Proved its address; not authenticated. Counted against its source.
+    HalfOpen {
+        /// See [`super::budget::source`].
+        source: u128,
+    },
+    /// Authenticated, with an association, an address and a peer id.
+    Admitted(Box<Admitted>),
+    /// A farewell is on its way. Nothing that the client says counts any more.
+    Leaving,
+    /// To be forgotten once nothing is left to transmit.
+    Closing,
+}
+
+/// What an admitted session holds.
+pub(crate) struct Admitted {
+    pub(crate) connection: ConnectionId,
+    pub(crate) association: AssociationId,
+    pub(crate) worker: u16,
+    pub(crate) peer_id: u32,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) identity: Identity,
+    /// As presented, DER, leaf first: judged again when trust changes.
+    pub(crate) chain: Vec<Vec<u8>>,
+    pub(crate) username: Option<String>,
+    /// What the client was told, but for its own address.
+    pub(crate) pushed: Arc<Vec<String>>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) counters: Arc<Counters>,
+    /// A worker has its path.
+    pub(crate) installed: bool,
+    /// Its beginning was told.
+    pub(crate) connected: bool,
+}
