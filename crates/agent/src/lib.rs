@@ -1,1 +1,128 @@
-//! Placeholder.
+//! Between store and engine: watches records, compiles the whole desired snapshot, hands it to the engine, and
+//! writes back what came of it. The only crate that knows both; it holds neither protocol nor policy.
+//!
+//! [`Agent`] is a gateway's half, [`Controller`] the control plane's: they meet in the store only, so that each can
+//! run anywhere.
+
+mod compile;
+mod controller;
+mod publish;
+mod reader;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use controllers::World;
+use engine::DataPlane;
+use model::{Failure, GatewayStatus, Key};
+use store::{MasterKey, Store};
+use tokio::sync::watch;
+
+pub use controller::Controller;
+pub use publish::live_connections;
+
+use crate::compile::Compiler;
+use crate::publish::Publisher;
+use crate::reader::Reader;
+
+/// How often a failing apply is tried again, at first and at most.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How often everything is read anew and applied, whatever the watch says.
+const FULL_PASS: Duration = Duration::from_secs(60);
+
+/// What goes wrong between store and engine.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The store did not answer.
+    #[error("the store did not answer")]
+    Store(#[from] store::StoreError),
+}
+
+/// A gateway's half: store watch → desired → engine → applied revision and connection rows.
+pub struct Agent {
+    store: Arc<dyn Store>,
+    plane: Arc<dyn DataPlane>,
+    compiler: Compiler,
+    publisher: Publisher,
+    node: String,
+    ready: watch::Sender<bool>,
+}
+
+impl Agent {
+    /// An agent for the gateway `node`. `ready` turns true once the stored state is in force.
+    pub fn new(
+        store: Arc<dyn Store>,
+        plane: Arc<dyn DataPlane>,
+        master_key: Arc<MasterKey>,
+        node: &str,
+        ready: watch::Sender<bool>,
+    ) -> Self {
+        let publisher = Publisher::new(store.clone(), Key::gateway(node).into());
+        Self { store, plane, compiler: Compiler::new(master_key), publisher, node: node.to_owned(), ready }
+    }
+
+    /// Runs until it is dropped. A store that fails is read anew; sessions go on meanwhile (I-3).
+    pub async fn run(mut self) {
+        let mut first = true;
+        loop {
+            if let Err(error) = self.follow(&mut first).await {
+                tracing::warn!(
+                    node = self.node,
+                    error = &error as &dyn std::error::Error,
+                    "reading the store anew"
+                );
+                tokio::time::sleep(RETRY_MIN).await;
+            }
+        }
+    }
+
+    /// Lists everything, then follows the watch until it breaks.
+    async fn follow(&mut self, first: &mut bool) -> Result<(), AgentError> {
+        let (mut world, mut reader) = Reader::start(self.store.clone()).await?;
+        if *first {
+            self.publisher.close_interrupted(&world).await?;
+            *first = false;
+        }
+        let mut retry = RETRY_MIN;
+        let mut status = GatewayStatus::default();
+        loop {
+            let failing = self.apply(&world, &mut status).await?;
+            self.ready.send_replace(true);
+            let pause = if failing { retry } else { FULL_PASS };
+            retry = if failing { (retry * 2).min(RETRY_MAX) } else { RETRY_MIN };
+            let deadline = tokio::time::Instant::now() + pause;
+            loop {
+                tokio::select! {
+                    changed = reader.next(&mut world) => if changed?.concerns_gateway { break },
+                    event = self.plane.next_event() => match event {
+                        Some(event) => {
+                            let mut events = vec![event];
+                            events.extend(self.plane.take_events());
+                            self.publisher.events(events, &world).await?;
+                        }
+                        None => return Ok(()),
+                    },
+                    () = tokio::time::sleep_until(deadline) => break,
+                }
+            }
+        }
+    }
+
+    /// One pass of desired → engine → store; says whether something failed and is to be tried again.
+    async fn apply(&mut self, world: &World, status: &mut GatewayStatus) -> Result<bool, AgentError> {
+        let compiled = self.compiler.compile(world);
+        let applied = self.plane.apply(Arc::new(compiled.desired)).await;
+        let mut failures: std::collections::BTreeMap<_, Failure> = applied.failures;
+        failures.extend(compiled.failures);
+        let failing = failures.values().any(|failure| !failure.permanent);
+        // Rows of ended sessions first: who sees the final status also sees them terminated.
+        self.publisher.events(self.plane.take_events(), world).await?;
+        let next = GatewayStatus { applied_revision: applied.revision, failures };
+        if next != *status {
+            self.publisher.status(&next).await?;
+            *status = next;
+        }
+        Ok(failing)
+    }
+}

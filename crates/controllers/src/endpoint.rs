@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Association, AssociationCode, AssociationId, EndpointCode, Failure, GatewayStatus, Key, Listen, RouteCode,
-    RouteTarget, RuleCode, Status, SubnetId,
+    Association, AssociationCode, AssociationId, EndpointCode, Failure, GatewayStatus, Key, Listen,
+    RouteCode, RouteTarget, RuleCode, Status, SubnetId,
 };
 
 use crate::{Changes, EndpointWorld, Versioned, Write};
+
+/// Most children removed in one transaction.
+const CHILDREN_MAX_KEYS: usize = 512;
 
 /// What all gateways together have in force.
 #[derive(Clone, Debug, Default)]
@@ -41,13 +44,14 @@ pub fn decide(world: &EndpointWorld, observed: &Observed) -> Changes {
     if endpoint.value.status.code == EndpointCode::Deleting {
         return delete(world, endpoint_key, endpoint, observed);
     }
-    let mut decision = Decision { world, observed, changes: Changes::default(), ended: Vec::new(), up: Vec::new() };
+    let mut decision =
+        Decision { world, observed, changes: Changes::default(), ended: Vec::new(), up: Vec::new() };
     let moved = decision.associations();
-    decision.routes();
-    decision.rules();
     if moved {
         decision.endpoint(endpoint_key, endpoint);
     }
+    decision.routes();
+    decision.rules();
     decision.changes
 }
 
@@ -85,7 +89,11 @@ impl<'a> Decision<'a> {
                     moved = true;
                 }
                 (AssociationCode::Associating, Some(failure)) if failure.permanent => {
-                    self.write(key, record, Status::with(AssociationCode::AssociationFailed, &failure.reason));
+                    self.write(
+                        key,
+                        record,
+                        Status::with(AssociationCode::AssociationFailed, &failure.reason),
+                    );
                     moved = true;
                 }
                 (AssociationCode::Associating | AssociationCode::Disassociating, Some(failure)) => {
@@ -99,7 +107,9 @@ impl<'a> Decision<'a> {
                     moved = true;
                 }
                 (
-                    AssociationCode::Associated | AssociationCode::AssociationFailed | AssociationCode::Disassociated,
+                    AssociationCode::Associated
+                    | AssociationCode::AssociationFailed
+                    | AssociationCode::Disassociated,
                     _,
                 ) => {}
             }
@@ -175,7 +185,8 @@ impl<'a> Decision<'a> {
             };
             match record.value.status.code {
                 RouteCode::Creating if up => {
-                    let route = model::Route { status: Status::of(RouteCode::Active), ..record.value.clone() };
+                    let route =
+                        model::Route { status: Status::of(RouteCode::Active), ..record.value.clone() };
                     self.changes.expect.push((key.clone(), record.modified));
                     self.changes.put.push((key.clone(), Write::Route(route)));
                 }
@@ -195,8 +206,10 @@ impl<'a> Decision<'a> {
             }
             match record.value.status.code {
                 RuleCode::Authorizing => {
-                    let rule =
-                        model::AuthorizationRule { status: Status::of(RuleCode::Active), ..record.value.clone() };
+                    let rule = model::AuthorizationRule {
+                        status: Status::of(RuleCode::Active),
+                        ..record.value.clone()
+                    };
                     self.changes.expect.push((key.clone(), record.modified));
                     self.changes.put.push((key.clone(), Write::Rule(rule)));
                 }
@@ -221,6 +234,10 @@ fn delete(
         return Changes::default();
     }
     let mut changes = orphans(world);
+    if changes.delete.len() == CHILDREN_MAX_KEYS {
+        // More than one transaction's worth: the endpoint goes with the last of them.
+        return changes;
+    }
     let Listen { address, port } = &endpoint.value.spec.listen;
     if let Some(address) = address {
         changes.delete.push(Key::listener(*address, endpoint.value.spec.transport, *port).into());
@@ -239,7 +256,7 @@ fn orphans(world: &EndpointWorld) -> Changes {
         .chain(world.rules.keys())
         .chain(world.connections.keys())
         .chain(world.terminations.keys());
-    changes.delete.extend(keys.cloned());
+    changes.delete.extend(keys.take(CHILDREN_MAX_KEYS).cloned());
     changes
 }
 

@@ -9,7 +9,7 @@ const TERMINATED_KEPT_S: i64 = 60 * 60;
 /// How long a client token is remembered (spec: aws-client-vpn §2.0.3).
 const TOKEN_KEPT_S: i64 = 24 * 60 * 60;
 /// Most keys removed by one sweep.
-const SWEEP_MAX_KEYS: usize = 1_000;
+const SWEEP_MAX_KEYS: usize = 512;
 
 /// Terminated connections past their hour and tokens past their day.
 pub fn expired(world: &World, now: Timestamp) -> Changes {
@@ -30,22 +30,32 @@ pub fn expired(world: &World, now: Timestamp) -> Changes {
     changes
 }
 
-/// Live rows of a gateway that was killed become `terminated`; orders to end them are done.
-pub fn interrupted(world: &World, now: Timestamp) -> Changes {
-    let mut changes = Changes::default();
-    for of in world.endpoints.values() {
-        for (key, record) in &of.connections {
-            if matches!(record.value.status.code, ConnectionCode::Active | ConnectionCode::Terminating) {
-                let connection = Connection {
-                    status: Status::of(ConnectionCode::Terminated),
-                    ended_at: Some(now),
-                    ..record.value.clone()
-                };
-                changes.expect.push((key.clone(), record.modified));
-                changes.put.push((key.clone(), Write::Connection(Box::new(connection))));
-            }
+/// Live rows of a gateway that was killed become `terminated`; orders to end them are done. Each of the changes is a
+/// transaction of its own.
+pub fn interrupted(world: &World, now: Timestamp) -> Vec<Changes> {
+    let rows = world.endpoints.values().flat_map(|of| &of.connections);
+    let live: Vec<_> = rows
+        .filter(|(_, record)| {
+            matches!(record.value.status.code, ConnectionCode::Active | ConnectionCode::Terminating)
+        })
+        .collect();
+    let orders: Vec<&String> = world.endpoints.values().flat_map(|of| of.terminations.keys()).collect();
+    let ended = live.chunks(SWEEP_MAX_KEYS).map(|chunk| {
+        let mut changes = Changes::default();
+        for (key, record) in chunk {
+            let connection = Connection {
+                status: Status::of(ConnectionCode::Terminated),
+                ended_at: Some(now),
+                ..record.value.clone()
+            };
+            changes.expect.push(((*key).clone(), record.modified));
+            changes.put.push(((*key).clone(), Write::Connection(Box::new(connection))));
         }
-        changes.delete.extend(of.terminations.keys().cloned());
-    }
-    changes
+        changes
+    });
+    let done = orders.chunks(SWEEP_MAX_KEYS).map(|chunk| Changes {
+        delete: chunk.iter().map(|key| (*key).clone()).collect(),
+        ..Changes::default()
+    });
+    ended.chain(done).collect()
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Association, AuthorizationRule, Certificate, Connection, Endpoint, EndpointId, GatewayStatus, Route, Scope, Subnet,
-    Termination, TokenRecord,
+    Association, AuthorizationRule, Certificate, Connection, Endpoint, EndpointId, GatewayStatus, Route,
+    Scope, SecurityGroup, SecurityGroupId, Subnet, Termination, TokenRecord,
 };
 
 /// A record and the revision that last wrote it.
@@ -33,6 +33,8 @@ pub enum Row {
     Termination(Termination),
     /// A subnet.
     Subnet(Subnet),
+    /// A security group.
+    SecurityGroup(Box<SecurityGroup>),
     /// A certificate.
     Certificate(Box<Certificate>),
     /// A client token.
@@ -70,6 +72,8 @@ pub struct World {
     pub endpoints: BTreeMap<Owner, EndpointWorld>,
     /// Subnets by key.
     pub subnets: BTreeMap<String, Versioned<Subnet>>,
+    /// Security groups by scope and id.
+    pub security_groups: BTreeMap<(Scope, SecurityGroupId), Versioned<SecurityGroup>>,
     /// Certificates by ARN.
     pub certificates: BTreeMap<String, Versioned<Certificate>>,
     /// Client tokens by key.
@@ -78,6 +82,7 @@ pub struct World {
     pub gateways: BTreeMap<String, Versioned<GatewayStatus>>,
     owners: BTreeMap<String, Owner>,
     arns: BTreeMap<String, String>,
+    groups: BTreeMap<String, (Scope, SecurityGroupId)>,
 }
 
 impl World {
@@ -91,12 +96,21 @@ impl World {
             Row::Rule(r) => Some((r.scope.clone(), r.endpoint.clone())),
             Row::Connection(r) => Some((r.scope.clone(), r.endpoint.clone())),
             Row::Termination(r) => Some((r.scope.clone(), r.endpoint.clone())),
-            Row::Subnet(_) | Row::Certificate(_) | Row::Token(_) | Row::Gateway(_) => None,
+            Row::Subnet(_)
+            | Row::SecurityGroup(_)
+            | Row::Certificate(_)
+            | Row::Token(_)
+            | Row::Gateway(_) => None,
         };
         let key = key.to_owned();
         let Some(owner) = owner else {
             match row {
                 Row::Subnet(value) => drop(self.subnets.insert(key, Versioned { value, modified })),
+                Row::SecurityGroup(value) => {
+                    let id = (value.scope.clone(), value.id.clone());
+                    self.groups.insert(key, id.clone());
+                    self.security_groups.insert(id, Versioned { value: *value, modified });
+                }
                 Row::Certificate(value) => {
                     self.arns.insert(key, value.arn.clone());
                     self.certificates.insert(value.arn.clone(), Versioned { value: *value, modified });
@@ -121,7 +135,11 @@ impl World {
             Row::Rule(value) => drop(of.rules.insert(key, Versioned { value, modified })),
             Row::Connection(value) => drop(of.connections.insert(key, Versioned { value: *value, modified })),
             Row::Termination(value) => drop(of.terminations.insert(key, Versioned { value, modified })),
-            Row::Subnet(_) | Row::Certificate(_) | Row::Token(_) | Row::Gateway(_) => {}
+            Row::Subnet(_)
+            | Row::SecurityGroup(_)
+            | Row::Certificate(_)
+            | Row::Token(_)
+            | Row::Gateway(_) => {}
         }
         Some(owner)
     }
@@ -132,6 +150,9 @@ impl World {
         self.subnets.remove(key);
         self.tokens.remove(key);
         self.gateways.remove(key);
+        if let Some(id) = self.groups.remove(key) {
+            self.security_groups.remove(&id);
+        }
         if let Some(arn) = self.arns.remove(key) {
             self.certificates.remove(&arn);
         }

@@ -96,7 +96,9 @@ impl Scene {
     }
     fn at(&self, applied_revision: u64, failure: Option<(u128, bool)>) -> Changes {
         let failures = failure
-            .map(|(n, permanent)| (AssociationId::from_entropy(n), Failure { reason: "why".into(), permanent }))
+            .map(|(n, permanent)| {
+                (AssociationId::from_entropy(n), Failure { reason: "why".into(), permanent })
+            })
             .into_iter()
             .collect();
         let observed = Observed { applied_revision, failures };
@@ -141,7 +143,9 @@ fn the_first_association_makes_the_endpoint_available() {
     let changes = scene.at(10, None);
     assert_eq!(endpoint_code(&changes), Some(Available));
     assert_eq!(association_status(&changes), Some((Associated, None)));
-    assert!(changes.put.iter().any(|(_, w)| matches!(w, Write::Route(r) if r.status.code == RouteCode::Active)));
+    assert!(
+        changes.put.iter().any(|(_, w)| matches!(w, Write::Route(r) if r.status.code == RouteCode::Active))
+    );
 }
 
 #[test]
@@ -176,8 +180,11 @@ fn a_non_last_disassociation_leaves_the_rest() {
 
 #[test]
 fn two_leaving_at_once_flip_the_endpoint_once() {
-    let both =
-        Scene::default().endpoint(Available).association(1, Disassociating).association(2, Disassociating).at(10, None);
+    let both = Scene::default()
+        .endpoint(Available)
+        .association(1, Disassociating)
+        .association(2, Disassociating)
+        .at(10, None);
     assert_eq!(endpoint_code(&both), Some(PendingAssociate));
     let stuck = Scene::default()
         .endpoint(Available)
@@ -219,4 +226,20 @@ fn the_slowest_gateway_decides() {
     let slow = GatewayStatus { applied_revision: 3, ..Default::default() };
     assert_eq!(Observed::of([&fast, &slow]).applied_revision, 3);
     assert_eq!(Observed::of([]).applied_revision, 0);
+}
+
+#[test]
+fn no_key_stands_twice_in_a_transaction() {
+    let scene = Scene::default()
+        .endpoint(Available)
+        .association(1, Disassociating)
+        .route(Some(1), "10.0.0.0/16", RouteCode::Deleting)
+        .route(None, "10.8.0.0/22", RouteCode::Deleting);
+    let changes = scene.at(10, None);
+    let mut keys: Vec<&String> =
+        changes.delete.iter().chain(changes.put.iter().map(|(key, _)| key)).collect();
+    let all = keys.len();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), all);
 }

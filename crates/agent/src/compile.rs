@@ -1,0 +1,206 @@
+//! The whole desired state of a gateway, from the records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use controllers::{EndpointWorld, Versioned, World};
+use gateway::desired::{self, Desired, ServerIdentity, Target};
+use model::{
+    AssociationCode, AssociationId, Authentication, Certificate, Endpoint, EndpointCode, Failure, Key,
+    RouteCode, RouteTarget, RuleCode, SecurityRule,
+};
+use sha2::{Digest, Sha256};
+use store::MasterKey;
+use zeroize::Zeroizing;
+
+/// Builds snapshots; keeps opened certificates between them.
+pub(crate) struct Compiler {
+    master_key: Arc<MasterKey>,
+    opened: BTreeMap<String, (u64, ServerIdentity)>,
+}
+
+/// A snapshot, and the associations that cannot be part of it.
+pub(crate) struct Compiled {
+    pub desired: Desired,
+    pub failures: BTreeMap<AssociationId, Failure>,
+}
+
+impl Compiler {
+    pub(crate) fn new(master_key: Arc<MasterKey>) -> Self {
+        Self { master_key, opened: BTreeMap::new() }
+    }
+
+    pub(crate) fn compile(&mut self, world: &World) -> Compiled {
+        let mut compiled = Compiled {
+            desired: Desired { revision: world.revision, endpoints: BTreeMap::new() },
+            failures: BTreeMap::new(),
+        };
+        self.opened.retain(|arn, _| world.certificates.contains_key(arn));
+        for of in world.endpoints.values() {
+            let Some((_, record)) = &of.endpoint else { continue };
+            if matches!(record.value.status.code, EndpointCode::Deleting | EndpointCode::Deleted) {
+                continue;
+            }
+            match self.endpoint(world, of, &record.value) {
+                Ok(endpoint) => drop(compiled.desired.endpoints.insert(endpoint.id.clone(), endpoint)),
+                Err(reason) => {
+                    let wanted = of.associations.values().filter(|a| a.value.status.code.holds_endpoint());
+                    compiled.failures.extend(
+                        wanted.map(|a| {
+                            (a.value.id.clone(), Failure { reason: reason.clone(), permanent: true })
+                        }),
+                    );
+                }
+            }
+        }
+        compiled
+    }
+
+    fn endpoint(
+        &mut self,
+        world: &World,
+        of: &EndpointWorld,
+        record: &Endpoint,
+    ) -> Result<desired::Endpoint, String> {
+        let spec = &record.spec;
+        let client_cidr = spec.client_cidr.ok_or(
+            "this endpoint has no IPv4 client CIDR: IPv6 traffic inside the tunnel is not served yet",
+        )?;
+        let server = self.server_identity(world, &spec.server_certificate_arn)?;
+        let mut client_roots = Vec::new();
+        let mut certificate_only = true;
+        for authentication in &spec.authentication {
+            match authentication {
+                Authentication::Certificate { client_root_arn } => {
+                    client_roots = client_anchors(world, client_root_arn)?;
+                }
+                // Fail closed: nobody can pass these logins yet (ARCHITECTURE D-7).
+                Authentication::Directory { .. } | Authentication::Federated { .. } => {
+                    certificate_only = false
+                }
+            }
+        }
+        Ok(desired::Endpoint {
+            id: record.id.clone(),
+            scope: record.scope.clone(),
+            listen: spec.listen.address.map(|address| SocketAddr::new(address, spec.listen.port)),
+            transport: spec.transport,
+            client_cidr,
+            dns_servers: spec.dns_servers.clone(),
+            split_tunnel: spec.split_tunnel,
+            server,
+            admits: certificate_only && !client_roots.is_empty(),
+            client_roots: Arc::new(client_roots),
+            crl: None,
+            associations: associations(world, of, record)?,
+            rules: of
+                .rules
+                .values()
+                .filter(|rule| matches!(rule.value.status.code, RuleCode::Authorizing | RuleCode::Active))
+                .map(|rule| desired::Rule {
+                    destination: rule.value.destination,
+                    group: rule.value.group.clone(),
+                })
+                .collect(),
+            terminate: of.terminations.values().map(|t| t.value.connection.clone()).collect::<BTreeSet<_>>(),
+        })
+    }
+
+    fn server_identity(&mut self, world: &World, arn: &str) -> Result<ServerIdentity, String> {
+        let record = certificate(world, arn)?;
+        if let Some((modified, identity)) = self.opened.get(arn)
+            && *modified == record.modified
+        {
+            return Ok(identity.clone());
+        }
+        let identity = self.open(&record.value)?;
+        self.opened.insert(arn.to_owned(), (record.modified, identity.clone()));
+        Ok(identity)
+    }
+
+    fn open(&self, certificate: &Certificate) -> Result<ServerIdentity, String> {
+        let unusable =
+            |what: &str| format!("the server certificate {} cannot be used: {what}", certificate.arn);
+        let pem = self
+            .master_key
+            .open(&certificate.arn, &certificate.private_key.0)
+            .map_err(|_| unusable("its private key cannot be unsealed with this master key"))?;
+        let pem = std::str::from_utf8(&pem).map_err(|_| unusable("its private key is no text"))?;
+        let key = pki::key_from_pem(pem).map_err(|_| unusable("its private key cannot be read"))?;
+        let mut chain = pki::certificates_from_pem(&certificate.certificate_pem)
+            .map_err(|_| unusable("it cannot be read"))?;
+        if let Some(pem) = &certificate.chain_pem {
+            chain.extend(pki::certificates_from_pem(pem).map_err(|_| unusable("its chain cannot be read"))?);
+        }
+        let mut hash = Sha256::new();
+        for part in chain.iter().map(Vec::as_slice).chain([key.as_slice()]) {
+            hash.update(part.len().to_be_bytes());
+            hash.update(part);
+        }
+        Ok(ServerIdentity {
+            fingerprint: hash.finalize().into(),
+            chain: Arc::new(chain),
+            key: Arc::new(Zeroizing::new(key.to_vec())),
+        })
+    }
+}
+
+fn certificate<'w>(world: &'w World, arn: &str) -> Result<&'w Versioned<Certificate>, String> {
+    world.certificates.get(arn).ok_or_else(|| format!("the certificate {arn} does not exist"))
+}
+
+/// The trust anchor is the chain of the certificate named, or itself if it has none
+/// (spec: aws-client-vpn §4.1).
+fn client_anchors(world: &World, arn: &str) -> Result<Vec<Vec<u8>>, String> {
+    let record = &certificate(world, arn)?.value;
+    let pem = record.chain_pem.as_ref().unwrap_or(&record.certificate_pem);
+    pki::certificates_from_pem(pem).map_err(|_| format!("the chain of the certificate {arn} cannot be read"))
+}
+
+fn associations(
+    world: &World,
+    of: &EndpointWorld,
+    endpoint: &Endpoint,
+) -> Result<BTreeMap<AssociationId, desired::Association>, String> {
+    let egress = egress(world, endpoint);
+    let mut associations = BTreeMap::new();
+    for record in of.associations.values() {
+        let association = &record.value;
+        if !matches!(association.status.code, AssociationCode::Associating | AssociationCode::Associated) {
+            continue;
+        }
+        let subnet_key = Key::subnet(&association.scope, &association.spec.subnet_id);
+        let subnet = world
+            .subnets
+            .get(subnet_key.as_str())
+            .ok_or_else(|| format!("the subnet {} does not exist", association.spec.subnet_id))?;
+        let routes = of.routes.values().filter_map(|route| {
+            let in_force = matches!(route.value.status.code, RouteCode::Creating | RouteCode::Active);
+            let target = match &route.value.target {
+                RouteTarget::Local => Target::Local,
+                RouteTarget::Subnet(subnet) if *subnet == association.spec.subnet_id => Target::Association,
+                RouteTarget::Subnet(_) => return None,
+            };
+            in_force.then_some(desired::Route { destination: route.value.destination, target })
+        });
+        associations.insert(
+            association.id.clone(),
+            desired::Association {
+                id: association.id.clone(),
+                subnet: association.spec.subnet_id.clone(),
+                subnet_cidr: subnet.value.cidr,
+                routes: routes.collect(),
+                security: egress.clone(),
+            },
+        );
+    }
+    Ok(associations)
+}
+
+/// What the endpoint's security groups together let out; a group that is gone lets nothing out.
+fn egress(world: &World, endpoint: &Endpoint) -> Vec<SecurityRule> {
+    let groups = endpoint.spec.security_group_ids.iter();
+    let known = groups.filter_map(|id| world.security_groups.get(&(endpoint.scope.clone(), id.clone())));
+    known.flat_map(|group| group.value.egress.iter().cloned()).collect()
+}

@@ -1,0 +1,104 @@
+//! Runs the control plane's decisions against the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use controllers::{Changes, Observed, World, Write, decide, expired};
+use model::Timestamp;
+use store::{Check, Op, Outcome, Store, Transaction};
+
+use crate::AgentError;
+use crate::reader::Reader;
+
+/// How often expired records are swept.
+const SWEEP: Duration = Duration::from_secs(30);
+/// Pause before a failed store is read again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// The control plane's half: store watch → decisions → store.
+pub struct Controller {
+    store: Arc<dyn Store>,
+}
+
+impl Controller {
+    /// A controller over a store.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// Runs until it is dropped.
+    pub async fn run(self) {
+        loop {
+            if let Err(error) = self.follow().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "controllers read the store anew");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+
+    async fn follow(&self) -> Result<(), AgentError> {
+        let (mut world, mut reader) = Reader::start(self.store.clone()).await?;
+        let mut sweep = tokio::time::interval(SWEEP);
+        let mut due: Vec<_> = world.endpoints.keys().cloned().collect();
+        loop {
+            self.decide(&world, &due).await?;
+            tokio::select! {
+                touched = reader.next(&mut world) => {
+                    let touched = touched?;
+                    // What gateways report may move any endpoint.
+                    due = if touched.gateways { world.endpoints.keys().cloned().collect() } else { touched.endpoints };
+                }
+                _ = sweep.tick() => {
+                    commit(&*self.store, expired(&world, now())).await?;
+                    due = world.endpoints.keys().cloned().collect();
+                }
+            }
+        }
+    }
+
+    async fn decide(
+        &self,
+        world: &World,
+        due: &[(model::Scope, model::EndpointId)],
+    ) -> Result<(), AgentError> {
+        let observed = Observed::of(world.gateways.values().map(|record| &record.value));
+        for owner in due {
+            let Some(endpoint) = world.endpoints.get(owner) else { continue };
+            // A conflict means a newer record is on its way through the watch, and with it the next decision.
+            commit(&*self.store, decide(endpoint, &observed)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Commits changes; a conflict is no error.
+pub(crate) async fn commit(store: &dyn Store, changes: Changes) -> Result<Option<u64>, AgentError> {
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    let checks = changes.expect.into_iter().map(|(key, revision)| Check::Modified(key, revision)).collect();
+    let puts = changes.put.into_iter().map(|(key, write)| Op::Put(key, encode(&write)));
+    let deletes = changes.delete.into_iter().map(Op::Delete);
+    let transaction = Transaction { checks, ops: puts.chain(deletes).collect() };
+    match store.transact(transaction).await? {
+        Outcome::Committed(revision) => Ok(Some(revision)),
+        Outcome::Conflict => Ok(None),
+    }
+}
+
+fn encode(write: &Write) -> Vec<u8> {
+    use store::typed::encode as json;
+    match write {
+        Write::Endpoint(record) => json(record),
+        Write::Association(record) => json(record),
+        Write::Route(record) => json(record),
+        Write::Rule(record) => json(record),
+        Write::Connection(record) => json(record),
+    }
+}
+
+/// The time of day.
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,20 @@
+//! `cargo xtask demo`: installs, builds, and hands over to the demonstration.
+
+use crate::host;
+use crate::run::{Outcome, cargo, command, shown, target_dir};
+
+pub(crate) fn run() -> Outcome<bool> {
+    let missing = host::install(&[host::LAB]);
+    if !missing.is_empty() {
+        return Err(missing.join("\n"));
+    }
+    if !host::is_root() {
+        return Err("the demonstration makes network namespaces and a TUN device: run it as root".to_owned());
+    }
+    println!("building");
+    if !shown(cargo().args(["build", "--quiet", "--package", "bascule", "--package", "demo"]))? {
+        return Ok(false);
+    }
+    let binaries = target_dir().join("debug");
+    shown(command(binaries.join("demo")).env("BASCULE_BIN", binaries.join("bascule")))
+}

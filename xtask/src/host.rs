@@ -1,0 +1,119 @@
+//! What a machine must have, and how it gets it: Debian packages, and a Python environment for the API's tests.
+
+use std::path::{Path, PathBuf};
+
+use crate::run::{Outcome, command, kept, root, shown, target_dir};
+
+/// A program that must be there, the package that brings it, and what for.
+pub(crate) struct Need {
+    program: &'static str,
+    package: &'static str,
+    why: &'static str,
+}
+
+const fn need(program: &'static str, package: &'static str, why: &'static str) -> Need {
+    Need { program, package, why }
+}
+
+/// For real clients in network namespaces.
+pub(crate) const LAB: &[Need] = &[
+    need("ip", "iproute2", "network namespaces, links and addresses of the lab"),
+    need("nft", "nftables", "the gateway's packet filter"),
+    need("openvpn", "openvpn", "the real client"),
+    need("ping", "iputils-ping", "probes through the tunnel"),
+];
+
+/// For the tests, beside those.
+pub(crate) const TESTS: &[Need] = &[
+    need("tcpdump", "tcpdump", "captures at the target"),
+    need("conntrack", "conntrack", "looking for connection tracking entries that are left"),
+    need("openssl", "openssl", "the other opinion on certificates"),
+    need("python3", "python3", "botocore and the AWS CLI"),
+];
+
+/// Whether this runs as root.
+pub(crate) fn is_root() -> bool {
+    kept(command("id").arg("-u")).is_ok_and(|(_, text)| text.trim() == "0")
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(usual).any(|folder| folder.join(program).is_file())
+}
+
+/// Installs what is missing; returns what could not be had, one reason each.
+pub(crate) fn install(needs: &[&[Need]]) -> Vec<String> {
+    let missing: Vec<&Need> = needs.iter().copied().flatten().filter(|need| !on_path(need.program)).collect();
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    for need in &missing {
+        println!("installing {}: {}", need.package, need.why);
+    }
+    if let Err(error) = packages(&missing.iter().map(|need| need.package).collect::<Vec<_>>()) {
+        println!("{error}");
+    }
+    missing
+        .into_iter()
+        .filter(|need| !on_path(need.program))
+        .map(|need| format!("{} is not there (package {}): {}", need.program, need.package, need.why))
+        .collect()
+}
+
+fn packages(names: &[&str]) -> Outcome<()> {
+    if !on_path("apt-get") {
+        return Err("this machine has no apt-get: install the packages by hand".to_owned());
+    }
+    let sudo = !is_root();
+    if sudo && !kept(command("sudo").args(["-n", "true"])).is_ok_and(|(ok, _)| ok) {
+        return Err("packages need root, or sudo without a password".to_owned());
+    }
+    let apt = |arguments: &[&str]| {
+        let mut command = if sudo { command("sudo") } else { command("env") };
+        if sudo {
+            command.args(["-n", "env"]);
+        }
+        command.arg("DEBIAN_FRONTEND=noninteractive").arg("apt-get").args(arguments);
+        kept(&mut command)
+    };
+    apt(&["update", "-q"])?;
+    let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
+    arguments.extend(names);
+    match apt(&arguments)? {
+        (true, _) => Ok(()),
+        (false, text) => Err(format!("apt-get install failed:\n{text}")),
+    }
+}
+
+/// A Python environment with the pinned modules of `tests/requirements.txt`, made once; its interpreter.
+pub(crate) fn python() -> Outcome<PathBuf> {
+    let requirements = root().join("tests/requirements.txt");
+    let wanted =
+        std::fs::read_to_string(&requirements).map_err(|error| format!("tests/requirements.txt: {error}"))?;
+    let environment = target_dir().join("python");
+    let (interpreter, stamp) = (environment.join("bin/python"), environment.join("requirements.txt"));
+    if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) && interpreter.is_file() {
+        return Ok(interpreter);
+    }
+    println!("making a Python environment with botocore, boto3 and the AWS CLI: the API's tests");
+    let venv = |environment: &Path| {
+        let path = environment.to_owned();
+        kept(command("python3").args(["-m", "venv", "--clear"]).arg(path))
+    };
+    if !venv(&environment)?.0 {
+        // Debian's interpreter comes without its venv module.
+        packages(&["python3-venv"])?;
+        let (ok, text) = venv(&environment)?;
+        if !ok {
+            return Err(format!("python3 -m venv failed:\n{text}"));
+        }
+    }
+    let mut pip = command(&interpreter);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements);
+    if !shown(&mut pip)? {
+        return Err("pip could not install tests/requirements.txt".to_owned());
+    }
+    std::fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
+    Ok(interpreter)
+}

@@ -1,0 +1,169 @@
+//! `cargo xtask test`: every test, in one count.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::host;
+use crate::run::{Outcome, cargo, command, kept, root, target_dir};
+use crate::tidy;
+
+/// What a test prints, alone on a line and followed by the reason, when it cannot run where it is.
+const SKIP: &str = "SKIP: ";
+
+#[derive(Default)]
+struct Count {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+pub(crate) fn run() -> Outcome<bool> {
+    let started = Instant::now();
+    let mut count = Count::default();
+    for missing in host::install(&[host::LAB, host::TESTS]) {
+        println!("{missing}");
+    }
+    if !host::is_root() {
+        println!("not root: tests of the kernel fabric and of real clients will be skipped");
+    }
+    tidy_step(&mut count)?;
+    one("cargo fmt --check", &mut count, cargo().args(["fmt", "--all", "--check"]))?;
+    let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+    one("cargo clippy", &mut count, cargo().args(clippy))?;
+    let build = ["build", "--quiet", "--package", "bascule", "--package", "demo"];
+    one("cargo build", &mut count, cargo().args(build))?;
+    let units = ["test", "--workspace", "--exclude", "lab", "--no-fail-fast", "--", "--show-output"];
+    rust_tests("unit tests", &mut count, cargo().args(units))?;
+    let binary = target_dir().join("debug/bascule");
+    let lab = ["test", "--package", "lab", "--no-fail-fast", "--", "--show-output", "--test-threads", "2"];
+    rust_tests("real clients", &mut count, cargo().args(lab).env("BASCULE_BIN", &binary))?;
+    python_tests(&mut count)?;
+    println!("\nafter {} s", started.elapsed().as_secs());
+    let skipped = if count.skipped == 0 { String::new() } else { format!(", {} skipped", count.skipped) };
+    println!("{} passed, {} failed{skipped}", count.passed, count.failed);
+    Ok(count.failed == 0 && count.passed > 0)
+}
+
+fn tidy_step(count: &mut Count) -> Outcome<()> {
+    let report = tidy::run()?;
+    report.print();
+    count.passed += report.held;
+    count.failed += report.failures.len();
+    Ok(())
+}
+
+/// A command that is one test.
+fn one(name: &str, count: &mut Count, command: &mut Command) -> Outcome<()> {
+    let started = Instant::now();
+    let (held, text) = kept(command)?;
+    println!("{name}: {} ({} s)", if held { "ok" } else { "FAILED" }, started.elapsed().as_secs());
+    if held {
+        count.passed += 1;
+    } else {
+        println!("{text}");
+        count.failed += 1;
+    }
+    Ok(())
+}
+
+/// Rust's own test runner; its counts are summed up.
+fn rust_tests(name: &str, count: &mut Count, command: &mut Command) -> Outcome<()> {
+    let started = Instant::now();
+    let (held, text) = kept(command)?;
+    let (mut passed, mut failed) = (0, 0);
+    for line in text.lines() {
+        let Some(result) = line.strip_prefix("test result: ") else { continue };
+        passed += number_before(result, " passed");
+        failed += number_before(result, " failed");
+    }
+    let reasons: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix(SKIP)).collect();
+    let skipped = reasons.len().min(passed);
+    for reason in reasons.iter().collect::<BTreeSet<_>>() {
+        println!("SKIPPED: {reason}");
+    }
+    if !held {
+        // A binary that did not build or did not end well has no count of its own.
+        failed = failed.max(1);
+        println!("{text}");
+    }
+    println!(
+        "{name}: {} passed, {failed} failed, {skipped} skipped ({} s)",
+        passed - skipped,
+        started.elapsed().as_secs()
+    );
+    count.passed += passed - skipped;
+    count.failed += failed;
+    count.skipped += skipped;
+    Ok(())
+}
+
+/// botocore, boto3 and the AWS CLI against the built binary.
+fn python_tests(count: &mut Count) -> Outcome<()> {
+    let interpreter = match host::python() {
+        Ok(interpreter) => interpreter,
+        Err(why) => {
+            println!("SKIPPED: the Python tests: {why}");
+            if std::env::var_os("CI").is_some() {
+                count.failed += 1;
+            } else {
+                count.skipped += 1;
+            }
+            return Ok(());
+        }
+    };
+    let started = Instant::now();
+    let mut pytest = command(interpreter);
+    pytest
+        .args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"])
+        .arg(root().join("tests"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("BASCULE_BIN", target_dir().join("debug/bascule"));
+    let (held, text) = kept(&mut pytest)?;
+    let summary = text.lines().rev().find(|line| line.contains(" in ") && line.contains("passed"));
+    let summary = summary.unwrap_or_default();
+    let passed = number_before(summary, " passed");
+    let mut failed = number_before(summary, " failed") + number_before(summary, " error");
+    let skipped = number_before(summary, " skipped");
+    if !held {
+        failed = failed.max(1);
+        println!("{text}");
+    }
+    for line in text.lines().filter(|line| line.starts_with("SKIPPED")) {
+        println!("{line}");
+    }
+    println!(
+        "Python: {passed} passed, {failed} failed, {skipped} skipped ({} s)",
+        started.elapsed().as_secs()
+    );
+    count.passed += passed;
+    count.failed += failed;
+    count.skipped += skipped;
+    Ok(())
+}
+
+/// The number that stands before a word: `… 12 passed …` → 12.
+fn number_before(text: &str, word: &str) -> usize {
+    text.split(word)
+        .next()
+        .filter(|before| before.len() < text.len())
+        .and_then(|before| before.rsplit(|c: char| !c.is_ascii_digit()).next())
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number_before;
+
+    #[test]
+    fn counts_are_read_from_a_runners_line() {
+        let rust = "FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s";
+        assert_eq!((number_before(rust, " passed"), number_before(rust, " failed")), (12, 3));
+        let python = "1 failed, 5 passed, 2 skipped in 0.12s";
+        assert_eq!(number_before(python, " failed"), 1);
+        assert_eq!(number_before(python, " passed"), 5);
+        assert_eq!(number_before(python, " skipped"), 2);
+        assert_eq!(number_before(python, " error"), 0);
+    }
+}
