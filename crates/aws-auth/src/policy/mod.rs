@@ -1,1 +1,13 @@
-//! Placeholder.
+//! IAM identity policies: reading them strictly, and deciding requests by them.
+//!
+//! Whatever is not understood is refused when the policy is read, so that nothing in force is passed over. An
+//! explicit deny beats any allow; without an allow the answer is no.
+
+mod condition;
+mod document;
+mod evaluate;
+mod json;
+mod pattern;
+
+pub use document::{Effect, MAX_DOCUMENT_BYTES, MAX_VALUES, Policy, PolicyError};
+pub use evaluate::{Decision, Request, StatementRef, evaluate};
