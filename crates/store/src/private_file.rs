@@ -30,18 +30,16 @@ pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// A new file beside `path`, mode 0600, under a name of this process; a leftover of that name is replaced.
+/// A new file beside `path`, mode 0600, under a random name: processes that share the directory may share a process id.
 pub(crate) fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     let name =
         path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
+    let mut random = [0_u8; 8];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
     let mut draft = std::ffi::OsString::from(".");
     draft.push(name);
-    draft.push(format!(".{}.new", std::process::id()));
+    draft.push(format!(".{:016x}.new", u64::from_le_bytes(random)));
     let draft = directory_of(path).join(draft);
-    match std::fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&draft)?;
     // The mode above is cut by the umask, never widened; this makes it exact.
     file.set_permissions(Permissions::from_mode(0o600))?;
