@@ -1,1 +1,121 @@
-//! To come.
+//! The client's side: for simulation, load and tests, in the manner of real clients.
+//!
+//! Switches imitate what differs between client lines: the order of the first packets, the key-method-2 dialect,
+//! peer info, options string, repeated acknowledgements. spec: openvpn-protocol §18
+
+mod key;
+mod session;
+
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+pub use session::Session;
+
+use crate::data::{Cipher, KeyMaterial};
+use crate::km2::Dialect;
+pub use crate::server::{Discard, FailReason, TlsFactory};
+
+/// How a client answers the server's hard reset.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HandshakeOrder {
+    /// Acknowledgement rides on the ClientHello (2.6, 2.7, OpenVPN 3); recent ones are repeated.
+    AckRides,
+    /// A bare ACK_V1 first, then the ClientHello without acknowledgements; each is sent once (2.4, 2.5).
+    AckAlone,
+}
+
+/// How a session behaves.
+#[derive(Clone)]
+pub struct SessionConfig {
+    /// A key's whole negotiation, and the wait for the push reply, must end within this time.
+    pub handshake_timeout: Duration,
+    /// Order of the first packets.
+    pub order: HandshakeOrder,
+    /// Dialect of our key-method-2 message.
+    pub dialect: Dialect,
+    /// Options string.
+    pub options: String,
+    /// `IV_*` lines, each with its line feed.
+    pub peer_info: String,
+    /// `None`: absent.
+    pub username: Option<String>,
+    /// `None`: absent.
+    pub password: Option<Zeroizing<String>>,
+    /// Cipher if the server pushes none.
+    pub cipher: Cipher,
+    /// First PUSH_REQUEST after the server's key-method-2 message.
+    pub push_request_after: Duration,
+    /// Period of the following ones.
+    pub push_request_every: Duration,
+    /// After a renegotiation keep sending with the old key this long, unless the server uses the new one.
+    pub switch_after: Duration,
+    /// The old key still opens packets this long after that.
+    pub lame_duck: Duration,
+}
+
+impl Default for SessionConfig {
+    /// Like 2.6.14 with default options.
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(60),
+            order: HandshakeOrder::AckRides,
+            dialect: Dialect::Stock,
+            options: "V4,dev-type tun,link-mtu 1549,tun-mtu 1500,proto UDPv4,cipher AES-256-GCM,auth [null-digest],\
+                      keysize 256,key-method 2,tls-client"
+                .to_owned(),
+            peer_info: "IV_VER=2.6.14\nIV_PLAT=linux\nIV_TCPNL=1\nIV_MTU=1600\nIV_NCP=2\n\
+                        IV_CIPHERS=AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305\nIV_PROTO=990\n"
+                .to_owned(),
+            username: None,
+            password: None,
+            cipher: Cipher::Aes256Gcm,
+            push_request_after: Duration::from_secs(1),
+            push_request_every: Duration::from_secs(5),
+            switch_after: Duration::from_secs(3),
+            lame_duck: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl std::fmt::Debug for SessionConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionConfig").field("order", &self.order).field("dialect", &self.dialect).finish_non_exhaustive()
+    }
+}
+
+/// What a session wants from its driver, or tells it.
+#[derive(Debug)]
+pub enum Event {
+    /// The options of a complete push reply, without `push-continuation`.
+    Pushed(Vec<String>),
+    /// Install.
+    KeysReady {
+        /// 0 to 7.
+        key_id: u8,
+        /// For [`crate::data::Channel::install`], role client.
+        keys: Box<KeyMaterial>,
+        /// As pushed.
+        cipher: Cipher,
+        /// As pushed; `None`: DATA_V1.
+        v2_peer_id: Option<u32>,
+    },
+    /// From now on seal with this key.
+    SendKey {
+        /// An installed key.
+        key_id: u8,
+    },
+    /// Forget this key.
+    KeyRetired {
+        /// An installed key.
+        key_id: u8,
+    },
+    /// `AUTH_FAILED`, with what stands behind its comma.
+    Rejected(String),
+    /// `RESTART`, with what stands behind its comma.
+    Restart(String),
+    /// `HALT`, with what stands behind its comma.
+    Halt(String),
+    /// The session is over; drop it once nothing is left to transmit.
+    Failed(FailReason),
+}

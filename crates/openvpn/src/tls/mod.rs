@@ -2,7 +2,7 @@
 //!
 //! spec: openvpn-protocol §6.
 
-#[cfg(any())]
+#[cfg(feature = "tls-double")]
 pub mod double;
 mod real;
 

@@ -1,0 +1,221 @@
+//! Thousands of schedules of a bad network, under virtual time, with a scripted TLS double.
+//!
+//! Every connection and every renegotiation must complete or fail by its deadline; keys that both ends have must be
+//! the same; nothing may be handed out before the login was accepted.
+#![allow(clippy::missing_panics_doc)]
+
+mod world;
+
+use std::time::Duration;
+
+use openvpn::client::HandshakeOrder;
+use openvpn::km2::Dialect;
+use openvpn::server::FailReason;
+use openvpn::{client, server};
+use world::{Action, Net, Rng, World, double_pair};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+/// The client's own deadline ends later than the server's by what its first packets took.
+const GRACE: Duration = Duration::from_secs(1);
+
+fn schedule(seed: u64) -> (World, bool) {
+    let mut rng = Rng(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
+    let lossless = seed % 8 == 0;
+    let net = if lossless {
+        Net { drop_per_mille: 0, repeat_per_mille: rng.below(300), delay_us: (500, 500 + rng.below(300_000)) }
+    } else {
+        Net { drop_per_mille: rng.below(350), repeat_per_mille: rng.below(200), delay_us: (500, 500 + rng.below(900_000)) }
+    };
+    let mut config = client::SessionConfig::default();
+    if rng.chance(300) {
+        config.order = HandshakeOrder::AckAlone;
+        config.peer_info = "IV_VER=2.4.12\nIV_PROTO=2\nIV_NCP=2\n".to_owned();
+    } else if rng.chance(200) {
+        config.dialect = Dialect::Aws;
+        config.username = Some("N/A".to_owned());
+        config.password = Some("x".repeat(40_000).into());
+    }
+    let tls = double_pair(&mut rng);
+    let mut world = World::new(rng.next(), net, config, server::SessionConfig::default(), tls);
+    world.auth_delay_us = rng.below(2_000_000);
+    if rng.chance(300) {
+        for n in 0..60 {
+            world.push.push(format!("route 10.{n}.0.0 255.255.0.0"));
+        }
+    }
+    (world, lossless)
+}
+
+/// Connects; true if both ends are up. Panics if an end is neither up nor failed when its time is over.
+fn connect(world: &mut World) -> bool {
+    let done = |w: &World| {
+        w.up_at.is_some() || w.seen.client_failed.is_some() && (w.server.is_none() || w.seen.server_failed.is_some())
+    };
+    // The server's end may be up while the client never hears of it, and then only the client fails.
+    let half = |w: &World| w.seen.server_up.is_some() && w.seen.client_failed.is_some();
+    let over = world.run(DEADLINE + DEADLINE + GRACE, |w| done(w) || half(w));
+    assert!(over, "neither up nor failed: {:?}", world.seen);
+    world.up_at.is_some()
+}
+
+#[test]
+fn every_connection_completes_or_fails_in_time() {
+    let (mut up, mut total) = (0, 0);
+    for seed in 0..2500 {
+        let (mut world, lossless) = schedule(seed);
+        let born = world.now;
+        let is_up = connect(&mut world);
+        total += 1;
+        up += u32::from(is_up);
+        assert!(!lossless || is_up, "seed {seed}: {:?}", world.seen);
+        if let Some(at) = world.seen.client_up {
+            assert!(at.since(born) <= DEADLINE, "seed {seed}");
+        }
+        assert!(world.server_age() <= DEADLINE || world.seen.server_failed.is_some() || world.seen.server_up.is_some());
+        assert!(world.seen.longest <= 1250, "seed {seed}: {}", world.seen.longest);
+        if is_up {
+            let want = world.push.clone();
+            assert_eq!(world.seen.pushed.as_ref().unwrap()[..want.len()], want, "seed {seed}");
+            let (u, d) = (world.seen.data_up, world.seen.data_down);
+            let flows = world.run(Duration::from_secs(20), |w| w.seen.data_up > u + 3 && w.seen.data_down > d + 3);
+            assert!(flows, "seed {seed}: no data: {:?}", world.seen);
+        }
+    }
+    // Under half of the packets ever lost: most connections must come up, or the test proves nothing.
+    assert!(up * 10 > total * 8, "{up} of {total}");
+}
+
+#[test]
+fn renegotiations_keep_the_tunnel_up_or_fail_in_time() {
+    let (mut rounds, mut wraps) = (0, 0);
+    for seed in 10_000..10_600 {
+        let (mut world, _) = schedule(seed);
+        world.net.drop_per_mille /= 3;
+        if !connect(&mut world) {
+            continue;
+        }
+        let count = if seed % 20 == 0 { 10 } else { 2 };
+        for round in 0..count {
+            let action = [Action::ServerRenegotiates, Action::ClientRenegotiates, Action::BothRenegotiate];
+            let action = action[usize::try_from(world.rng.below(3)).unwrap()];
+            world.run(Duration::from_secs(10), |_| false);
+            if world.seen.server_failed.is_some() || world.seen.client_failed.is_some() {
+                break;
+            }
+            let before = (world.seen.server_sends.len(), world.seen.client_sends.len());
+            world.act(action);
+            let done = world.run(DEADLINE + GRACE, |w| {
+                w.seen.server_failed.is_some()
+                    || w.seen.client_failed.is_some()
+                    || w.seen.server_sends.len() > before.0 && w.seen.client_sends.len() > before.1
+            });
+            assert!(done, "seed {seed}, round {round}, {action:?}: {:?}", world.seen);
+            rounds += 1;
+            let expected = u8::try_from(world.seen.server_sends.len() - 1).unwrap();
+            let expected = if expected > 7 { (expected - 1) % 7 + 1 } else { expected };
+            if world.seen.server_failed.is_none() {
+                assert_eq!(world.seen.server_sends.last(), Some(&expected), "seed {seed}: {:?}", world.seen);
+            }
+            wraps += u32::from(world.seen.server_sends.len() > 8);
+            let (u, d) = (world.seen.data_up, world.seen.data_down);
+            world.run(Duration::from_secs(15), |w| w.seen.data_up > u + 3 && w.seen.data_down > d + 3);
+            if world.seen.server_failed.is_none() && world.seen.client_failed.is_none() {
+                assert!(world.seen.data_up > u && world.seen.data_down > d, "seed {seed}: {:?}", world.seen);
+            }
+        }
+    }
+    assert!(rounds > 900 && wraps > 10, "{rounds} rounds, {wraps} beyond key 7");
+}
+
+#[test]
+fn farewells_end_within_five_seconds_and_keys_go_at_once() {
+    let mut heard = 0;
+    for seed in 20_000..20_600 {
+        let (mut world, lossless) = schedule(seed);
+        if !connect(&mut world) {
+            continue;
+        }
+        if seed % 3 == 0 {
+            world.act(Action::ServerRenegotiates);
+            let pause = Duration::from_micros(world.rng.below(2_000_000));
+            world.run(pause, |_| false);
+            if world.seen.server_failed.is_some() {
+                continue;
+            }
+        }
+        world.act(Action::Farewell);
+        let mut out = Vec::new();
+        assert!(world.server_channel.seal(b"x", &mut out).is_err(), "seed {seed}: data keys outlive the farewell");
+        // Nothing makes it longer.
+        world.run(Duration::from_secs(3), |w| w.seen.farewell_done_at.is_some());
+        let asked = world.seen.farewell_at;
+        world.act(Action::Farewell);
+        world.seen.farewell_at = asked;
+        let done = world.run(Duration::from_secs(30), |w| w.seen.farewell_done_at.is_some());
+        assert!(done, "seed {seed}: {:?}", world.seen);
+        let took = world.seen.farewell_done_at.unwrap().since(asked.unwrap());
+        assert!(took <= Duration::from_secs(5), "seed {seed}: {took:?}");
+        if lossless {
+            world.run(Duration::from_secs(1), |_| false);
+            assert_eq!(world.seen.client_told.as_deref(), Some("restart [P]"), "seed {seed}: {:?}", world.seen);
+        }
+        heard += u32::from(world.seen.client_told.is_some());
+    }
+    assert!(heard > 300, "{heard}");
+}
+
+#[test]
+fn refused_logins_are_told_and_get_no_keys() {
+    for seed in 30_000..30_300 {
+        let (mut world, lossless) = schedule(seed);
+        world.refuse_login = true;
+        world.run(DEADLINE + DEADLINE, |w| w.seen.client_told.is_some() || w.seen.client_failed.is_some());
+        assert!(world.seen.server_keys.is_empty() && world.seen.client_keys.is_empty(), "seed {seed}");
+        assert!(world.seen.pushed.is_none() && world.seen.server_up.is_none(), "seed {seed}");
+        if lossless {
+            assert_eq!(world.seen.client_told.as_deref(), Some("rejected no"), "seed {seed}: {:?}", world.seen);
+        }
+    }
+}
+
+#[test]
+fn a_client_that_leaves_is_noticed() {
+    for seed in (40_000..40_400).step_by(8) {
+        let (mut world, _) = schedule(seed);
+        assert!(connect(&mut world));
+        world.act(Action::ClientExits);
+        assert!(world.run(Duration::from_secs(2), |w| w.seen.peer_exit), "seed {seed}");
+        let mut out = Vec::new();
+        assert!(world.server_channel.seal(b"x", &mut out).is_err());
+    }
+}
+
+#[test]
+fn a_login_without_answer_times_out() {
+    let (mut world, _) = schedule(0);
+    world.auth_delay_us = 3_600_000_000;
+    world.run(DEADLINE + GRACE, |w| w.seen.server_failed.is_some());
+    assert_eq!(world.seen.server_failed, Some(FailReason::HandshakeTimeout));
+    assert!(world.server_age() <= DEADLINE);
+}
+
+/// The 2.4 order loses its only proof of address: the server's stateless repetition must bring it back.
+#[test]
+fn a_lost_bare_ack_is_recovered() {
+    let mut rng = Rng(5);
+    let config = client::SessionConfig { order: HandshakeOrder::AckAlone, ..client::SessionConfig::default() };
+    let tls = double_pair(&mut rng);
+    let mut world = World::new(1, Net::PERFECT, config, server::SessionConfig::default(), tls);
+    // Reset up, reset down; then nothing arrives for a moment in which ACK and ClientHello are both lost.
+    world.run(Duration::from_millis(2), |w| w.seen.cookies == 1 && w.seen.datagrams >= 2);
+    world.net.drop_per_mille = 1000;
+    world.run(Duration::from_millis(100), |_| false);
+    world.net.drop_per_mille = 0;
+    let start = world.now;
+    assert!(world.run(DEADLINE, |w| w.up_at.is_some()), "{:?}", world.seen);
+    assert!(world.now.since(start) < Duration::from_secs(6), "{:?}", world.now.since(start));
+    assert_eq!(world.seen.cookies, 2);
+    let opcodes: Vec<u8> = world.seen.first_packets.iter().map(|packet| packet[0] >> 3).collect();
+    assert_eq!(opcodes[..4], [7, 8, 5, 4], "reset, reset, bare ACK, ClientHello");
+    assert_eq!(world.seen.first_packets[3][9], 0, "no acknowledgement rides on the ClientHello");
+}
