@@ -122,7 +122,7 @@ impl<'a> View<'a> {
                     true
                 }
                 ParsedExtension::KeyUsage(value) => {
-                    self.key_usage = Some(value.clone());
+                    self.key_usage = Some(*value);
                     true
                 }
                 ParsedExtension::ExtendedKeyUsage(value) => {
