@@ -116,8 +116,9 @@ impl Pattern {
         out.into_iter().map(Self).collect()
     }
 
-    /// A resource pattern: `*`, or an ARN whose missing segments are wildcards. A `*` that ends a segment
-    /// may reach over colons, one inside a segment may not, except in the last (spec: IAM, Resource element).
+    /// A resource pattern: `*`, or an ARN. A `*` that ends a segment may reach over colons, one inside a
+    /// segment may not, except in the last (as AWS documents the Resource element). An ARN of fewer than six
+    /// segments is taken only where that rule leaves one reading: a fixed text, then one `*` at the end.
     pub(crate) fn resource(text: &str, variables: bool) -> Result<Self, String> {
         let pattern = Self::parse(text, Syntax { wildcards: true, variables })?;
         if text == "*" {
@@ -130,15 +131,16 @@ impl Pattern {
         if segments.iter().take(3).any(|segment| segment.0.is_empty()) {
             return Err(format!("resource {text:?} must name a partition and a service"));
         }
+        let wild = |part: &&Part| matches!(part, Part::Any { .. } | Part::One);
+        let short_is_clear = pattern.0.iter().filter(wild).count() == 1 && text.ends_with('*');
+        if segments.len() < 6 && !short_is_clear {
+            return Err(format!("resource {text:?} must have six parts separated by colons"));
+        }
         let mut parts = Vec::new();
-        for n in 0..6 {
+        for (n, segment) in segments.iter().enumerate() {
             if n > 0 {
                 parts.push(Part::Text(":".into()));
             }
-            let Some(segment) = segments.get(n) else {
-                parts.push(Part::Any { within: false });
-                continue;
-            };
             let count = segment.0.len();
             parts.extend(segment.0.iter().enumerate().map(|(at, part)| match part {
                 Part::Any { .. } => Part::Any { within: n < 5 && at + 1 < count },
@@ -341,17 +343,18 @@ mod tests {
             ("*", "*", true),
             ("arn:aws:ec2:*:*:*", vpc, true),
             ("arn:aws:ec2:*:*:*", "*", false),
-            ("arn:aws", vpc, true),
-            ("arn:aws:ec2", vpc, true),
+            ("arn:aws:*", vpc, true),
+            ("arn:aws:ec2:*", vpc, true),
             ("arn:aws:ec2:eu-*", vpc, true),
             ("arn:aws:ec2:eu-*-1:111122223333:vpc/*", vpc, true),
             ("arn:aws:ec2:*:111122223333:vpc/vpc-?", vpc, true),
             ("arn:aws:ec2:*:111122223333:vpc/vpc-??", vpc, false),
             ("arn:aws:ec2:*:1111222233334:vpc/vpc-1", vpc, false),
-            ("arn:aws:ec2:*:vpc/vpc-1", vpc, false),
             ("arn:aws:ec2:e*1:111122223333:vpc/vpc-1", vpc, true),
             // Inside a segment a star does not reach over the colon.
-            ("arn:aws:ec2:e*3:vpc/vpc-1", vpc, false),
+            ("arn:aws:ec2:e*3:vpc/vpc-1:", vpc, false),
+            ("arn:aws:ec2:e*3::vpc/vpc-1", "arn:aws:ec2:eu-central-1:3::vpc/vpc-1", false),
+            ("arn:aws:ec2:*::vpc/vpc-1", "arn:aws:ec2:eu-central-1:3::vpc/vpc-1", true),
             (
                 "arn:aws:logs:*:*:log-group:/vpn/*:log-stream:*",
                 "arn:aws:logs:r:1:log-group:/vpn/a:log-stream:b",
@@ -363,7 +366,21 @@ mod tests {
             let found = Pattern::resource(pattern, true).unwrap().matches(value, &context(), false);
             assert_eq!(found, Some(expected), "{pattern} {value}");
         }
-        for bad in ["", "vpc/vpc-1", "a*", "**", "arn", "arn:", "arn:aws:", "arn::ec2:::x", "arn:aws::::x"] {
+        for bad in [
+            "",
+            "vpc/vpc-1",
+            "a*",
+            "**",
+            "arn",
+            "arn:",
+            "arn:aws:",
+            "arn::ec2:::x",
+            "arn:aws::::x",
+            "arn:aws",
+            "arn:aws:ec2",
+            "arn:aws:ec2:*:vpc/vpc-1",
+            "arn:aws:ec2:*:vpc*",
+        ] {
             assert!(Pattern::resource(bad, true).is_err(), "{bad}");
         }
     }
