@@ -23,8 +23,10 @@ use crate::handoff::ControlPacket;
 use crate::table::AddressTable;
 use crate::worker::{Command, NOTES_MAX, Note};
 
-/// Control packets and notices taken in between two looks at timers and snapshots.
+/// Control packets taken in between two looks at timers and snapshots, at most.
 const TURN_MAX: usize = 256;
+/// Time given to them: some carry a TLS handshake's worth of work, and a snapshot must not wait behind them.
+const TURN: Duration = Duration::from_millis(5);
 /// Longest sleep of the control thread.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -106,9 +108,17 @@ impl Control {
             self.release_ended(acknowledged);
             self.advance(acknowledged);
             self.pump();
+            self.publish_stats();
         }
         for worker in &self.wiring.workers {
             worker.send(Command::Stop);
+        }
+    }
+
+    /// Renews the copy that callers read; while one of them reads, at the next turn.
+    fn publish_stats(&self) {
+        if let Ok(mut stats) = self.wiring.shared.gateway.try_lock() {
+            *stats = *self.gateway.stats();
         }
     }
 
@@ -135,7 +145,11 @@ impl Control {
     }
 
     fn take_packets(&mut self) {
+        let until = self.wiring.clock.now() + TURN;
         for _ in 0..TURN_MAX {
+            if self.wiring.clock.now() >= until {
+                return;
+            }
             let Ok(mut packet) = self.wiring.packets.try_recv() else { return };
             let Some(endpoint) = self.slots.get(&packet.endpoint) else { continue };
             let (now, wall) = (self.wiring.clock.now(), self.wiring.clock.wall());
@@ -168,7 +182,9 @@ impl Control {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Install { worker, endpoint, association, peer_id, address, path } => {
-                let (Some(served), Some(built)) = (self.endpoints.get(&endpoint), self.built.get(&association)) else {
+                let (Some(served), Some(built)) =
+                    (self.endpoints.get(&endpoint), self.built.get(&association))
+                else {
                     tracing::error!(%endpoint, %association, "a session was admitted where nothing is up");
                     return;
                 };
@@ -182,7 +198,9 @@ impl Control {
                 };
                 self.tell(worker, command);
             }
-            Effect::Update { worker, peer_id, update, .. } => self.tell(worker, Command::Update { peer_id, update }),
+            Effect::Update { worker, peer_id, update, .. } => {
+                self.tell(worker, Command::Update { peer_id, update })
+            }
             Effect::Remove { worker, peer_id, .. } => self.tell(worker, Command::Remove { peer_id }),
             Effect::Connected(start) => {
                 let shared = &self.wiring.shared;
@@ -211,7 +229,9 @@ impl Control {
 
     fn transmit(&self, transmit: &Transmit, datagram: &[u8]) {
         let stats = &self.wiring.shared.control;
-        let Some(listener) = self.endpoints.get(&transmit.endpoint).and_then(|served| served.listener.as_ref()) else {
+        let Some(listener) =
+            self.endpoints.get(&transmit.endpoint).and_then(|served| served.listener.as_ref())
+        else {
             stats.transmit_drops.add(1);
             return;
         };

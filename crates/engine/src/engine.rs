@@ -17,7 +17,7 @@ use rustix::event::epoll::{self, CreateFlags};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::control::{COMMANDS_MAX, Control, WorkerLink, Wiring};
+use crate::control::{COMMANDS_MAX, Control, Wiring, WorkerLink};
 use crate::events::EventQueue;
 use crate::fabric;
 use crate::handoff::{Bell, CONTROL_PACKETS_MAX, HANDOFF_MAX, Waker};
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) live: Mutex<BTreeMap<ConnectionId, ConnectionStart>>,
     pub(crate) listeners: Mutex<BTreeMap<EndpointId, SocketAddr>>,
     pub(crate) control: ControlStats,
+    /// A copy of the gateway's own counts, renewed by the control thread.
+    pub(crate) gateway: Mutex<gateway::Stats>,
     workers: Vec<Arc<WorkerStats>>,
 }
 
@@ -100,6 +102,7 @@ impl Engine {
             live: Mutex::default(),
             listeners: Mutex::default(),
             control: ControlStats::default(),
+            gateway: Mutex::default(),
             workers: stats.clone(),
         });
         // From here on an error drops the engine, which joins what was started.
@@ -109,7 +112,11 @@ impl Engine {
         let (notes, note_receiver) = bounded(NOTES_MAX);
         let inboxes: Vec<_> = (0..count).map(|_| bounded(HANDOFF_MAX)).collect();
         let wakers = (0..count).map(|_| Waker::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-        let others: Vec<_> = inboxes.iter().zip(&wakers).map(|((inbox, _), waker)| (inbox.clone(), Arc::clone(waker))).collect();
+        let others: Vec<_> = inboxes
+            .iter()
+            .zip(&wakers)
+            .map(|((inbox, _), waker)| (inbox.clone(), Arc::clone(waker)))
+            .collect();
         let mut links = Vec::new();
         for (((number, stats), (_, inbox)), waker) in (0..count).zip(stats).zip(inboxes).zip(&wakers) {
             let (commands, command_receiver) = bounded(COMMANDS_MAX);
@@ -135,7 +142,9 @@ impl Engine {
 
         let (batches, batch_receiver) = bounded(1);
         let (results, result_receiver) = bounded(1);
-        engine.spawn("fabric".to_owned(), move || fabric::run(fabric, count, &batch_receiver, &results, &bell))?;
+        engine.spawn("fabric".to_owned(), move || {
+            fabric::run(fabric, count, &batch_receiver, &results, &bell)
+        })?;
 
         let gateway_config = GatewayConfig { seed: config.seed, workers: count, limits: config.limits };
         let gateway = Gateway::new(gateway_config, clock.now());
@@ -162,6 +171,7 @@ impl Engine {
         let mut snapshot = Snapshot {
             events_lost: self.shared.events.lost(),
             listeners: self.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            gateway: self.shared.gateway.lock().unwrap_or_else(PoisonError::into_inner).iter().collect(),
             ..Snapshot::default()
         };
         snapshot.add_control(&self.shared.control);

@@ -20,7 +20,10 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.removes.is_empty() && self.regulations.is_empty() && self.adds.is_empty() && self.binds.is_empty()
+        self.removes.is_empty()
+            && self.regulations.is_empty()
+            && self.adds.is_empty()
+            && self.binds.is_empty()
     }
 }
 
@@ -99,5 +102,8 @@ fn counted(descriptors: Vec<OwnedFd>, workers: u16) -> Result<Vec<OwnedFd>, Fabr
     if descriptors.len() == usize::from(workers) {
         return Ok(descriptors);
     }
-    Err(FabricError::Transient(format!("the fabric gave {} descriptors for {workers} workers", descriptors.len())))
+    Err(FabricError::Transient(format!(
+        "the fabric gave {} descriptors for {workers} workers",
+        descriptors.len()
+    )))
 }

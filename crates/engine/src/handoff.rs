@@ -102,7 +102,10 @@ pub(crate) struct Waker {
 
 impl Waker {
     pub(crate) fn new() -> std::io::Result<Self> {
-        Ok(Self { fd: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?, rung: AtomicBool::new(false) })
+        Ok(Self {
+            fd: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
+            rung: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn wake(&self) {

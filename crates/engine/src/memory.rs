@@ -113,7 +113,9 @@ impl State {
         let verdict = |start: &ConnectionStart| match desired.endpoints.get(&start.endpoint) {
             None => Some(EndReason::EndpointDeleted),
             Some(endpoint) if endpoint.terminate.contains(&start.id) => Some(EndReason::Terminated),
-            Some(endpoint) if !endpoint.associations.contains_key(&start.association) => Some(EndReason::Disassociated),
+            Some(endpoint) if !endpoint.associations.contains_key(&start.association) => {
+                Some(EndReason::Disassociated)
+            }
             Some(_) => None,
         };
         let going: Vec<_> =

@@ -103,6 +103,8 @@ pub struct Snapshot {
     pub events_lost: u64,
     /// Worker threads that died.
     pub worker_losses: u64,
+    /// What the gateway counts, by name: handshakes, refusals, farewells.
+    pub gateway: BTreeMap<&'static str, u64>,
     /// Packets dropped, by reason.
     pub drops: BTreeMap<&'static str, u64>,
     /// Where each endpoint listens right now.
@@ -177,6 +179,9 @@ impl Snapshot {
         ] {
             metrics::counter!(name).absolute(value);
         }
+        for (name, value) in &self.gateway {
+            metrics::counter!("bascule_gateway_total", "what" => *name).absolute(*value);
+        }
         for (reason, value) in &self.drops {
             metrics::counter!("bascule_drops_total", "reason" => *reason).absolute(*value);
         }
@@ -187,11 +192,20 @@ impl Snapshot {
 pub fn describe_metrics() {
     metrics::describe_gauge!("bascule_connections", "Clients connected");
     metrics::describe_gauge!("bascule_applied_revision", "Newest store revision fully in force");
-    metrics::describe_counter!("bascule_packets_total", "Inner packets carried, by direction (ingress: from clients)");
-    metrics::describe_counter!("bascule_bytes_total", "Inner bytes carried, by direction (ingress: from clients)");
+    metrics::describe_counter!(
+        "bascule_packets_total",
+        "Inner packets carried, by direction (ingress: from clients)"
+    );
+    metrics::describe_counter!(
+        "bascule_bytes_total",
+        "Inner bytes carried, by direction (ingress: from clients)"
+    );
     metrics::describe_counter!("bascule_applies_total", "Desired snapshots applied");
     metrics::describe_counter!("bascule_fabric_failures_total", "Steps behind the tunnel that failed");
-    metrics::describe_counter!("bascule_handoffs_total", "Packets that reached their session by way of another worker");
+    metrics::describe_counter!(
+        "bascule_handoffs_total",
+        "Packets that reached their session by way of another worker"
+    );
     metrics::describe_counter!("bascule_control_packets_total", "Control packets received");
     metrics::describe_counter!("bascule_control_transmits_total", "Control datagrams sent");
     metrics::describe_counter!(
@@ -200,6 +214,10 @@ pub fn describe_metrics() {
     );
     metrics::describe_counter!("bascule_session_events_lost_total", "Session events nobody took in time");
     metrics::describe_counter!("bascule_worker_losses_total", "Worker threads that died");
+    metrics::describe_counter!(
+        "bascule_gateway_total",
+        "What the gateway counts: handshakes, refusals, farewells"
+    );
     metrics::describe_counter!("bascule_drops_total", "Packets dropped, by reason");
 }
 

@@ -49,7 +49,9 @@ impl AddressTable {
     /// Forgets `address` if it still is `peer_id`'s.
     pub(crate) fn clear(&self, address: Ipv4Addr, peer_id: u32) {
         let Some((chunk, offset)) = self.place(address) else { return };
-        if let Some(entry) = self.chunks.get(chunk).and_then(OnceLock::get).and_then(|chunk| chunk.get(offset)) {
+        if let Some(entry) =
+            self.chunks.get(chunk).and_then(OnceLock::get).and_then(|chunk| chunk.get(offset))
+        {
             let mine = peer_id.saturating_add(1);
             // A failed exchange means the address has moved on: nothing to do.
             let _ = entry.compare_exchange(mine, 0, Ordering::AcqRel, Ordering::Acquire);

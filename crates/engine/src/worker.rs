@@ -154,7 +154,11 @@ impl Worker {
             worker.finish_turn();
             events.clear();
             let patience = worker.patience();
-            match epoll::wait(&worker.wiring.epoll, rustix::buffer::spare_capacity(&mut events), Some(&patience)) {
+            match epoll::wait(
+                &worker.wiring.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                Some(&patience),
+            ) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }

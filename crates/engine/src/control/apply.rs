@@ -158,10 +158,13 @@ impl Control {
     fn plan(&self, desired: &Desired) -> (Plan, BTreeMap<AssociationId, Failure>) {
         let mut plan = Plan { linger: LINGER, ..Plan::default() };
         let mut failures = BTreeMap::new();
-        for (id, endpoint) in desired.endpoints.iter().filter(|(_, endpoint)| !endpoint.associations.is_empty()) {
+        for (id, endpoint) in
+            desired.endpoints.iter().filter(|(_, endpoint)| !endpoint.associations.is_empty())
+        {
             match listen_address(endpoint) {
                 Ok(address) => {
-                    plan.endpoints.insert(id.clone(), (address, endpoint.associations.keys().cloned().collect()));
+                    plan.endpoints
+                        .insert(id.clone(), (address, endpoint.associations.keys().cloned().collect()));
                     plan.associations.extend(self.specs(endpoint));
                 }
                 Err(reason) => {
@@ -185,7 +188,11 @@ impl Control {
             .iter()
             .filter(|(id, built)| {
                 let wanted = plan.associations.get(*id);
-                !built.spec.as_ref().zip(wanted).is_some_and(|(stands, wanted)| same_but_egress(stands, wanted))
+                !built
+                    .spec
+                    .as_ref()
+                    .zip(wanted)
+                    .is_some_and(|(stands, wanted)| same_but_egress(stands, wanted))
             })
             .map(|(id, _)| id.clone())
             .collect();
@@ -222,7 +229,9 @@ impl Control {
                 Next::Stage(Stage::Farewells { until: self.wiring.clock.now() + job.plan.linger })
             }
             Stage::Farewells { until } => {
-                let heard = |id: &&EndpointId| self.endpoints.get(*id).is_some_and(|served| served.listener.is_some());
+                let heard = |id: &&EndpointId| {
+                    self.endpoints.get(*id).is_some_and(|served| served.listener.is_some())
+                };
                 let closing = job.plan.closing.iter().filter(heard);
                 let pending = closing.filter(|id| self.gateway.farewells_pending(id)).count();
                 if pending > 0 && self.wiring.clock.now() < until {
@@ -239,7 +248,10 @@ impl Control {
                     return self.settle(job);
                 }
                 if self.wiring.fabric.send(batch).is_err() {
-                    self.fail_all(job, "the thread that reaches behind the tunnels has died; restart the gateway");
+                    self.fail_all(
+                        job,
+                        "the thread that reaches behind the tunnels has died; restart the gateway",
+                    );
                     return self.settle(job);
                 }
                 Next::Stage(Stage::Fabric)
@@ -251,7 +263,10 @@ impl Control {
                 }
                 Err(crossbeam_channel::TryRecvError::Empty) => Next::Wait,
                 Err(crossbeam_channel::TryRecvError::Disconnected) => {
-                    self.fail_all(job, "the thread that reaches behind the tunnels has died; restart the gateway");
+                    self.fail_all(
+                        job,
+                        "the thread that reaches behind the tunnels has died; restart the gateway",
+                    );
                     self.settle(job)
                 }
             },
@@ -406,11 +421,19 @@ impl Control {
         })
     }
 
-    fn open_endpoint(&mut self, id: &EndpointId, plan: &Plan, sockets: Vec<OwnedFd>) -> Result<(), FabricError> {
-        let failed = |error: std::io::Error| FabricError::Transient(format!("opening the listening sockets: {error}"));
+    fn open_endpoint(
+        &mut self,
+        id: &EndpointId,
+        plan: &Plan,
+        sockets: Vec<OwnedFd>,
+    ) -> Result<(), FabricError> {
+        let failed =
+            |error: std::io::Error| FabricError::Transient(format!("opening the listening sockets: {error}"));
         let Some((wanted, associations)) = plan.endpoints.get(id) else { return Ok(()) };
-        let first = sockets.first().ok_or_else(|| FabricError::Transient("no listening socket".to_owned()))?;
-        let client_cidr = associations.iter().find_map(|id| plan.associations.get(id)).map(|spec| spec.client_cidr);
+        let first =
+            sockets.first().ok_or_else(|| FabricError::Transient("no listening socket".to_owned()))?;
+        let client_cidr =
+            associations.iter().find_map(|id| plan.associations.get(id)).map(|spec| spec.client_cidr);
         let Some(client_cidr) = client_cidr else { return Ok(()) };
         if self.wiring.steering && sockets.len() > 1 {
             let workers = u16::try_from(sockets.len()).unwrap_or(u16::MAX);
@@ -499,7 +522,9 @@ enum Next {
 /// Where the endpoint shall listen, or why it cannot.
 fn listen_address(endpoint: &Endpoint) -> Result<SocketAddr, &'static str> {
     match (endpoint.transport, endpoint.listen) {
-        (Transport::Tcp, _) => Err("TCP is not served yet: create the endpoint with --transport-protocol udp"),
+        (Transport::Tcp, _) => {
+            Err("TCP is not served yet: create the endpoint with --transport-protocol udp")
+        }
         (Transport::Udp, Some(address)) => Ok(address),
         (Transport::Udp, None) => Err(
             "no free gateway address for this endpoint: other endpoints have taken them all; give the gateway another \

@@ -62,7 +62,7 @@ impl Worker {
             }
             Command::CloseEndpoint { endpoint } => {
                 if let Some(socket) = self.sockets.remove(&endpoint) {
-                    self.unwatch(&*socket);
+                    self.unwatch(&socket);
                 }
             }
             Command::OpenTun { association, queue, table } => {
@@ -77,7 +77,8 @@ impl Worker {
                 if self.wiring.number == 0 {
                     self.by_source.insert((endpoint, source), peer_id);
                 }
-                self.sessions.insert(peer_id, Session { endpoint, association, address, table, source, path });
+                self.sessions
+                    .insert(peer_id, Session { endpoint, association, address, table, source, path });
             }
             Command::Update { peer_id, update } => {
                 let now = self.now;

@@ -42,7 +42,9 @@ impl Worker {
             return;
         };
         match tun.table.find(destination) {
-            Some(peer_id) if peer_id % self.count == u32::from(self.wiring.number) => self.seal(peer_id, packet),
+            Some(peer_id) if peer_id % self.count == u32::from(self.wiring.number) => {
+                self.seal(peer_id, packet)
+            }
             Some(peer_id) => self.hand_off(peer_id % self.count, Way::Down { peer_id }, packet),
             None => self.wiring.stats.no_address.add(1),
         }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use netio::udp::BATCH;
@@ -36,7 +36,12 @@ impl Outbox {
     }
 
     /// Adds the datagram that `seal` appends, if it says it did.
-    pub(super) fn push(&mut self, endpoint: u32, peer: SocketAddr, seal: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+    pub(super) fn push(
+        &mut self,
+        endpoint: u32,
+        peer: SocketAddr,
+        seal: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> bool {
         let start = self.bytes.len();
         let sealed = seal(&mut self.bytes);
         if sealed {

@@ -29,7 +29,10 @@ impl Worker {
     pub(super) fn socket_ready(&mut self, endpoint: u32, receiver: &mut Receiver) {
         let Some(socket) = self.sockets.get(&endpoint).map(Rc::clone) else { return };
         for _ in 0..BATCHES_PER_TURN {
-            let Ok(count) = netio::udp::receive(&*socket, &mut receiver.buffers, &mut receiver.received) else { return };
+            let Ok(count) = netio::udp::receive(&*socket, &mut receiver.buffers, &mut receiver.received)
+            else {
+                return;
+            };
             for (received, buffer) in receiver.received.iter().zip(&mut receiver.buffers) {
                 match buffer.get_mut(..received.len) {
                     Some(packet) if !received.truncated => self.datagram(endpoint, received.peer, packet),
@@ -53,10 +56,12 @@ impl Worker {
                 None => self.wiring.stats.malformed.add(1),
             },
             // Nothing in it names a session: worker 0 has them all and knows them by where they come from.
-            Some((Opcode::DataV1, _)) if self.wiring.number == 0 => match self.by_source.get(&(endpoint, from)) {
-                Some(peer_id) => self.open(endpoint, *peer_id, from, packet),
-                None => self.wiring.stats.no_session.add(1),
-            },
+            Some((Opcode::DataV1, _)) if self.wiring.number == 0 => {
+                match self.by_source.get(&(endpoint, from)) {
+                    Some(peer_id) => self.open(endpoint, *peer_id, from, packet),
+                    None => self.wiring.stats.no_session.add(1),
+                }
+            }
             Some((Opcode::DataV1, _)) => self.hand_off(0, Way::Up { endpoint, from }, packet),
             Some(_) => self.control(endpoint, from, packet),
             None => self.wiring.stats.malformed.add(1),
@@ -65,13 +70,15 @@ impl Worker {
 
     fn open(&mut self, endpoint: u32, peer_id: u32, from: SocketAddr, packet: &mut [u8]) {
         let stats = &self.wiring.stats;
-        let Some(session) = self.sessions.get_mut(&peer_id).filter(|session| session.endpoint == endpoint) else {
+        let Some(session) = self.sessions.get_mut(&peer_id).filter(|session| session.endpoint == endpoint)
+        else {
             stats.no_session.add(1);
             return;
         };
         match session.path.up(packet, from, self.now) {
             Up::Forward(inner) => {
-                let written = self.tuns.get(&session.association).map(|tun| netio::tun::write(&tun.queue, inner));
+                let written =
+                    self.tuns.get(&session.association).map(|tun| netio::tun::write(&tun.queue, inner));
                 if let Some(Ok(())) = written {
                     stats.ingress_packets.add(1);
                     stats.ingress_bytes.add(u64::try_from(inner.len()).unwrap_or_default());
@@ -102,9 +109,9 @@ impl Worker {
     pub(super) fn hand_off(&mut self, owner: u32, way: Way, packet: &[u8]) {
         let stats = &self.wiring.stats;
         let inbox = usize::try_from(owner).ok().and_then(|owner| self.wiring.others.get(owner));
-        let handed = inbox.zip(self.pool.lend(packet)).is_some_and(|((inbox, _), buffer)| {
-            inbox.try_send(HandOff { way, buffer }).is_ok()
-        });
+        let handed = inbox
+            .zip(self.pool.lend(packet))
+            .is_some_and(|((inbox, _), buffer)| inbox.try_send(HandOff { way, buffer }).is_ok());
         if handed {
             self.to_wake |= 1_u64.checked_shl(owner).unwrap_or_default();
         } else {

@@ -1,0 +1,288 @@
+//! Packets of real clients through the running engine: both ways, over both workers, and not one after the end.
+
+mod common;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::client::{Authority, Client, Farewell, packet};
+use common::{FakeFabric, World, association_id, desired, endpoint, endpoint_id, start_with};
+use engine::{Applied, DataPlane, Engine, EngineConfig, SessionEvent};
+use gateway::EndReason;
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 10);
+/// Longest wait for something that comes.
+const SOON: Duration = Duration::from_secs(5);
+/// How long nothing must come to be called nothing.
+const SILENCE: Duration = Duration::from_millis(100);
+
+struct Bench {
+    authority: Authority,
+    fabric: FakeFabric,
+    engine: Arc<Engine>,
+    address: SocketAddr,
+}
+
+async fn bench(steering: bool, associations: &[u128]) -> Bench {
+    let fabric = FakeFabric::default();
+    let authority = Authority::new();
+    let engine = start_with(EngineConfig { workers: 2, steering, ..EngineConfig::new([9; 32]) }, &fabric);
+    let applied = engine.apply(desired(1, [authority.equip(endpoint(1, associations))])).await;
+    assert_eq!(applied, Applied { revision: 1, ..Applied::default() });
+    let address = engine.snapshot().listeners[&endpoint_id(1)];
+    Bench { authority, fabric, engine, address }
+}
+
+impl Bench {
+    fn connect(&self, count: usize) -> Vec<Client> {
+        (0..count).map(|n| Client::connect(&self.authority, self.address, &format!("client-{n}"))).collect()
+    }
+
+    /// Waits for this packet to come out of any TUN.
+    fn expect(&self, wanted: &[u8]) {
+        let end = Instant::now() + SOON;
+        loop {
+            let world = self.fabric.world.lock().unwrap();
+            if world.far.values().any(|queues| World::arrived(queues).iter().any(|packet| packet == wanted)) {
+                return;
+            }
+            drop(world);
+            assert!(Instant::now() < end, "lost on the way up: {:?}", self.engine.snapshot());
+            std::thread::yield_now();
+        }
+    }
+
+    /// Puts a packet into one TUN queue, as the network would.
+    fn inject(&self, association: u128, queue: usize, packet: &[u8]) {
+        let world = self.fabric.world.lock().unwrap();
+        rustix::io::write(&world.far[association_id(association).as_str()][queue], packet).unwrap();
+    }
+
+    /// One packet up, and one down by each queue.
+    fn exchange(&self, association: u128, client: &mut Client, text: &str) {
+        let address = client.address();
+        let up = packet(address, SERVER, text);
+        client.send(&up);
+        self.expect(&up);
+        for queue in 0..2 {
+            let down = packet(SERVER, address, &format!("{text} down {queue}"));
+            self.inject(association, queue, &down);
+            assert_eq!(client.receive(SOON).as_ref(), Some(&down), "{:?}", self.engine.snapshot());
+        }
+    }
+}
+
+#[tokio::test]
+async fn packets_pass_both_ways_over_both_workers() {
+    for steering in [true, false] {
+        let bench = bench(steering, &[11]).await;
+        let mut clients = bench.connect(4);
+        for (n, client) in clients.iter_mut().enumerate() {
+            bench.exchange(11, client, &format!("client {n}"));
+        }
+        let snapshot = bench.engine.snapshot();
+        assert_eq!((snapshot.connections, snapshot.ingress_packets, snapshot.egress_packets), (4, 4, 8));
+        // Every client has one queue that is not its worker's.
+        assert!(snapshot.handoffs >= 4, "{snapshot:?}");
+        let live = bench.engine.live();
+        assert_eq!(live.len(), 4);
+        for connection in &live {
+            assert_eq!((connection.traffic.ingress_packets, connection.traffic.egress_packets), (1, 2));
+            assert!(connection.seen_at >= connection.start.established_at);
+        }
+        let events = bench.engine.take_events();
+        let connected = events.iter().filter(|event| matches!(event, SessionEvent::Connected(_))).count();
+        assert_eq!((events.len(), connected), (4, 4));
+    }
+}
+
+#[tokio::test]
+async fn clients_without_peer_ids_are_found_by_their_address() {
+    let bench = bench(true, &[11]).await;
+    // Enough for both sockets to be hit by the kernel's hash.
+    for n in 0..8 {
+        let mut client = Client::new(&bench.authority, bench.address, &format!("old-{n}"), true);
+        client.until(|client| client.pushed.is_some());
+        bench.exchange(11, &mut client, &format!("old {n}"));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_moves_is_followed() {
+    let bench = bench(true, &[11]).await;
+    let mut client = bench.connect(1).remove(0);
+    bench.exchange(11, &mut client, "before");
+    for n in 0..4 {
+        client.float();
+        bench.exchange(11, &mut client, &format!("after {n}"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_allowed_does_not_pass() {
+    let bench = bench(true, &[11]).await;
+    let mut clients = bench.connect(2);
+    let (a, b) = (clients[0].address(), clients[1].address());
+    clients[0].send(&packet(b, SERVER, "spoofed"));
+    clients[0].send(&packet(a, b, "to another client without a local route"));
+    let last = packet(a, SERVER, "allowed");
+    clients[0].send(&last);
+    bench.expect(&last);
+    bench.inject(11, 0, &packet(SERVER, Ipv4Addr::new(10, 8, 3, 3), "nobody's"));
+    bench.inject(11, 0, &packet(SERVER, Ipv4Addr::new(192, 168, 0, 1), "no client's"));
+    bench.inject(11, 0, b"\x60 no IPv4");
+    bench.exchange(11, &mut clients[1], "still works");
+    let drops = bench.engine.snapshot().drops;
+    for (reason, count) in [("spoofed", 1), ("no-route", 1), ("no-such-address", 2), ("not-ipv4", 1)] {
+        assert_eq!(drops[reason], count, "{reason}: {drops:?}");
+    }
+    assert_eq!(bench.engine.snapshot().ingress_packets, 2);
+}
+
+#[tokio::test]
+async fn after_the_last_disassociation_nothing_passes() {
+    let bench = bench(true, &[11]).await;
+    let mut clients = bench.connect(4);
+    bench.exchange(11, &mut clients[0], "before");
+    bench.engine.take_events();
+    let mut later = Client::new(&bench.authority, bench.address, "late", false);
+    // Traffic while it happens.
+    let chatter = packet(clients[0].address(), SERVER, "chatter");
+    let apply = bench.engine.apply(desired(2, [bench.authority.equip(endpoint(1, &[]))]));
+    let mut apply = std::pin::pin!(apply);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let started = Instant::now();
+    let applied = loop {
+        clients[0].send(&chatter);
+        for client in &mut clients {
+            client.turn(Duration::from_millis(1));
+        }
+        if let std::task::Poll::Ready(applied) = apply.as_mut().poll(&mut context) {
+            break applied;
+        }
+    };
+    assert_eq!(applied, Applied { revision: 2, ..Applied::default() });
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+
+    // Everybody's end is known by now, and its counters do not move any more.
+    let ended: Vec<_> = bench.engine.take_events();
+    assert_eq!(ended.len(), 4);
+    let SessionEvent::Ended(end) = &ended[0] else { panic!("{ended:?}") };
+    assert_eq!(end.reason, EndReason::Disassociated);
+    let carried: u64 = ended
+        .iter()
+        .map(|event| match event {
+            SessionEvent::Ended(end) => end.counters.read().ingress_packets,
+            SessionEvent::Connected(start) => panic!("{start:?}"),
+        })
+        .sum();
+    let arrived = |world: &World| World::arrived(&world.gone).len();
+    let before = arrived(&bench.fabric.world.lock().unwrap());
+    // One came out and was taken by `exchange`.
+    assert_eq!(u64::try_from(before).unwrap() + 1, carried);
+    assert!(bench.engine.live().is_empty());
+
+    // Nothing goes in any more, nothing comes back, nobody new gets in, and the port is closed.
+    for client in &mut clients {
+        assert_eq!(client.farewell, Some(Farewell::Restart(String::new())));
+        client.send(&chatter);
+        while client.turn(SILENCE) {}
+        assert_eq!(client.receive(SILENCE), None);
+    }
+    while later.turn(SILENCE) {}
+    assert_eq!(later.pushed, None);
+    assert_eq!(arrived(&bench.fabric.world.lock().unwrap()), 0);
+    assert_eq!(bench.engine.snapshot().farewells_unacknowledged, 0);
+    assert!(std::net::UdpSocket::bind(bench.address).is_ok());
+
+    // And all is well again once it is associated again.
+    assert!(
+        bench.engine.apply(desired(3, [bench.authority.equip(endpoint(1, &[12]))])).await.failures.is_empty()
+    );
+    let address = bench.engine.snapshot().listeners[&endpoint_id(1)];
+    let mut again = Client::connect(&bench.authority, address, "again");
+    bench.exchange(12, &mut again, "again");
+}
+
+#[tokio::test]
+async fn one_of_two_associations_takes_only_its_own_sessions_along() {
+    let bench = bench(true, &[11, 12]).await;
+    let mut clients = bench.connect(4);
+    let live = bench.engine.live();
+    let on = |address: Ipv4Addr| {
+        let connection = live.iter().find(|connection| connection.start.client_ip == address).unwrap();
+        if connection.start.association == association_id(11) { 11 } else { 12 }
+    };
+    let homes: Vec<u128> = clients.iter().map(|client| on(client.address())).collect();
+    assert_eq!(homes.iter().filter(|home| **home == 11).count(), 2, "spread evenly: {homes:?}");
+    bench.engine.apply(desired(2, [bench.authority.equip(endpoint(1, &[12]))])).await;
+    for (client, home) in clients.iter_mut().zip(&homes) {
+        if *home == 12 {
+            bench.exchange(12, client, "stays");
+            assert_eq!(client.farewell, None);
+        } else {
+            client.send(&packet(client.address(), SERVER, "too late"));
+            bench.inject(12, 0, &packet(SERVER, client.address(), "too late"));
+            client.until(|client| client.farewell.is_some());
+            assert_eq!(
+                (client.farewell.clone(), client.receive(SILENCE)),
+                (Some(Farewell::Restart(String::new())), None)
+            );
+        }
+    }
+    let world = bench.fabric.world.lock().unwrap();
+    assert!(World::arrived(&world.gone).is_empty());
+    assert!(world.far.values().all(|queues| World::arrived(queues).is_empty()));
+}
+
+#[tokio::test]
+async fn a_terminated_connection_ends_alone_and_a_revoked_rule_at_once() {
+    let bench = bench(true, &[11]).await;
+    let mut clients = bench.connect(2);
+    let live = bench.engine.live();
+    let id = |client: &Client| {
+        let connection = live.iter().find(|connection| connection.start.client_ip == client.address());
+        connection.unwrap().start.id.clone()
+    };
+    let mut wanted = bench.authority.equip(endpoint(1, &[11]));
+    wanted.terminate.insert(id(&clients[0]));
+    bench.engine.apply(desired(2, [wanted.clone()])).await;
+    clients[0].until(|client| client.farewell.is_some());
+    assert_eq!(clients[0].farewell, Some(Farewell::Halt(String::new())));
+    bench.exchange(11, &mut clients[1], "lives");
+
+    wanted.rules.clear();
+    bench.engine.apply(desired(3, [wanted])).await;
+    let (address, mut revoked) = (clients[1].address(), clients.remove(1));
+    revoked.send(&packet(address, SERVER, "up"));
+    bench.inject(11, 0, &packet(SERVER, address, "down"));
+    assert_eq!(revoked.receive(SILENCE), None);
+    let end = Instant::now() + SOON;
+    while bench.engine.snapshot().drops["no-rule"] < 2 {
+        assert!(Instant::now() < end, "{:?}", bench.engine.snapshot());
+        std::thread::yield_now();
+    }
+    assert_eq!((revoked.farewell, bench.engine.snapshot().connections), (None, 1));
+}
+
+#[tokio::test]
+async fn draining_says_farewell_to_all() {
+    let bench = bench(true, &[11]).await;
+    let mut clients = bench.connect(3);
+    let drained = bench.engine.drain();
+    let mut drained = std::pin::pin!(drained);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    while drained.as_mut().poll(&mut context).is_pending() {
+        for client in &mut clients {
+            client.turn(Duration::from_millis(1));
+        }
+    }
+    for client in &mut clients {
+        client.until(|client| client.farewell.is_some());
+        assert_eq!(client.farewell, Some(Farewell::Restart(String::new())));
+    }
+    let events = bench.engine.take_events();
+    assert_eq!(events.iter().filter(|event| matches!(event, SessionEvent::Ended(_))).count(), 3);
+    assert!(bench.fabric.world.lock().unwrap().far.is_empty());
+}
