@@ -40,6 +40,8 @@ pub fn run_fabric_helper() -> ! {
     }
     let code = match serve(socket) {
         Ok(()) => 0,
+        // The main process died while we worked.
+        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => 0,
         Err(error) => {
             log(&format!("fabric helper: {error}"));
             1

@@ -4,7 +4,7 @@
 //! *Up*: a client's packet enters at the association's TUN device. Before connection tracking it is put into the zone
 //! of the association **for its original direction only**: two associations may have the same client addresses, while
 //! replies, which arrive from outside, are looked up in the common zone, where masquerading has made them distinct.
-//! The connection gets the association's mark. Routing is the host's own (the packet's mark selects no table), then
+//! The connection gets the association's mark. Routing is the host's own (see [`netlink::Netlink::add_rules`]), then
 //! the egress rules, which every packet of the original direction has to pass, then masquerading by output interface.
 //!
 //! *Down*: a reply finds its connection; the mark goes from there to the packet, before routing, and `ip rule` sends it
@@ -16,10 +16,9 @@
 //! Dropped: from a tunnel to the host itself; from outside to a tunnel except replies; from one tunnel to another.
 //!
 //! # What is ours
-//! Links `bsc…`, the nftables table `inet bascule` (replaced as a whole in one transaction per change, which also mends
-//! it), tables and marks with the upper half [`ruleset::REPLY_MARK`] (and `ruleset::UP_MARK` for packets on their way
-//! up), and rules of priority [`netlink::RULE_PRIORITY`] and the one before. Nothing else is touched but the sysctls
-//! that are logged.
+//! TUN devices `bsc…`, the nftables table `inet bascule` (replaced as a whole in one transaction per change, which also
+//! mends it), routing tables and connection marks `0x0ba5….`, packet marks `0x0ba4….` to `0x0ba6….`, and rules of
+//! priority 2981 to 2983. Nothing else is touched but the sysctls that are logged.
 
 mod bind;
 mod netfilter;
@@ -138,12 +137,12 @@ impl KernelFabric {
         self.install_ruleset()?;
         // Connections of an earlier holder of the index would lead replies to the wrong tunnel.
         netfilter::forget_connections(ruleset::reply_mark(association.index), u32::MAX)?;
-        self.netlink.delete_link(&link)?;
+        self.netlink.delete_links(Some(&link))?;
         let queues = tun_device::create(&link, association.queues)?;
         sysctl::prepare_tun(&link, self.leave_sysctls)?;
         let index = self.netlink.raise_link(&link, association.mtu)?;
         self.netlink.add_routes(index, ruleset::table(association.index), association.client_cidr)?;
-        self.netlink.add_rules(association.index)?;
+        self.netlink.add_rules(association.index, &link)?;
         Ok(queues)
     }
 
@@ -186,8 +185,9 @@ impl KernelFabric {
             }
         };
         // The device first: from here on no packet comes in. Forwarding closes before its guard goes.
-        step(self.netlink.delete_link(&link_name(&association.key)));
-        step(self.netlink.delete_rules(Some(association.index)));
+        let link = link_name(&association.key);
+        step(self.netlink.delete_links(Some(&link)));
+        step(self.netlink.delete_rules(Some((association.index, &link))));
         step(self.netlink.delete_routes(Some(ruleset::table(association.index))));
         if self.live.is_empty() {
             step(self.netlink.delete_rules(None));
@@ -216,9 +216,8 @@ impl Fabric for KernelFabric {
                 first = result;
             }
         };
-        self.live.clear();
-        self.leaving.clear();
-        step(self.netlink.delete_our_links());
+        self.leaving.append(&mut self.live);
+        step(self.netlink.delete_links(None));
         step(self.netlink.delete_rules(None));
         step(self.netlink.delete_routes(None));
         match nft::opened_interfaces() {
@@ -230,6 +229,9 @@ impl Fabric for KernelFabric {
         }
         step(self.install_ruleset());
         step(netfilter::forget_connections(ruleset::REPLY_MARK, ruleset::MARK_MASK));
+        if first.is_ok() {
+            self.leaving.clear();
+        }
         first
     }
 

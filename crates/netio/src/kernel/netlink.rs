@@ -14,14 +14,13 @@ use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::{Error, Handle, IpVersion, LinkUnspec, RouteMessageBuilder};
 use tokio::runtime::Runtime;
 
-use super::ruleset::{MARK_MASK, REPLY_MARK, UP_MARK, reply_mark, table, up_mark};
+use super::ruleset::{ANY_MARK_MASK, MARK_MASK, REPLY_MARK, UP_MARK, UP_OR_REPLY_MASK, any_mark, table};
 use crate::fabric::FabricError;
 
-/// Priority of an association's rules: before the host's main table, and before those of other programs as a rule.
+/// First priority of our rules (of three): before the host's main table, and as a rule before those of other programs.
 pub(super) const RULE_PRIORITY: u32 = 0x0ba5;
-/// One rule for all associations, see [`Netlink::add_rules`].
-const REVERSE_PRIORITY: u32 = RULE_PRIORITY - 1;
-/// Name in rules of where locally made packets, and questions of the reverse-path check, come from.
+/// Where packets skip to that our tables do not concern.
+const SKIP_PRIORITY: u32 = RULE_PRIORITY + 2;
 const LOOPBACK: &str = "lo";
 
 /// A conversation with the kernel.
@@ -84,18 +83,11 @@ impl Netlink {
         Ok(index)
     }
 
-    /// Deletes the link if it is there.
-    pub(super) fn delete_link(&self, name: &str) -> Result<(), FabricError> {
-        match self.link_index(name)? {
-            Some(index) => self.wait_gone("delete a link", self.handle.link().del(index).execute()),
-            None => Ok(()),
-        }
-    }
-
-    /// Deletes every TUN device whose name is of our form.
-    pub(super) fn delete_our_links(&self) -> Result<(), FabricError> {
+    /// Deletes the TUN device of this name if it is there, or all whose names are of our form.
+    pub(super) fn delete_links(&self, name: Option<&str>) -> Result<(), FabricError> {
         for link in self.links()? {
-            if is_tun(&link) && link_name_of(&link).is_some_and(is_our_link) {
+            let Some(found) = link_name_of(&link) else { continue };
+            if is_tun(&link) && name.map_or(is_our_link(found), |name| name == found) {
                 self.wait_gone("delete a link", self.handle.link().del(link.header.index).execute())?;
             }
         }
@@ -137,59 +129,70 @@ impl Netlink {
         self.list("list routes", self.handle.route().get(all).execute())
     }
 
-    /// The association's rules. Replies, by their mark, go to its table. Packets on their way up carry another mark,
-    /// which counts only for what comes "from the loopback device": the reverse-path check of the TUN device, and our
-    /// own ICMP errors to clients. The rule before keeps the reverse-path check of *replies* in the main table, for
-    /// operators who make that look at marks everywhere.
-    pub(super) fn add_rules(&self, index: u16) -> Result<(), FabricError> {
-        let add = |priority: u32, mark: u32, mask: Option<u32>, from_loopback: bool, table: u32| {
-            let mut rule = self
-                .handle
-                .rule()
-                .add()
-                .v4()
-                .priority(priority)
-                .fw_mark(mark)
-                .table_id(table)
-                .action(RuleAction::ToTable);
-            if let Some(mask) = mask {
-                rule.message_mut().attributes.push(RuleAttribute::FwMask(mask));
-            }
-            if from_loopback {
-                rule = rule.input_interface(LOOPBACK);
-            }
+    /// The association's rules: what bears one of its marks goes to its table, except that packets *from its device* on
+    /// their way up, as well as questions of the reverse-path check about replies (which it asks as if from there), go
+    /// on to the host's own rules, by a common rule that does nothing. The reverse-path check of a packet on its way
+    /// up asks as if from outside, and so finds the device in the table, however strict the operator has made it.
+    pub(super) fn add_rules(&self, index: u16, link: &str) -> Result<(), FabricError> {
+        let add = |priority: u32, action: RuleAction, attributes: Vec<RuleAttribute>| {
+            let mut rule = self.handle.rule().add().v4().priority(priority).action(action);
+            rule.message_mut().header.table = RouteHeader::RT_TABLE_UNSPEC;
+            rule.message_mut().attributes.extend(attributes);
             match self.runtime.block_on(rule.execute()) {
                 Err(error) if errno(&error) == Some(libc::EEXIST) => Ok(()),
                 other => other.map_err(|error| explain("add a rule", &error)),
             }
         };
-        let main = u32::from(RouteHeader::RT_TABLE_MAIN);
-        add(REVERSE_PRIORITY, REPLY_MARK, Some(MARK_MASK), true, main)?;
-        add(RULE_PRIORITY, reply_mark(index), None, false, table(index))?;
-        add(RULE_PRIORITY, up_mark(index), None, true, table(index))
+        add(SKIP_PRIORITY, RuleAction::Nop, Vec::new())?;
+        add(
+            RULE_PRIORITY,
+            RuleAction::Goto,
+            vec![
+                RuleAttribute::FwMark(UP_MARK & UP_OR_REPLY_MASK),
+                RuleAttribute::FwMask(UP_OR_REPLY_MASK),
+                RuleAttribute::Iifname(link.to_owned()),
+                RuleAttribute::Goto(SKIP_PRIORITY),
+            ],
+        )?;
+        add(
+            RULE_PRIORITY + 1,
+            RuleAction::ToTable,
+            vec![
+                RuleAttribute::FwMark(any_mark(index)),
+                RuleAttribute::FwMask(ANY_MARK_MASK),
+                RuleAttribute::Table(table(index)),
+            ],
+        )
     }
 
-    /// Deletes the rules of one association, or all of ours.
-    pub(super) fn delete_rules(&self, index: Option<u16>) -> Result<(), FabricError> {
+    /// Deletes the rules of one association (its index and link), or all of ours.
+    pub(super) fn delete_rules(&self, of: Option<(u16, &str)>) -> Result<(), FabricError> {
         let rules: Vec<RuleMessage> =
             self.list("list rules", self.handle.rule().get(IpVersion::V4).execute())?;
         for rule in rules {
-            let (mut priority, mut mark) = (0, 0);
+            let (mut priority, mut mark, mut mask, mut from) = (0, 0, 0, "");
             for attribute in &rule.attributes {
                 match attribute {
                     RuleAttribute::Priority(value) => priority = *value,
                     RuleAttribute::FwMark(value) => mark = *value,
+                    RuleAttribute::FwMask(value) => mask = *value,
+                    RuleAttribute::Iifname(name) => from = name,
                     _ => {}
                 }
             }
-            let ours = match index {
-                Some(index) => {
-                    priority == RULE_PRIORITY && (mark == reply_mark(index) || mark == up_mark(index))
+            let ours = match rule.header.action {
+                RuleAction::Nop => of.is_none() && priority == SKIP_PRIORITY,
+                RuleAction::Goto => {
+                    (priority, mask) == (RULE_PRIORITY, UP_OR_REPLY_MASK)
+                        && of.map_or(is_our_link(from), |(_, link)| link == from)
                 }
-                None => {
-                    [RULE_PRIORITY, REVERSE_PRIORITY].contains(&priority)
-                        && [REPLY_MARK, UP_MARK].contains(&(mark & MARK_MASK))
+                RuleAction::ToTable => {
+                    (priority, mask) == (RULE_PRIORITY + 1, ANY_MARK_MASK)
+                        && of.map_or(mark & ANY_MARK_MASK & MARK_MASK == any_mark(0), |(index, _)| {
+                            mark == any_mark(index)
+                        })
                 }
+                _ => false,
             };
             if ours {
                 self.wait_gone("delete a rule", self.handle.rule().del(rule).execute())?;

@@ -11,20 +11,25 @@ use crate::fabric::{EgressRule, FabricAssociation, link_name};
 pub(super) const TABLE: &str = "bascule";
 /// Upper half of the mark of connections and of reply packets, and of the numbers of tables.
 pub(super) const REPLY_MARK: u32 = 0x0ba5_0000;
-/// Upper half of the mark of packets from clients: it selects no table for them, only for the reverse-path check and
-/// for our own ICMP errors to clients.
+/// Upper half of the mark of packets from clients to the outside.
 pub(super) const UP_MARK: u32 = 0x0ba4_0000;
+/// Upper half of the mark of packets from client to client.
+const PEER_MARK: u32 = 0x0ba6_0000;
 /// The half of a mark that says it is ours.
 pub(super) const MARK_MASK: u32 = 0xffff_0000;
+/// All but the bit in which [`UP_MARK`] and [`REPLY_MARK`] differ, of the upper half.
+pub(super) const UP_OR_REPLY_MASK: u32 = 0xfffe_0000;
+/// All but the bits in which an association's three marks differ.
+pub(super) const ANY_MARK_MASK: u32 = 0xfffc_ffff;
 
 /// Mark of an association's connections and replies.
 pub(super) fn reply_mark(index: u16) -> u32 {
     REPLY_MARK | u32::from(index)
 }
 
-/// Mark of packets from an association's clients.
-pub(super) fn up_mark(index: u16) -> u32 {
-    UP_MARK | u32::from(index)
+/// What an association's three marks have in common, under [`ANY_MARK_MASK`].
+pub(super) fn any_mark(index: u16) -> u32 {
+    reply_mark(index) & ANY_MARK_MASK
 }
 
 /// An association's routing table.
@@ -65,11 +70,7 @@ pub(super) fn render<'a>(
     for (name, elements) in maps {
         let _ = writeln!(text, "map {name}_of {{ type ifname : verdict; elements = {{ {elements} }}; }}");
     }
-    text.push_str(&BASE.replace("OURS", &format!("& {MARK_MASK:#010x} == {REPLY_MARK:#010x}")).replace(
-        "TO_UP",
-        // Clears the bit in which the two marks differ.
-        &format!("& {:#010x}", !(REPLY_MARK ^ UP_MARK)),
-    ));
+    text.push_str(&BASE.replace("OURS", &format!("& {MARK_MASK:#010x} == {REPLY_MARK:#010x}")));
     text.push_str("}\n");
     text
 }
@@ -98,13 +99,13 @@ chain forward {
 chain output {
   type route hook output priority -150; policy accept;
   meta l4proto icmp ct state related ct direction reply ct mark OURS icmp type redirect drop
-  meta l4proto icmp ct state related ct direction reply ct mark OURS meta mark set ct mark TO_UP
+  meta l4proto icmp ct state related ct direction reply ct mark OURS meta mark set ct mark
 }
 chain postrouting {
   type filter hook postrouting priority 90; policy accept;
   oifname vmap @out_of
 }
-chain masquerade {
+chain source_nat {
   type nat hook postrouting priority 100; policy accept;
   oifname != @links ct mark OURS masquerade
 }
@@ -112,13 +113,13 @@ chain masquerade {
 
 fn render_chains(out: &mut String, association: &FabricAssociation, link: &str) {
     let FabricAssociation { index, client_cidr, .. } = association;
-    let (reply, up) = (reply_mark(*index), up_mark(*index));
+    let [reply, up, peer] = [REPLY_MARK, UP_MARK, PEER_MARK].map(|mark| mark | u32::from(*index));
     let _ = write!(
         out,
         "chain raw_{index} {{
   meta nfproto != ipv4 drop
   ip saddr != {client_cidr} drop
-  ip daddr {client_cidr} ct zone set {index} meta mark set {reply:#010x} return
+  ip daddr {client_cidr} ct zone set {index} meta mark set {peer:#010x} return
   ct original zone set {index} meta mark set {up:#010x}
 }}
 chain mark_{index} {{

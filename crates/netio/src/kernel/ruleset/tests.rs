@@ -1,1 +1,101 @@
-//! What the text of the table says.
+//! What the text of the table says. That it does what it means is shown with packets, in `tests/fabric`.
+
+use super::*;
+
+fn association(key: &str, index: u16) -> FabricAssociation {
+    FabricAssociation {
+        key: key.into(),
+        index,
+        client_cidr: "10.8.0.0/22".parse().unwrap(),
+        gateway_address: "10.8.0.1".parse().unwrap(),
+        subnet_cidr: "10.0.0.0/24".parse().unwrap(),
+        queues: 1,
+        mtu: 1500,
+        egress: Vec::new(),
+    }
+}
+
+#[test]
+fn without_associations_the_table_goes() {
+    assert_eq!(
+        render([].iter(), &["eth0".to_owned()].into()),
+        "add table inet bascule\ndelete table inet bascule\n"
+    );
+}
+
+#[test]
+fn each_association_has_its_chains_and_marks() {
+    let both =
+        [association("cvpn-assoc-0aaaaaaaaaaaaaaaa", 1), association("cvpn-assoc-0bbbbbbbbbbbbbbbb", 0xfffe)];
+    let text = render(both.iter(), &["eth0".to_owned(), "bad\" drop".to_owned()].into());
+    for expected in [
+        "set links { type ifname; elements = { \"bsc0aaaaaaaaaaa\", \"bsc0bbbbbbbbbbb\" }; }",
+        "set opened { type ifname; elements = { \"eth0\" }; }",
+        "\"bsc0bbbbbbbbbbb\" : jump from_65534",
+        "ct original zone set 65534 meta mark set 0x0ba4fffe",
+        "ct state new ct mark set 0x0ba50001",
+        "oifname != @links ct mark & 0xffff0000 == 0x0ba50000 masquerade",
+        "ct zone set 1 meta mark set 0x0ba60001 return",
+    ] {
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
+    assert!(!text.contains("OURS"));
+}
+
+#[test]
+fn egress_rules_become_tests() {
+    let rule = |protocol, ports, cidr: &str| EgressRule { protocol, ports, cidr: cidr.parse().unwrap() };
+    for (rule, expected) in [
+        (rule(None, None, "0.0.0.0/0"), Some("ip daddr 0.0.0.0/0")),
+        (rule(None, Some((1, 2)), "10.1.2.3/8"), Some("ip daddr 10.0.0.0/8")),
+        (
+            rule(Some(6), Some((80, 443)), "10.0.0.0/8"),
+            Some("ip daddr 10.0.0.0/8 meta l4proto 6 th dport 80-443"),
+        ),
+        (rule(Some(17), None, "10.0.0.0/8"), Some("ip daddr 10.0.0.0/8 meta l4proto 17")),
+        (rule(Some(47), Some((1, 2)), "10.0.0.0/8"), Some("ip daddr 10.0.0.0/8 meta l4proto 47")),
+        (
+            rule(Some(1), Some((8, 65535)), "10.0.0.0/8"),
+            Some("ip daddr 10.0.0.0/8 meta l4proto 1 icmp type 8"),
+        ),
+        (
+            rule(Some(1), Some((3, 4)), "10.0.0.0/8"),
+            Some("ip daddr 10.0.0.0/8 meta l4proto 1 icmp type 3 icmp code 4"),
+        ),
+        (rule(Some(1), Some((65535, 65535)), "10.0.0.0/8"), Some("ip daddr 10.0.0.0/8 meta l4proto 1")),
+        (rule(Some(6), Some((443, 80)), "10.0.0.0/8"), None),
+        (rule(None, None, "2001:db8::/32"), None),
+    ] {
+        assert_eq!(egress_match(&rule).as_deref(), expected, "{rule:?}");
+    }
+}
+
+#[test]
+fn link_names_fit_the_kernel_and_the_quotes() {
+    for (key, name) in [
+        ("cvpn-assoc-0123456789abcdef0", "bsc0123456789ab"),
+        ("0123456789abcdef0", "bsc0123456789ab"),
+        ("cvpn-assoc-01234567", "bsc01234567"),
+    ] {
+        assert_eq!(link_name(key), name);
+    }
+    for key in ["", "x", "cvpn-assoc-", "a\" drop; \"-..", "cvpn-assoc-0123456789ABCDEF0", "é"] {
+        let name = link_name(key);
+        assert_eq!(name.len(), 15, "{key}");
+        assert!(name.bytes().skip(3).all(|b| b.is_ascii_hexdigit()), "{name}");
+    }
+    assert_ne!(link_name("x"), link_name("y"));
+}
+
+#[test]
+fn marks_differ_where_the_masks_do_not_look() {
+    for index in [1, 0x00ff, 0xffff] {
+        let marks = [REPLY_MARK, UP_MARK, PEER_MARK].map(|mark| mark | u32::from(index));
+        assert!(marks.iter().all(|mark| mark & ANY_MARK_MASK == any_mark(index)));
+        assert_eq!(
+            marks.map(|mark| mark & UP_OR_REPLY_MASK == UP_MARK & UP_OR_REPLY_MASK),
+            [true, true, false]
+        );
+    }
+    assert_ne!(any_mark(1), any_mark(2));
+}
