@@ -185,3 +185,6 @@ impl DataPlane for InMemory {
         self.events.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

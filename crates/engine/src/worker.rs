@@ -100,6 +100,7 @@ pub(crate) struct Worker {
     outbox: Outbox,
     backlog: VecDeque<Note>,
     barrier: Option<u64>,
+    stopping: bool,
     next_tick: Instant,
     /// Workers that were handed something in this turn, one bit each.
     to_wake: u64,
@@ -107,13 +108,6 @@ pub(crate) struct Worker {
     inner: Vec<u8>,
     /// Read once per wake-up and descriptor, not per packet.
     now: Instant,
-}
-
-/// Whether to go on.
-#[derive(PartialEq, Eq)]
-enum Turn {
-    On,
-    Stop,
 }
 
 impl Worker {
@@ -134,6 +128,7 @@ impl Worker {
             outbox: Outbox::new(),
             backlog: VecDeque::new(),
             barrier: None,
+            stopping: false,
             to_wake: 0,
             ring: false,
             inner: vec![0; PACKET_MAX],
@@ -144,7 +139,8 @@ impl Worker {
         loop {
             worker.now = worker.wiring.clock.now();
             worker.wiring.waker.hush();
-            if worker.obey() == Turn::Stop {
+            worker.obey();
+            if worker.stopping {
                 return Ok(());
             }
             worker.send_notes();
@@ -216,6 +212,7 @@ impl Worker {
     fn empty_inbox(&mut self) {
         for _ in 0..HANDOFF_MAX {
             let Ok(packet) = self.wiring.inbox.try_recv() else { return };
+            self.obey();
             self.take_handoff(packet);
         }
     }

@@ -1,4 +1,5 @@
 //! Putting snapshots in force: sockets, fabric, failures, order, drain. No clients.
+#![allow(clippy::unwrap_used)] // the helpers here are tests too
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Packets of real clients through the running engine: both ways, over both workers, and not one after the end.
+#![allow(clippy::unwrap_used)] // the helpers here are tests too
 
 mod common;
 

@@ -9,7 +9,7 @@ use crossbeam_channel::TryRecvError;
 use gateway::{DataPath, PathNotice, PathUpdate};
 use rustix::event::epoll::{self, EventFlags};
 
-use super::{Note, Session, Source, Tun, Turn, Worker};
+use super::{Note, Session, Source, Tun, Worker};
 use crate::table::AddressTable;
 
 /// A command to one worker.
@@ -44,12 +44,19 @@ pub(crate) enum Command {
 
 impl Worker {
     /// Takes every command there is.
-    pub(super) fn obey(&mut self) -> Turn {
+    ///
+    /// Not only at the top of the loop but also between receiving packets and looking at them: the control thread
+    /// gives the command before it tells the client, so that whatever a client sends on the strength of what it was
+    /// told finds its session and its key. Barriers are acknowledged at the top of the loop only.
+    pub(super) fn obey(&mut self) {
         loop {
             match self.wiring.commands.try_recv() {
-                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Turn::Stop,
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => {
+                    self.stopping = true;
+                    return;
+                }
                 Ok(command) => self.execute(command),
-                Err(TryRecvError::Empty) => return Turn::On,
+                Err(TryRecvError::Empty) => return,
             }
         }
     }

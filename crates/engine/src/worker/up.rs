@@ -33,6 +33,7 @@ impl Worker {
             else {
                 return;
             };
+            self.obey();
             for (received, buffer) in receiver.received.iter().zip(&mut receiver.buffers) {
                 match buffer.get_mut(..received.len) {
                     Some(packet) if !received.truncated => self.datagram(endpoint, received.peer, packet),

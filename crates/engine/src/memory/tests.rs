@@ -1,0 +1,134 @@
+//! The data plane without packets behaves like the real one, as far as callers see.
+
+use std::collections::BTreeSet;
+
+use gateway::Counters;
+use gateway::desired::{Association, Endpoint, ServerIdentity};
+use model::{EndpointId, Scope, SubnetId, Transport};
+
+use super::*;
+
+fn endpoint(associations: &[u128]) -> Endpoint {
+    let association = |n: u128| {
+        let id = AssociationId::from_entropy(n);
+        let association = Association {
+            id: id.clone(),
+            subnet: SubnetId::from_entropy(n),
+            subnet_cidr: "172.31.0.0/20".parse().unwrap(),
+            routes: Vec::new(),
+            security: Vec::new(),
+        };
+        (id, association)
+    };
+    Endpoint {
+        id: EndpointId::from_entropy(1),
+        scope: scope(),
+        listen: None,
+        transport: Transport::Udp,
+        client_cidr: "10.8.0.0/22".parse().unwrap(),
+        dns_servers: Vec::new(),
+        split_tunnel: false,
+        server: ServerIdentity {
+            fingerprint: [0; 32],
+            chain: Arc::default(),
+            key: Arc::new(Vec::new().into()),
+        },
+        client_roots: Arc::default(),
+        crl: None,
+        admits: true,
+        associations: associations.iter().map(|n| association(*n)).collect(),
+        rules: Vec::new(),
+        terminate: BTreeSet::new(),
+    }
+}
+
+fn scope() -> Scope {
+    Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() }
+}
+
+fn desired(revision: u64, endpoint: Endpoint) -> Arc<Desired> {
+    Arc::new(Desired { revision, endpoints: [(endpoint.id.clone(), endpoint)].into() })
+}
+
+fn client(n: u128, association: u128) -> ConnectionStart {
+    ConnectionStart {
+        id: ConnectionId::from_entropy(n),
+        endpoint: EndpointId::from_entropy(1),
+        scope: scope(),
+        association: AssociationId::from_entropy(association),
+        common_name: "client".to_owned(),
+        username: None,
+        client_ip: std::net::Ipv4Addr::new(10, 8, 0, 2),
+        peer: ([127, 0, 0, 1], 1194).into(),
+        counters: Arc::new(Counters::default()),
+        established_at: wall(),
+    }
+}
+
+fn reasons(memory: &InMemory) -> Vec<EndReason> {
+    let reason = |event| match event {
+        SessionEvent::Ended(end) => Some(end.reason),
+        SessionEvent::Connected(_) => None,
+    };
+    memory.take_events().into_iter().filter_map(reason).collect()
+}
+
+#[tokio::test]
+async fn connections_live_as_long_as_their_association() {
+    let memory = InMemory::new();
+    assert!(!memory.connect(client(1, 11)), "nothing is in force yet");
+    memory.apply(desired(1, endpoint(&[11, 12]))).await;
+    assert!(memory.connect(client(1, 11)) && memory.connect(client(2, 12)) && memory.connect(client(3, 12)));
+    assert_eq!(memory.live().len(), 3);
+
+    let mut wanted = endpoint(&[12]);
+    wanted.terminate.insert(ConnectionId::from_entropy(2));
+    assert_eq!(memory.apply(desired(2, wanted)).await, Applied { revision: 2, ..Applied::default() });
+    assert_eq!(reasons(&memory), [EndReason::Disassociated, EndReason::Terminated]);
+    assert_eq!(memory.live().len(), 1);
+
+    // One that comes late changes nothing.
+    assert_eq!(memory.apply(desired(1, endpoint(&[11]))).await.revision, 2);
+    assert_eq!(memory.live().len(), 1);
+    assert!(memory.disconnect(&ConnectionId::from_entropy(3)));
+    assert!(memory.connect(client(4, 12)));
+    memory.apply(Arc::new(Desired { revision: 3, ..Desired::default() })).await;
+    assert_eq!(reasons(&memory), [EndReason::ClientExit, EndReason::EndpointDeleted]);
+    assert_eq!((memory.live().len(), memory.applies()), (0, 4));
+}
+
+#[tokio::test]
+async fn failures_are_injected_and_healed() {
+    let memory = InMemory::new();
+    let (id, failure) =
+        (AssociationId::from_entropy(11), Failure { reason: "broken".to_owned(), permanent: false });
+    memory.fail(id.clone(), failure.clone());
+    let applied = memory.apply(desired(1, endpoint(&[11]))).await;
+    assert_eq!(applied.failures, [(id.clone(), failure)].into());
+    assert!(!memory.connect(client(1, 11)));
+    memory.heal(&id);
+    assert!(memory.apply(desired(1, endpoint(&[11]))).await.failures.is_empty());
+    assert!(memory.connect(client(1, 11)));
+}
+
+#[tokio::test]
+async fn a_refusing_one_refuses_everything_for_good() {
+    let memory = InMemory::refusing("no privilege");
+    let applied = memory.apply(desired(1, endpoint(&[11, 12]))).await;
+    assert_eq!(applied.failures.len(), 2);
+    assert!(applied.failures.values().all(|failure| failure.permanent && failure.reason == "no privilege"));
+    assert!(!memory.connect(client(1, 11)));
+    assert!(memory.apply(desired(2, endpoint(&[]))).await.failures.is_empty());
+}
+
+#[tokio::test]
+async fn events_end_with_the_drain() {
+    let memory = InMemory::new();
+    memory.apply(desired(1, endpoint(&[11]))).await;
+    memory.connect(client(1, 11));
+    memory.drain().await;
+    assert!(matches!(memory.next_event().await, Some(SessionEvent::Connected(_))));
+    assert!(matches!(memory.next_event().await, Some(SessionEvent::Ended(_))));
+    assert!(memory.next_event().await.is_none());
+    assert!(!memory.connect(client(2, 11)));
+}
