@@ -114,7 +114,13 @@ impl Exchange {
     }
 
     /// Appends the next packet to `out`, if there is one.
-    pub(crate) fn poll_transmit(&mut self, own: SessionId, peer: Option<SessionId>, now: Instant, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn poll_transmit(
+        &mut self,
+        own: SessionId,
+        peer: Option<SessionId>,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let lonely = |exchange: &mut Self, out: &mut Vec<u8>| {
             let acks = exchange.reliable.acks(MAX_ACKS);
             exchange.ack_alone = false;
@@ -134,7 +140,11 @@ impl Exchange {
             return true;
         }
         self.pack();
-        let acks = if peer.is_some() && self.reliable.is_due(now) { self.reliable.acks(ACKS_RIDING) } else { Default::default() };
+        let acks = if peer.is_some() && self.reliable.is_due(now) {
+            self.reliable.acks(ACKS_RIDING)
+        } else {
+            Default::default()
+        };
         if let Some(message) = self.reliable.poll(now) {
             Control {
                 opcode: message.opcode,

@@ -78,7 +78,8 @@ pub fn exporter_keys(tls: &dyn Tls) -> Result<KeyMaterial, TlsError> {
 /// P_MD5 over the first half of the secret, xor P_SHA1 over the second.
 fn prf(secret: &[u8], seed: &[&[u8]], out: &mut [u8]) {
     let half = secret.len().div_ceil(2);
-    let (first, second) = (secret.get(..half).unwrap_or(&[]), secret.get(secret.len() - half..).unwrap_or(&[]));
+    let (first, second) =
+        (secret.get(..half).unwrap_or(&[]), secret.get(secret.len() - half..).unwrap_or(&[]));
     out.fill(0);
     expand::<Hmac<Md5>>(first, seed, out);
     expand::<Hmac<Sha1>>(second, seed, out);

@@ -349,7 +349,9 @@ fn append_string(out: &mut Zeroizing<Vec<u8>>, dialect: Dialect, text: Option<&s
         Dialect::Stock => {
             append_secret(out, &u16::try_from(length).map_err(|_| Km2Error::Length)?.to_be_bytes());
         }
-        Dialect::Aws => append_secret(out, &u32::try_from(length).map_err(|_| Km2Error::Length)?.to_be_bytes()),
+        Dialect::Aws => {
+            append_secret(out, &u32::try_from(length).map_err(|_| Km2Error::Length)?.to_be_bytes())
+        }
     }
     if let Some(text) = text {
         append_secret(out, text.as_bytes());

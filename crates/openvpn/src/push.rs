@@ -74,7 +74,9 @@ impl Assembler {
     /// More options than bearable.
     pub fn take(&mut self, message: &str) -> Result<Option<Vec<String>>, PushError> {
         let Some(list) = message.strip_prefix(PREFIX) else { return Ok(None) };
-        let Some(list) = list.strip_prefix(',').or_else(|| list.is_empty().then_some("")) else { return Ok(None) };
+        let Some(list) = list.strip_prefix(',').or_else(|| list.is_empty().then_some("")) else {
+            return Ok(None);
+        };
         let mut more = false;
         for option in list.split(',').filter(|option| !option.is_empty()) {
             match option {
@@ -104,7 +106,8 @@ mod tests {
     #[test]
     fn many_options_are_split_between_options_and_come_back() {
         for count in [1, 24, 25, 26, 40, 200] {
-            let options: Vec<String> = (0..count).map(|n| format!("route 10.{n}.0.0 255.255.255.0 x{}", n % 7)).collect();
+            let options: Vec<String> =
+                (0..count).map(|n| format!("route 10.{n}.0.0 255.255.255.0 x{}", n % 7)).collect();
             let messages = messages(&options).unwrap();
             let mut assembler = Assembler::default();
             for (place, message) in messages.iter().enumerate() {

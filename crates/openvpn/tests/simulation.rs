@@ -2,7 +2,7 @@
 //!
 //! Every connection and every renegotiation must complete or fail by its deadline; keys that both ends have must be
 //! the same; nothing may be handed out before the login was accepted.
-#![allow(clippy::missing_panics_doc)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod world;
 
@@ -20,11 +20,15 @@ const GRACE: Duration = Duration::from_secs(1);
 
 fn schedule(seed: u64) -> (World, bool) {
     let mut rng = Rng(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
-    let lossless = seed % 8 == 0;
+    let lossless = seed.is_multiple_of(8);
     let net = if lossless {
         Net { drop_per_mille: 0, repeat_per_mille: rng.below(300), delay_us: (500, 500 + rng.below(300_000)) }
     } else {
-        Net { drop_per_mille: rng.below(350), repeat_per_mille: rng.below(200), delay_us: (500, 500 + rng.below(900_000)) }
+        Net {
+            drop_per_mille: rng.below(350),
+            repeat_per_mille: rng.below(200),
+            delay_us: (500, 500 + rng.below(900_000)),
+        }
     };
     let mut config = client::SessionConfig::default();
     if rng.chance(300) {
@@ -49,7 +53,8 @@ fn schedule(seed: u64) -> (World, bool) {
 /// Connects; true if both ends are up. Panics if an end is neither up nor failed when its time is over.
 fn connect(world: &mut World) -> bool {
     let done = |w: &World| {
-        w.up_at.is_some() || w.seen.client_failed.is_some() && (w.server.is_none() || w.seen.server_failed.is_some())
+        w.up_at.is_some()
+            || w.seen.client_failed.is_some() && (w.server.is_none() || w.seen.server_failed.is_some())
     };
     // The server's end may be up while the client never hears of it, and then only the client fails.
     let half = |w: &World| w.seen.server_up.is_some() && w.seen.client_failed.is_some();
@@ -71,13 +76,18 @@ fn every_connection_completes_or_fails_in_time() {
         if let Some(at) = world.seen.client_up {
             assert!(at.since(born) <= DEADLINE, "seed {seed}");
         }
-        assert!(world.server_age() <= DEADLINE || world.seen.server_failed.is_some() || world.seen.server_up.is_some());
+        assert!(
+            world.server_age() <= DEADLINE
+                || world.seen.server_failed.is_some()
+                || world.seen.server_up.is_some()
+        );
         assert!(world.seen.longest <= 1250, "seed {seed}: {}", world.seen.longest);
         if is_up {
             let want = world.push.clone();
             assert_eq!(world.seen.pushed.as_ref().unwrap()[..want.len()], want, "seed {seed}");
             let (u, d) = (world.seen.data_up, world.seen.data_down);
-            let flows = world.run(Duration::from_secs(20), |w| w.seen.data_up > u + 3 && w.seen.data_down > d + 3);
+            let flows =
+                world.run(Duration::from_secs(20), |w| w.seen.data_up > u + 3 && w.seen.data_down > d + 3);
             assert!(flows, "seed {seed}: no data: {:?}", world.seen);
         }
     }
@@ -145,7 +155,10 @@ fn farewells_end_within_five_seconds_and_keys_go_at_once() {
         }
         world.act(Action::Farewell);
         let mut out = Vec::new();
-        assert!(world.server_channel.seal(b"x", &mut out).is_err(), "seed {seed}: data keys outlive the farewell");
+        assert!(
+            world.server_channel.seal(b"x", &mut out).is_err(),
+            "seed {seed}: data keys outlive the farewell"
+        );
         // Nothing makes it longer.
         world.run(Duration::from_secs(3), |w| w.seen.farewell_done_at.is_some());
         let asked = world.seen.farewell_at;
@@ -157,7 +170,12 @@ fn farewells_end_within_five_seconds_and_keys_go_at_once() {
         assert!(took <= Duration::from_secs(5), "seed {seed}: {took:?}");
         if lossless {
             world.run(Duration::from_secs(1), |_| false);
-            assert_eq!(world.seen.client_told.as_deref(), Some("restart [P]"), "seed {seed}: {:?}", world.seen);
+            assert_eq!(
+                world.seen.client_told.as_deref(),
+                Some("restart [P]"),
+                "seed {seed}: {:?}",
+                world.seen
+            );
         }
         heard += u32::from(world.seen.client_told.is_some());
     }
@@ -173,7 +191,12 @@ fn refused_logins_are_told_and_get_no_keys() {
         assert!(world.seen.server_keys.is_empty() && world.seen.client_keys.is_empty(), "seed {seed}");
         assert!(world.seen.pushed.is_none() && world.seen.server_up.is_none(), "seed {seed}");
         if lossless {
-            assert_eq!(world.seen.client_told.as_deref(), Some("rejected no"), "seed {seed}: {:?}", world.seen);
+            assert_eq!(
+                world.seen.client_told.as_deref(),
+                Some("rejected no"),
+                "seed {seed}: {:?}",
+                world.seen
+            );
         }
     }
 }
@@ -203,7 +226,8 @@ fn a_login_without_answer_times_out() {
 #[test]
 fn a_lost_bare_ack_is_recovered() {
     let mut rng = Rng(5);
-    let config = client::SessionConfig { order: HandshakeOrder::AckAlone, ..client::SessionConfig::default() };
+    let config =
+        client::SessionConfig { order: HandshakeOrder::AckAlone, ..client::SessionConfig::default() };
     let tls = double_pair(&mut rng);
     let mut world = World::new(1, Net::PERFECT, config, server::SessionConfig::default(), tls);
     // Reset up, reset down; then nothing arrives for a moment in which ACK and ClientHello are both lost.

@@ -65,7 +65,8 @@ impl Key {
             return Ok(Vec::new());
         }
         let Some(parser) = &mut self.parser else { return self.texts.take(&plaintext) };
-        let Some(Complete { message, rest }) = parser.feed(&plaintext).map_err(FailReason::KeyExchange)? else {
+        let Some(Complete { message, rest }) = parser.feed(&plaintext).map_err(FailReason::KeyExchange)?
+        else {
             return Ok(Vec::new());
         };
         self.parser = None;

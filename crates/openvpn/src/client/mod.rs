@@ -80,7 +80,10 @@ impl Default for SessionConfig {
 
 impl std::fmt::Debug for SessionConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SessionConfig").field("order", &self.order).field("dialect", &self.dialect).finish_non_exhaustive()
+        f.debug_struct("SessionConfig")
+            .field("order", &self.order)
+            .field("dialect", &self.dialect)
+            .finish_non_exhaustive()
     }
 }
 

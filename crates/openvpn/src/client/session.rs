@@ -189,14 +189,20 @@ impl Session {
     }
 
     fn keys_mut(&mut self) -> impl Iterator<Item = &mut Key> {
-        [self.next.as_mut(), Some(&mut self.current), self.old.as_mut().map(|(key, _)| key)].into_iter().flatten()
+        [self.next.as_mut(), Some(&mut self.current), self.old.as_mut().map(|(key, _)| key)]
+            .into_iter()
+            .flatten()
     }
 
     fn admit_soft_reset(&mut self, control: &Control<'_>, now: Instant) -> Result<(), Discard> {
         if control.key_id == 0 || control.message_id != Some(0) {
             return Err(Discard::Key);
         }
-        if [Some(&self.current), self.next.as_ref()].into_iter().flatten().any(|key| key.id() == control.key_id) {
+        if [Some(&self.current), self.next.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|key| key.id() == control.key_id)
+        {
             return Ok(());
         }
         // A server that started the next round has the key before it, whatever we have seen of it.
@@ -334,7 +340,8 @@ impl Session {
 
     fn retire_all(&mut self) {
         self.retire_old();
-        let installed = self.keys_mut().filter_map(|key| std::mem::take(&mut key.installed).then(|| key.id()));
+        let installed =
+            self.keys_mut().filter_map(|key| std::mem::take(&mut key.installed).then(|| key.id()));
         let retired: Vec<u8> = installed.collect();
         self.events.extend(retired.into_iter().map(|key_id| Event::KeyRetired { key_id }));
     }
@@ -354,7 +361,6 @@ fn reliable(config: &SessionConfig) -> Reliable {
         HandshakeOrder::AckAlone => Reliable::without_repeated_acks(0),
     }
 }
-
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

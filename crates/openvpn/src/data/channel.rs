@@ -1,6 +1,8 @@
 //! Sealing and opening of data packets under up to eight keys.
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{
+    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
+};
 
 use super::replay::ReplayWindow;
 use super::{Cipher, KeyMaterial, Role};
@@ -101,7 +103,10 @@ pub struct Channel {
 
 impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Channel").field("role", &self.role).field("sending", &self.sending).finish_non_exhaustive()
+        f.debug_struct("Channel")
+            .field("role", &self.role)
+            .field("sending", &self.sending)
+            .finish_non_exhaustive()
     }
 }
 
@@ -181,7 +186,8 @@ impl Channel {
             _ => return Err(OpenError::Malformed),
         };
         let peer_id = crate::wire::peer_id(packet);
-        let slot = self.slots.get_mut(usize::from(key_id)).and_then(Option::as_mut).ok_or(OpenError::UnknownKey)?;
+        let slot =
+            self.slots.get_mut(usize::from(key_id)).and_then(Option::as_mut).ok_or(OpenError::UnknownKey)?;
         // Clients do not look at the peer id they are sent; the server's routing to us did, so the two must agree.
         if self.role == Role::Server && opcode == Opcode::DataV2 && peer_id != slot.peer_id {
             return Err(OpenError::WrongPeerId);
@@ -199,7 +205,7 @@ impl Channel {
         let aad = head.get(aad_from..).ok_or(OpenError::Malformed)?;
         let blocks = blocks(ciphertext.len());
         let nonce = nonce(id_bytes, slot.open_iv);
-        let Ok(payload) = slot.open.open_in_place_separate_tag(nonce, Aad::from(&*aad), tag, ciphertext) else {
+        let Ok(payload) = slot.open.open_in_place_separate_tag(nonce, Aad::from(aad), tag, ciphertext) else {
             slot.failures += 1;
             return Err(OpenError::Unauthenticated);
         };
@@ -215,7 +221,8 @@ impl Channel {
     /// Nothing is appended; see [`SealError`].
     pub fn seal(&mut self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
         let key_id = self.sending.ok_or(SealError::NoKey)?;
-        let slot = self.slots.get_mut(usize::from(key_id)).and_then(Option::as_mut).ok_or(SealError::NoKey)?;
+        let slot =
+            self.slots.get_mut(usize::from(key_id)).and_then(Option::as_mut).ok_or(SealError::NoKey)?;
         if payload.is_empty() {
             return Err(SealError::Empty);
         }
@@ -240,7 +247,9 @@ impl Channel {
         let sealed = out.get_mut(body..).and_then(|space| space.split_at_mut_checked(TAG_BYTES)).is_some_and(
             |(tag, ciphertext)| {
                 let nonce = nonce(id_bytes, slot.seal_iv);
-                slot.seal.seal_out_of_place_scatter(nonce, Aad::from(aad), payload, ciphertext, &[], tag).is_ok()
+                slot.seal
+                    .seal_out_of_place_scatter(nonce, Aad::from(aad), payload, ciphertext, &[], tag)
+                    .is_ok()
             },
         );
         if !sealed {
@@ -251,10 +260,20 @@ impl Channel {
         Ok(())
     }
 
+    /// Lets a test come to the end of the packet ids.
+    #[cfg(test)]
+    pub(super) fn skip_to(&mut self, key_id: u8, next_id: u64) {
+        if let Some(slot) = &mut self.slots[usize::from(key_id)] {
+            slot.next_id = next_id;
+        }
+    }
+
     /// True if the key in use nears the end of its packet ids or of what its cipher may protect.
     #[must_use]
     pub fn needs_rekey(&self) -> bool {
-        let Some(slot) = self.sending.and_then(|id| self.slots.get(usize::from(id))?.as_ref()) else { return false };
+        let Some(slot) = self.sending.and_then(|id| self.slots.get(usize::from(id))?.as_ref()) else {
+            return false;
+        };
         slot.next_id > u64::from(REKEY_PACKET_ID)
             || slot.replay.highest() > REKEY_PACKET_ID
             || slot.sealed_blocks > REKEY_BLOCKS

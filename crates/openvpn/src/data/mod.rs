@@ -4,6 +4,8 @@
 
 mod channel;
 mod replay;
+#[cfg(test)]
+mod tests;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 

@@ -86,7 +86,8 @@ mod tests {
                 1..25 => highest.saturating_add(1),
                 _ => highest.saturating_sub(roll % 2500),
             };
-            let expected = id != 0 && !seen.contains(&id) && (id > highest || highest - id < REPLAY_WINDOW_PACKETS);
+            let expected =
+                id != 0 && !seen.contains(&id) && (id > highest || highest - id < REPLAY_WINDOW_PACKETS);
             assert_eq!(window.check(id), expected, "round {round}, id {id}, highest {highest}");
             if expected {
                 window.commit(id);

@@ -107,7 +107,10 @@ impl Key {
     }
 
     /// Takes the client's message as complete without peer info.
-    pub(super) fn finish_waiting(&mut self, server: impl FnOnce() -> ServerSource) -> Result<Progress, FailReason> {
+    pub(super) fn finish_waiting(
+        &mut self,
+        server: impl FnOnce() -> ServerSource,
+    ) -> Result<Progress, FailReason> {
         self.grace = None;
         let Some(parser) = &self.parser else { return Ok(Progress::default()) };
         match parser.finish().map_err(FailReason::KeyExchange)? {
@@ -118,7 +121,11 @@ impl Key {
 
     /// Answers the client's message: always, and before any decision, because clients look at control messages
     /// (a refusal too) only after it.
-    fn answer(&mut self, complete: Complete<ClientMessage>, server: ServerSource) -> Result<Progress, FailReason> {
+    fn answer(
+        &mut self,
+        complete: Complete<ClientMessage>,
+        server: ServerSource,
+    ) -> Result<Progress, FailReason> {
         let Complete { message, rest } = complete;
         self.parser = None;
         self.grace = None;

@@ -2,23 +2,25 @@
 //!
 //! spec: openvpn-protocol §1, §9, §11
 
+mod ending;
+mod opening;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use constant_time_eq::constant_time_eq;
 
 use super::key::{Decision, Key, Progress};
-use super::{Discard, Event, FailReason, Farewell, Login, Outcome, SessionConfig};
+use super::{Discard, Event, FailReason, Farewell, Outcome, SessionConfig};
 use crate::data::Cipher;
 use crate::exchange::Exchange;
 use crate::keys::Draw;
-use crate::km2::{ClientMessage, Dialect};
+use crate::km2::Dialect;
 use crate::peer_info::proto;
 use crate::reliable::Reliable;
-use crate::text::printable;
 use crate::tls::{Tls, TlsError};
 use crate::wire::{Control, MAX_PACKET_BYTES, Opcode, SessionId};
-use crate::{Instant, PeerInfo, push};
+use crate::{Instant, PeerInfo};
 
 /// Makes the TLS side of each key.
 pub type TlsFactory = Box<dyn FnMut() -> Result<Box<dyn Tls>, TlsError> + Send>;
@@ -141,9 +143,10 @@ impl Session {
             _ => return Err(Discard::Opcode),
         }
         let key = self.key_mut(control.key_id).ok_or(Discard::Key)?;
-        key.exchange.receive(&control)?;
+        let received = key.exchange.receive(&control);
+        // Also when the message was dropped: its acknowledgements may move things on.
         self.advance(control.key_id, now);
-        Ok(())
+        received
     }
 
     /// Time has come: give up, retire, retransmit. Harmless when early.
@@ -169,7 +172,10 @@ impl Session {
             .map(Key::id);
         if let Some(key_id) = waited {
             let draw = &mut self.draw;
-            let key = [Some(&mut self.current), self.next.as_mut()].into_iter().flatten().find(|key| key.id() == key_id);
+            let key = [Some(&mut self.current), self.next.as_mut()]
+                .into_iter()
+                .flatten()
+                .find(|key| key.id() == key_id);
             if let Some(key) = key {
                 let progress = key.finish_waiting(|| draw.server_source());
                 self.progressed(key_id, progress, now);
@@ -308,7 +314,10 @@ impl Session {
         if control.key_id == 0 || control.message_id != Some(0) {
             return Err(Discard::Key);
         }
-        let at_hand = [Some(&self.current), self.next.as_ref()].into_iter().flatten().any(|key| key.id() == control.key_id);
+        let at_hand = [Some(&self.current), self.next.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|key| key.id() == control.key_id);
         if at_hand {
             return Ok(());
         }
@@ -368,134 +377,6 @@ impl Session {
         }
     }
 
-    /// A client has presented itself.
-    fn log_in(&mut self, key_id: u8, message: ClientMessage, now: Instant) {
-        if self.over {
-            return;
-        }
-        if self.goodbye.is_some() {
-            self.repeat_goodbye();
-            return;
-        }
-        let peer_info = PeerInfo::parse(message.peer_info.as_deref().unwrap_or(""));
-        if key_id == 0 {
-            let cipher = peer_info.choose_cipher(&message.options, &self.config.ciphers);
-            let compresses = message.options.split(',').any(|option| option.trim().starts_with("comp-lzo"));
-            self.terms.ekm = self.config.tls_ekm && peer_info.has(proto::TLS_EKM);
-            self.terms.peer_info = peer_info.clone();
-            self.terms.dialect = Some(message.dialect);
-            self.terms.cipher = cipher;
-            if compresses {
-                let text = "AUTH_FAILED,Compression is not supported by this server";
-                return self.say_goodbye(text, Some(FailReason::Compression), now);
-            }
-            if cipher.is_none() {
-                let text = "AUTH_FAILED,Data channel cipher negotiation failed (no shared cipher)";
-                return self.say_goodbye(text, Some(FailReason::NoSharedCipher), now);
-            }
-        }
-        let Some(key) = self.key_mut(key_id) else { return };
-        key.decision = Decision::Pending;
-        let certificates = key.exchange.tls().peer_certificates();
-        self.events.push_back(Event::AuthenticationNeeded(Login {
-            key_id,
-            certificates,
-            username: message.username,
-            password: message.password,
-            peer_info,
-        }));
-    }
-
-    /// A control message of the client.
-    fn hear(&mut self, text: &str, now: Instant) {
-        if self.over {
-            return;
-        }
-        match text.trim_end_matches(['\r', '\n']) {
-            "PUSH_REQUEST" => self.push_request(now),
-            "EXIT" => {
-                self.retire_all();
-                self.over = true;
-                self.events.push_back(Event::PeerExit);
-            }
-            _ => {} // INFO, CR_RESPONSE, ACC and what may come: nothing here needs them
-        }
-    }
-
-    fn push_request(&mut self, now: Instant) {
-        self.push_requested = true;
-        match &mut self.pushed {
-            None => self.push_when_asked(now),
-            Some(pushed) if now.since(pushed.at) >= self.config.push_repeat && self.goodbye.is_none() => {
-                pushed.at = now;
-                self.send_push();
-            }
-            Some(_) => {}
-        }
-    }
-
-    /// Opens the tunnel if the client wants its options and both gates of key 0 are open.
-    fn push_when_asked(&mut self, now: Instant) {
-        let asked = self.push_requested || self.terms.peer_info.has(proto::UNSOLICITED_PUSH);
-        let open = self.current.id() == 0
-            && self.current.is_exchanged()
-            && self.current.decision == Decision::Accepted
-            && self.goodbye.is_none();
-        let (true, true, None, Some(cipher)) = (asked, open, &self.pushed, self.terms.cipher) else { return };
-        let messages = match push::messages(&self.options(cipher)) {
-            Ok(messages) => messages,
-            Err(error) => return self.fail(FailReason::Push(error)),
-        };
-        match self.current.derive(self.terms.ekm, self.client_sid, self.server_sid) {
-            Err(reason) => return self.fail(reason),
-            Ok(None) => return,
-            Ok(Some(keys)) => {
-                let v2_peer_id = self.terms.v2_peer_id;
-                self.events.push_back(Event::KeysReady { key_id: 0, keys, cipher, v2_peer_id });
-            }
-        }
-        self.pushed = Some(Pushed { messages, at: now });
-        self.send_push();
-        self.current.deadline = None;
-        self.settled_at = now;
-        self.events.push_back(Event::SendKey { key_id: 0 });
-        self.events.push_back(Event::Established);
-    }
-
-    /// The driver's options and our own, each only for clients that know it.
-    fn options(&self, cipher: Cipher) -> Vec<String> {
-        let client = &self.terms.peer_info;
-        let mut options = self.terms.options.clone();
-        if let Some(id) = self.terms.v2_peer_id {
-            options.push(format!("peer-id {id}"));
-        }
-        if client.negotiates_cipher() {
-            options.push(format!("cipher {}", cipher.name()));
-        }
-        let has_flags = client.has(proto::CC_EXIT);
-        let flags = [("cc-exit", has_flags && self.config.cc_exit), ("tls-ekm", has_flags && self.terms.ekm)];
-        let flags: Vec<&str> = flags.into_iter().filter_map(|(flag, on)| on.then_some(flag)).collect();
-        if !flags.is_empty() {
-            options.push(format!("protocol-flags {}", flags.join(" ")));
-        }
-        if self.terms.ekm && !has_flags {
-            options.push("key-derivation tls-ekm".to_owned());
-        }
-        if client.mtu.is_some() {
-            options.push("tun-mtu 1500".to_owned());
-        }
-        options
-    }
-
-    fn send_push(&mut self) {
-        let Some(pushed) = &self.pushed else { return };
-        // After a renegotiation clients read control messages on the newest key only.
-        let sent = pushed.messages.iter().try_for_each(|text| self.current.exchange.write_text(text));
-        if let Err(reason) = sent {
-            self.fail(reason);
-        }
-    }
-
     /// Data keys of a renegotiated key, once both its gates are open.
     fn arm_next(&mut self) {
         let Some(cipher) = self.terms.cipher else { return };
@@ -526,77 +407,6 @@ impl Session {
         let old = std::mem::replace(&mut self.current, next);
         self.old = Some((old, now + self.config.lame_duck));
         self.settled_at = now;
-    }
-
-    fn retire_old(&mut self) {
-        if let Some((mut key, _)) = self.old.take() {
-            Self::retire(&mut key, &mut self.events);
-        }
-    }
-
-    fn retire_all(&mut self) {
-        self.retire_old();
-        Self::retire(&mut self.current, &mut self.events);
-        if let Some(next) = &mut self.next {
-            Self::retire(next, &mut self.events);
-        }
-    }
-
-    fn retire(key: &mut Key, events: &mut VecDeque<Event>) {
-        if key.disarm() {
-            events.push_back(Event::KeyRetired { key_id: key.id() });
-        }
-    }
-
-    fn say_goodbye(&mut self, text: &str, reason: Option<FailReason>, now: Instant) {
-        if self.over || self.goodbye.is_some() {
-            return;
-        }
-        self.retire_all();
-        let max_bytes = match self.terms.dialect {
-            Some(Dialect::Aws) => MAX_TEXT_AWS_BYTES,
-            _ => MAX_TEXT_BYTES,
-        };
-        let text = printable(text, max_bytes);
-        self.goodbye = Some(Goodbye { text, until: now + self.config.farewell_timeout, done: false, reason });
-        self.repeat_goodbye();
-    }
-
-    /// Says the farewell on each key that can carry it and has not. Before a client's key-method-2 message there is
-    /// none: the farewell waits, for what is left of its time.
-    fn repeat_goodbye(&mut self) {
-        let Some(goodbye) = &self.goodbye else { return };
-        let text = goodbye.text.clone();
-        let keys = [Some(&mut self.current), self.next.as_mut()];
-        let mut outcome = Ok(());
-        for key in keys.into_iter().flatten().filter(|key| key.is_exchanged() && !key.said_goodbye) {
-            key.said_goodbye = true;
-            outcome = outcome.and(key.exchange.write_text(&text));
-        }
-        if let Err(reason) = outcome {
-            self.fail(reason);
-        }
-    }
-
-    fn farewell_is_over(&self) -> bool {
-        self.goodbye.as_ref().is_some_and(|goodbye| goodbye.done)
-    }
-
-    fn finish_goodbye(&mut self) {
-        let Some(goodbye) = &mut self.goodbye else { return };
-        if !std::mem::replace(&mut goodbye.done, true)
-            && let Some(reason) = goodbye.reason.take()
-        {
-            self.events.push_back(Event::Failed(reason));
-        }
-    }
-
-    fn fail(&mut self, reason: FailReason) {
-        if !self.over {
-            self.retire_all();
-            self.over = true;
-            self.events.push_back(Event::Failed(reason));
-        }
     }
 }
 

@@ -183,7 +183,9 @@ impl Tls for Double {
     }
 
     fn export(&self, label: &str, out: &mut [u8]) -> Result<(), TlsError> {
-        let (Some(peer), true) = (self.peer, self.complete) else { return Err(TlsError::Scripted("not connected")) };
+        let (Some(peer), true) = (self.peer, self.complete) else {
+            return Err(TlsError::Scripted("not connected"));
+        };
         let (client, server) = if self.is_client { (self.own, peer) } else { (peer, self.own) };
         for (counter, chunk) in (0u64..).zip(out.chunks_mut(32)) {
             let mut mac =

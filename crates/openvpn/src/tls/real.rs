@@ -151,7 +151,9 @@ fn certified(chain: Vec<Vec<u8>>, key: &[u8]) -> Result<Arc<CertifiedKey>, TlsEr
     let chain = chain.into_iter().map(CertificateDer::from).collect();
     let certified = CertifiedKey::new(chain, key);
     // Only a proven mismatch is an error: the check cannot read X.509 version 1 certificates.
-    if let Err(error @ rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) = certified.keys_match() {
+    if let Err(error @ rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) =
+        certified.keys_match()
+    {
         return Err(error.into());
     }
     Ok(Arc::new(certified))

@@ -1,5 +1,5 @@
 //! A world under virtual time: one client, one server, and a network that drops, repeats, reorders and delays.
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -63,11 +63,14 @@ enum Packet {
     ToServer,
 }
 
+/// Arrival time, order, direction, bytes.
+type Flying = (u64, u64, Packet, Vec<u8>);
+
 pub struct World {
     pub now: Instant,
     pub rng: Rng,
     pub net: Net,
-    air: BinaryHeap<Reverse<(u64, u64, Packet, Vec<u8>)>>,
+    air: BinaryHeap<Reverse<Flying>>,
     sequence: u64,
     pub client: client::Session,
     pub server: Option<server::Session>,
@@ -127,19 +130,38 @@ pub fn double_pair(rng: &mut Rng) -> (MakeTls, MakeTls) {
     let next2 = next;
     (
         Box::new(move || {
-            let script = Script { seed: next(&mut c), flight_bytes: bytes / 2, certificates: vec![vec![7; 600]], ..Script::default() };
+            let script = Script {
+                seed: next(&mut c),
+                flight_bytes: bytes / 2,
+                certificates: vec![vec![7; 600]],
+                ..Script::default()
+            };
             Ok(Box::new(Double::client(script)))
         }),
-        Box::new(move || Ok(Box::new(Double::server(Script { seed: next2(&mut s), flight_bytes: bytes, ..Script::default() })))),
+        Box::new(move || {
+            Ok(Box::new(Double::server(Script {
+                seed: next2(&mut s),
+                flight_bytes: bytes,
+                ..Script::default()
+            })))
+        }),
     )
 }
 
 impl World {
-    pub fn new(seed: u64, net: Net, client_config: client::SessionConfig, server_config: server::SessionConfig, tls: (MakeTls, MakeTls)) -> Self {
+    pub fn new(
+        seed: u64,
+        net: Net,
+        client_config: client::SessionConfig,
+        server_config: server::SessionConfig,
+        tls: (MakeTls, MakeTls),
+    ) -> Self {
         let mut rng = Rng(seed);
         let now = Instant(rng.below(1 << 40));
         let sid = SessionId((rng.next() | 1).to_be_bytes());
-        let client = client::Session::new(Arc::new(client_config), tls.0, sid, [seed.to_be_bytes()[7]; 32], now).unwrap();
+        let client =
+            client::Session::new(Arc::new(client_config), tls.0, sid, [seed.to_be_bytes()[7]; 32], now)
+                .unwrap();
         let mut world = Self {
             now,
             rng,
@@ -154,7 +176,11 @@ impl World {
             jar: CookieJar::new([9; 32]),
             auth_delay_us: 0,
             refuse_login: false,
-            push: vec!["topology subnet".to_owned(), "ifconfig 10.8.0.2 255.255.255.0".to_owned(), "ping 1".to_owned()],
+            push: vec![
+                "topology subnet".to_owned(),
+                "ifconfig 10.8.0.2 255.255.255.0".to_owned(),
+                "ping 1".to_owned(),
+            ],
             auth_at: VecDeque::new(),
             actions: VecDeque::new(),
             up_at: None,
@@ -188,13 +214,21 @@ impl World {
         let is_data = wire::opcode(&bytes).is_some_and(|(opcode, _)| opcode.is_data());
         match (to, is_data) {
             (Packet::ToClient, true) => {
-                if let Some(key_id) = received(self.client_channel.open(&mut bytes), &mut self.seen.data_down, &mut self.seen.lost_to_missing_keys) {
+                if let Some(key_id) = received(
+                    self.client_channel.open(&mut bytes),
+                    &mut self.seen.data_down,
+                    &mut self.seen.lost_to_missing_keys,
+                ) {
                     self.client.note_new_key_used(key_id, self.now);
                 }
             }
             (Packet::ToServer, true) => {
                 let Some(server) = &mut self.server else { return };
-                if let Some(key_id) = received(self.server_channel.open(&mut bytes), &mut self.seen.data_up, &mut self.seen.lost_to_missing_keys) {
+                if let Some(key_id) = received(
+                    self.server_channel.open(&mut bytes),
+                    &mut self.seen.data_up,
+                    &mut self.seen.lost_to_missing_keys,
+                ) {
                     server.note_new_key_used(key_id, self.now);
                 }
             }
@@ -220,8 +254,15 @@ impl World {
             FirstPacket::Drop => {}
             FirstPacket::Proven { client_sid, server_sid } => {
                 let Some(tls) = self.server_tls.take() else { return }; // one life only: then a tombstone
-                let mut session =
-                    server::Session::new(Arc::clone(&self.server_config), tls, client_sid, server_sid, [3; 32], self.now).unwrap();
+                let mut session = server::Session::new(
+                    Arc::clone(&self.server_config),
+                    tls,
+                    client_sid,
+                    server_sid,
+                    [3; 32],
+                    self.now,
+                )
+                .unwrap();
                 session.handle_packet(bytes, self.now).unwrap();
                 self.server_born = Some(self.now);
                 self.server = Some(session);
@@ -416,7 +457,11 @@ impl World {
 }
 
 /// Counts an opened packet; yields its key id. Keys that are gone or not there yet are fine, wrong ones are not.
-fn received(opened: Result<openvpn::data::Opened<'_>, OpenError>, counter: &mut u64, missing: &mut u64) -> Option<u8> {
+fn received(
+    opened: Result<openvpn::data::Opened<'_>, OpenError>,
+    counter: &mut u64,
+    missing: &mut u64,
+) -> Option<u8> {
     match opened {
         Ok(opened) => {
             *counter += 1;
