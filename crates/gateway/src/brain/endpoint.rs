@@ -13,7 +13,7 @@ use pki::{Crl, TrustAnchors};
 use super::handshakes::{Handshakes, SessionTls};
 use super::push;
 use super::slot::SlotId;
-use crate::desired::Endpoint;
+use crate::desired::{Endpoint, Route, Rule};
 use crate::policy::Policy;
 use crate::pool::Pool;
 
@@ -30,6 +30,8 @@ pub(crate) struct EndpointState {
     pub(crate) trust: Trust,
     /// Per wanted association.
     pub(crate) plans: BTreeMap<AssociationId, Plan>,
+    /// What the plans' policies were compiled from.
+    rules: Vec<Rule>,
     tombstones: Tombstones,
 }
 
@@ -40,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) push: Arc<Vec<String>>,
     /// Admitted sessions on it.
     pub(crate) sessions: usize,
+    /// What the policy was compiled from.
+    routes: Vec<Route>,
 }
 
 /// Who is let in, and the TLS that asks them.
@@ -143,6 +147,7 @@ impl EndpointState {
             peers: BTreeMap::new(),
             trust: Trust::new(),
             plans: BTreeMap::new(),
+            rules: Vec::new(),
             tombstones: Tombstones::default(),
         }
     }
@@ -150,23 +155,26 @@ impl EndpointState {
     /// Takes what is wanted now: trust, and a plan per association. A policy that means the same stays the same.
     pub(crate) fn refresh(&mut self, wanted: &Endpoint, handshakes: &mut dyn Handshakes) -> TrustChange {
         let mut former = std::mem::take(&mut self.plans);
+        let same_rules = self.rules == wanted.rules;
         for (id, association) in &wanted.associations {
-            let policy = Policy::compile(&association.routes, &wanted.rules, &[]);
-            let push = push::shared(wanted, association);
-            let plan = match former.remove(id) {
-                None => Plan { policy: Arc::new(policy), push: Arc::new(push), sessions: 0 },
-                Some(mut plan) => {
-                    if *plan.policy != policy {
-                        plan.policy = Arc::new(policy);
-                    }
-                    if *plan.push != push {
-                        plan.push = Arc::new(push);
-                    }
-                    plan
-                }
+            let plan = former.remove(id);
+            let compiled = plan.as_ref().filter(|plan| same_rules && plan.routes == association.routes);
+            let policy = compiled.map_or_else(
+                || Arc::new(Policy::compile(&association.routes, &wanted.rules, &[])),
+                |plan| Arc::clone(&plan.policy),
+            );
+            let push = Arc::new(push::shared(wanted, association));
+            let sessions = plan.as_ref().map_or(0, |plan| plan.sessions);
+            let (former_policy, former_push) = plan.map(|plan| (plan.policy, plan.push)).unzip();
+            let plan = Plan {
+                policy: former_policy.filter(|former| **former == *policy).unwrap_or(policy),
+                push: former_push.filter(|former| **former == *push).unwrap_or(push),
+                sessions,
+                routes: association.routes.clone(),
             };
             self.plans.insert(id.clone(), plan);
         }
+        self.rules.clone_from(&wanted.rules);
         self.trust.refresh(wanted, handshakes)
     }
 

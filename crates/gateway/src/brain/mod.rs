@@ -151,6 +151,11 @@ impl Gateway {
         self.by_peer_id.len()
     }
 
+    /// How many handshakes are under way.
+    pub fn half_open_count(&self) -> usize {
+        self.half_open
+    }
+
     /// Counts since the start.
     pub fn stats(&self) -> &Stats {
         &self.stats

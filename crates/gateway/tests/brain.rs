@@ -1,0 +1,595 @@
+//! Scenarios, one by one, on the whole gateway under virtual time.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod world;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use gateway::desired::{Route, Target};
+use gateway::{DropReason, EndReason, Limits, PathNotice};
+use openvpn::client::{HandshakeOrder, SessionConfig};
+use world::pki::{client, pki};
+use world::{Told, World, association, association_id, endpoint, endpoint_id, route, rule, udp, udp_back};
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+#[test]
+fn connects_and_carries_packets() {
+    let mut world = World::serving(&[1]);
+    let alice = world.connected(&client(0));
+    let bob = world.connected(&client(1));
+    let options = world.clients[alice].pushed.clone().unwrap();
+    let expected = [
+        "redirect-gateway def1 bypass-dhcp",
+        "block-outside-dns",
+        "dhcp-option DOMAIN-ROUTE .",
+        "route-gateway 10.9.0.1",
+        "topology subnet",
+        "ping 1",
+        "ping-restart 20",
+        "ifconfig 10.9.0.2 255.255.252.0",
+        "peer-id 0",
+    ];
+    assert_eq!(options[..expected.len()], expected);
+    let names: Vec<_> =
+        world.live().iter().map(|s| (s.common_name.clone(), s.client_ip.to_string())).collect();
+    let names: BTreeSet<_> = names.into_iter().collect();
+    let both = [("alice.example", "10.9.0.2"), ("bob.example", "10.9.0.3")];
+    assert_eq!(names, both.map(|(n, ip)| (n.to_owned(), ip.to_owned())).into());
+    let ip = world.clients[alice].ip().unwrap();
+    let packet = udp(ip, "10.0.5.5");
+    assert_eq!(world.send(alice, &packet), Ok(Some(packet.clone())));
+    assert_eq!(world.send(bob, &packet), Err(DropReason::Spoofed));
+    assert_eq!(world.send_down(alice, &udp_back("10.0.5.5", ip)), Ok(()));
+    // It stays up: keepalives both ways for two minutes.
+    world.run(secs(120));
+    assert_eq!(world.live().len(), 2);
+    let start = world.live()[0].clone();
+    assert_eq!((start.established_at.0 - world::EPOCH, start.association), (0, association_id(1)));
+}
+
+#[test]
+fn old_and_odd_clients() {
+    for (name, config, v2) in [
+        (
+            "2.4",
+            SessionConfig {
+                order: HandshakeOrder::AckAlone,
+                peer_info: "IV_VER=2.4.12\nIV_PROTO=2\nIV_NCP=2\n".to_owned(),
+                ..SessionConfig::default()
+            },
+            true,
+        ),
+        (
+            "no peer id",
+            SessionConfig { peer_info: "IV_VER=2.3\nIV_NCP=2\n".to_owned(), ..SessionConfig::default() },
+            false,
+        ),
+        ("AWS", SessionConfig { dialect: openvpn::km2::Dialect::Aws, ..SessionConfig::default() }, true),
+    ] {
+        let mut world = World::serving(&[1]);
+        world.connected(&client(3));
+        let it = world.client_at("198.51.100.9:1".parse().unwrap(), &client(0), config);
+        world.run(secs(3));
+        let ip = world.clients[it].ip().unwrap_or_else(|| panic!("{name}: {:?}", world.clients[it].told));
+        assert_eq!(world.clients[it].v2_peer_id.is_some(), v2, "{name}");
+        assert_eq!(world.send(it, &udp(ip, "10.0.5.5")), Ok(Some(udp(ip, "10.0.5.5"))), "{name}");
+        let path = world.paths.values().find(|(_, path)| path.address == ip).unwrap();
+        assert!(v2 || path.1.worker == 0, "{name}: nothing steers DATA_V1");
+    }
+}
+
+#[test]
+fn pushes_what_the_endpoint_says() {
+    let mut world = World::serving(&[1]);
+    let wanted = world.endpoint();
+    wanted.split_tunnel = true;
+    wanted.dns_servers = vec!["10.0.0.2".parse().unwrap(), "2001:db8::53".parse().unwrap()];
+    let local = Route { destination: "10.9.0.0/22".parse().unwrap(), target: Target::Local };
+    let routes = ["10.0.0.0/16", "172.16.8.0/21", "10.0.0.0/16", "2001:db8::/32"].map(route);
+    wanted.associations.get_mut(&association_id(1)).unwrap().routes = [&routes[..], &[local]].concat();
+    world.apply();
+    let alice = world.connected(&client(0));
+    let options = world.clients[alice].pushed.clone().unwrap();
+    let expected = [
+        "dhcp-option DNS 10.0.0.2",
+        "dhcp-option DNS6 2001:db8::53",
+        "route 10.0.0.0 255.255.0.0",
+        "route 172.16.8.0 255.255.248.0",
+        "route-gateway 10.9.0.1",
+    ];
+    assert_eq!(options[..expected.len()], expected);
+    // Many rows take several messages; every client gets all of them.
+    let many = (0..200).map(|n| route(&format!("172.20.{n}.0/24"))).collect();
+    world.endpoint().associations.get_mut(&association_id(1)).unwrap().routes = many;
+    world.apply();
+    world.run(secs(3));
+    assert_eq!(world.clients[alice].told, Some(Told::Restart("[P]".to_owned())));
+    let bob = world.connected(&client(1));
+    let options = world.clients[bob].pushed.clone().unwrap();
+    assert_eq!(options.iter().filter(|o| o.starts_with("route 172.20.")).count(), 200);
+    assert!(options.iter().all(|o| o.len() <= 255 && !o.contains(',')));
+}
+
+#[test]
+fn strangers_are_told_and_nothing_is_given() {
+    for certificate in [pki().stranger.clone(), pki().expired.clone(), vec![1, 2, 3]] {
+        let mut world = World::serving(&[1]);
+        let it = world.client(&certificate);
+        world.run(secs(8));
+        assert_eq!(world.clients[it].told, Some(Told::Rejected("Client certificate refused".to_owned())));
+        assert!(world.starts.is_empty() && world.paths.is_empty());
+        assert_eq!(world.gateway.stats().identity_refused, 1);
+        assert_eq!((world.gateway.session_count(), world.gateway.half_open_count()), (0, 0));
+    }
+}
+
+#[test]
+fn a_revoked_rule_stops_packets_and_nothing_else() {
+    let mut world = World::serving(&[1]);
+    let alice = world.connected(&client(0));
+    let ip = world.clients[alice].ip().unwrap();
+    world.endpoint().rules = vec![rule("10.0.6.0/24")];
+    world.apply();
+    assert_eq!(world.send(alice, &udp(ip, "10.0.5.5")), Err(DropReason::NoRule));
+    assert_eq!(world.send_down(alice, &udp_back("10.0.5.5", ip)), Err(DropReason::NoRule));
+    assert_eq!(world.send_down(alice, &udp_back("10.0.6.5", ip)), Ok(()));
+    world.endpoint().associations.get_mut(&association_id(1)).unwrap().routes = vec![route("10.0.5.0/24")];
+    world.apply();
+    assert_eq!(world.send(alice, &udp(ip, "10.0.6.5")), Err(DropReason::NoRoute));
+    world.run(secs(3));
+    assert_eq!((world.live().len(), &world.clients[alice].told), (1, &None));
+}
+
+/// The seed behaviour, at every step of the handshake: whatever is under way is refused or swept.
+#[test]
+fn disassociation_at_every_step() {
+    let waits = SessionConfig { peer_info: "IV_PROTO=2\nIV_NCP=2\n".to_owned(), ..SessionConfig::default() };
+    let old = SessionConfig { order: HandshakeOrder::AckAlone, ..waits.clone() };
+    for (name, config) in
+        [("pushed to", SessionConfig::default()), ("asks for its push", waits), ("2.4", old)]
+    {
+        let mut ends = BTreeSet::new();
+        for steps in 0.. {
+            match disassociation_after(steps, &config, name) {
+                Some(end) => ends.insert(end),
+                None => break,
+            };
+        }
+        // The steps covered all three: nothing begun, under way, up.
+        assert_eq!(ends, [(true, false), (false, false), (false, true)].into(), "{name}");
+    }
+}
+
+/// One client, so many packets into its life. Whether it gave up unheard, and whether it was up; `None` once there
+/// are no more packets to stop at.
+fn disassociation_after(steps: usize, config: &SessionConfig, name: &str) -> Option<(bool, bool)> {
+    let mut world = World::serving(&[1]);
+    let it = world.client_at("198.51.100.7:1".parse().unwrap(), &client(0), config.clone());
+    for _ in 0..steps {
+        if world.wire.is_empty() {
+            let at = world.next_timeout()?;
+            world.advance_to(at);
+        } else {
+            let flying = world.wire.remove(0);
+            world.deliver(flying);
+        }
+    }
+    let was_up = !world.live().is_empty();
+    world.endpoint().associations.clear();
+    world.apply();
+    assert!(world.paths.is_empty() && world.gateway.session_count() == 0, "{name} after {steps} steps");
+    // A late word of the fabric about what is gone opens nothing.
+    world.set_ready(1, true);
+    world.run(secs(100));
+    assert!(world.live().is_empty() && world.paths.is_empty() && world.gateway.session_count() == 0);
+    assert_eq!(world.gateway.half_open_count(), 0);
+    assert!(!world.gateway.farewells_pending(&endpoint_id(1)));
+    assert_eq!(world.gateway.poll_timeout(), None, "{name}: nothing is left behind after {steps} steps");
+    let told = world.clients[it].told.clone();
+    assert!(matches!(told, Some(Told::Restart(_) | Told::Failed)), "{name} after {steps} steps: {told:?}");
+    let ended = world.ends.iter().map(|end| end.reason).next();
+    assert_eq!(ended.is_some(), was_up);
+    assert!(ended.is_none_or(|reason| reason == EndReason::Disassociated));
+    Some((matches!(told, Some(Told::Failed)), was_up))
+}
+
+#[test]
+fn sessions_spread_over_associations_and_end_with_theirs() {
+    let mut world = World::serving(&[1, 2]);
+    let clients: Vec<usize> = (0..4).map(|n| world.connected(&client(n))).collect();
+    let on = |world: &World, n| world.live().iter().filter(|s| s.association == association_id(n)).count();
+    assert_eq!((on(&world, 1), on(&world, 2)), (2, 2));
+    world.endpoint().associations.remove(&association_id(2));
+    world.apply();
+    world.run(secs(2));
+    assert_eq!((on(&world, 1), on(&world, 2)), (2, 0));
+    let told: Vec<_> = clients.iter().filter(|c| world.clients[**c].told.is_some()).collect();
+    assert_eq!(told.len(), 2);
+    // Back onto the other one. An association that is not ready gets nobody.
+    world.endpoint().associations.insert(association_id(3), association(3));
+    world.apply();
+    world.connected(&client(0));
+    assert_eq!((on(&world, 1), on(&world, 3)), (3, 0));
+    world.set_ready(3, true);
+    world.connected(&client(0));
+    assert_eq!((on(&world, 1), on(&world, 3)), (3, 1));
+}
+
+#[test]
+fn terminate_ends_one_connection_for_good() {
+    let mut world = World::serving(&[1]);
+    let (alice, again) = (world.connected(&client(0)), world.connected(&client(0)));
+    let id = world.live().iter().find(|s| s.peer == world.clients[alice].address).unwrap().id.clone();
+    world.endpoint().terminate.insert(id.clone());
+    world.apply();
+    assert_eq!(world.end_of(&id), Some(EndReason::Terminated));
+    world.run(secs(2));
+    assert_eq!(world.clients[alice].told, Some(Told::Halt(String::new())));
+    assert_eq!((world.live().len(), &world.clients[again].told), (1, &None));
+}
+
+#[test]
+fn a_revocation_list_cuts_the_revoked_only() {
+    let mut world = World::serving(&[1]);
+    let (alice, bob) = (world.connected(&client(0)), world.connected(&client(1)));
+    world.endpoint().crl = Some(world::pki::crl(&[0], world::EPOCH + 86_400).into());
+    world.apply();
+    world.run(secs(2));
+    let told = Some(Told::Rejected("Client certificate revoked".to_owned()));
+    assert_eq!((&world.clients[alice].told, &world.clients[bob].told), (&told, &None));
+    assert_eq!(world.ends[0].reason, EndReason::Revoked);
+    let again = world.client(&client(0));
+    world.run(secs(3));
+    assert!(matches!(world.clients[again].told, Some(Told::Rejected(_))));
+    world.connected(&client(2));
+    // One that has expired admits nobody, and still cuts no others than those it names.
+    world.endpoint().crl = Some(world::pki::crl(&[2], world::EPOCH + 5).into());
+    world.apply();
+    world.run(secs(2));
+    assert_eq!(world.live().len(), 1);
+    let dave = world.client(&client(3));
+    world.run(secs(3));
+    assert!(matches!(world.clients[dave].told, Some(Told::Rejected(_))));
+    // One that cannot be read shuts the gate.
+    world.endpoint().crl = Some(vec![1, 2, 3].into());
+    world.apply();
+    let shut = world.gateway.stats().gate_closed;
+    world.client(&client(3));
+    world.run(secs(1));
+    assert_eq!((world.gateway.stats().unreadable_crls, world.live().len()), (1, 1));
+    assert!(world.gateway.stats().gate_closed > shut);
+}
+
+#[test]
+fn endpoints_end_and_stop_admitting() {
+    type Row = (&'static str, fn(&mut World), Told, EndReason);
+    let rows: [Row; 4] = [
+        (
+            "deleted",
+            |world| world.desired.endpoints.clear(),
+            Told::Halt(String::new()),
+            EndReason::EndpointDeleted,
+        ),
+        (
+            "no login",
+            |world| world.endpoint().admits = false,
+            Told::Restart(String::new()),
+            EndReason::NotAdmitted,
+        ),
+        (
+            "other roots",
+            |world| world.endpoint().client_roots = vec![pki().stranger.clone()].into(),
+            Told::Rejected("Client certificate revoked".to_owned()),
+            EndReason::Revoked,
+        ),
+        (
+            "dns in full tunnel",
+            |world| world.endpoint().dns_servers = vec!["10.0.0.2".parse().unwrap()],
+            Told::Restart("[P]".to_owned()),
+            EndReason::Reconfigured,
+        ),
+    ];
+    for (name, change, told, reason) in rows {
+        let mut world = World::serving(&[1]);
+        let alice = world.connected(&client(0));
+        change(&mut world);
+        world.apply();
+        assert_eq!(world.ends.first().map(|end| end.reason), Some(reason), "{name}");
+        assert!(world.gateway.farewells_pending(&endpoint_id(1)), "{name}");
+        world.run(secs(2));
+        assert!(!world.gateway.farewells_pending(&endpoint_id(1)), "{name}");
+        assert_eq!(world.clients[alice].told, Some(told), "{name}");
+    }
+}
+
+#[test]
+fn a_new_server_certificate_is_for_new_handshakes() {
+    let mut world = World::serving(&[1]);
+    let alice = world.connected(&client(0));
+    world.endpoint().server.fingerprint = [2; 32];
+    world.apply();
+    world.run(secs(2));
+    world.connected(&client(1));
+    assert_eq!((world.live().len(), &world.clients[alice].told), (2, &None));
+}
+
+#[test]
+fn drain_sends_all_away_and_admits_nobody() {
+    let mut world = World::serving(&[1]);
+    let alice = world.connected(&client(0));
+    let bob = world.client(&client(1));
+    for _ in 0..4 {
+        let flying = world.wire.remove(0);
+        world.deliver(flying);
+    }
+    assert_eq!(world.gateway.half_open_count(), 1);
+    world.drain();
+    world.run(secs(10));
+    assert_eq!(world.clients[alice].told, Some(Told::Restart(String::new())));
+    assert_eq!(world.clients[bob].pushed, None);
+    assert_eq!(world.ends[0].reason, EndReason::Draining);
+    world.set_ready(1, true);
+    world.client(&client(2));
+    world.run(secs(100));
+    assert_eq!((world.gateway.session_count(), world.starts.len()), (0, 1));
+}
+
+#[test]
+fn the_gate_is_shut_until_the_fabric_is_ready() {
+    let mut world = World::new(Limits::default());
+    let mut wanted = endpoint(1);
+    wanted.associations.insert(association_id(1), association(1));
+    world.desired.endpoints.insert(wanted.id.clone(), wanted);
+    world.apply();
+    let early = world.client(&client(0));
+    world.run(secs(1));
+    assert_eq!((world.gateway.stats().handshakes, world.gateway.stats().answers), (0, 0));
+    // Its next try, seconds later, finds the gate open.
+    world.set_ready(1, true);
+    world.run(secs(10));
+    assert!(world.clients[early].pushed.is_some());
+    // Shut again while a handshake is under way: it is refused at its login.
+    let late = world.client(&client(1));
+    let hello = world.wire.remove(0);
+    world.deliver(hello);
+    world.set_ready(1, false);
+    world.run(secs(10));
+    assert_eq!((world.live().len(), world.clients[late].pushed.is_some()), (1, false));
+}
+
+#[test]
+fn exits_and_silence() {
+    let mut world = World::serving(&[1]);
+    let (alice, bob) = (world.connected(&client(0)), world.connected(&client(1)));
+    let id = |world: &World, c: usize| {
+        world.starts.values().find(|s| s.peer == world.clients[c].address).unwrap().id.clone()
+    };
+    let (alice_id, bob_id) = (id(&world, alice), id(&world, bob));
+    world.clients[alice].session.exit();
+    world.drain_client(alice);
+    world.flow();
+    assert_eq!(world.end_of(&alice_id), Some(EndReason::ClientExit));
+    world.clients[bob].sends = false;
+    world.run(secs(39));
+    assert_eq!(world.end_of(&bob_id), None);
+    world.run(secs(3));
+    assert_eq!(world.end_of(&bob_id), Some(EndReason::PingTimeout));
+    assert_eq!(world.gateway.session_count(), 0);
+    // In band, as clients without cc-exit do; and a worker that lost its path.
+    let carol = world.connected(&client(2));
+    let goodbye = [&openvpn::data::OCC[..], &[openvpn::data::OCC_EXIT]].concat();
+    assert_eq!(world.send(carol, &goodbye), Ok(None));
+    assert_eq!(world.end_of(&id(&world, carol)), Some(EndReason::ClientExit));
+    let dave = world.connected(&client(3));
+    let peer_id = *world.paths.keys().next().unwrap();
+    world.gateway.handle_notice(&endpoint_id(2), peer_id, PathNotice::Removed, world.now);
+    world.drain_gateway();
+    assert_eq!(world.live().len(), 1, "another endpoint's word does not count");
+    world.gateway.handle_notice(&endpoint_id(1), peer_id, PathNotice::Removed, world.now);
+    world.drain_gateway();
+    assert_eq!(world.end_of(&id(&world, dave)), Some(EndReason::WorkerLost));
+}
+
+#[test]
+fn a_closed_session_does_not_come_back_by_its_own_late_packets() {
+    let mut world = World::serving(&[1]);
+    let alice = world.client(&client(0));
+    let mut sent = vec![];
+    while !world.wire.is_empty() {
+        let flying = world.wire.remove(0);
+        sent.extend(flying.to_gateway.then(|| flying.clone()));
+        world.deliver(flying);
+    }
+    world.run(secs(3));
+    assert!(world.clients[alice].pushed.is_some());
+    world.clients[alice].session.exit();
+    world.drain_client(alice);
+    world.flow();
+    assert_eq!(world.gateway.session_count(), 0);
+    let begun = world.gateway.stats().handshakes;
+    for flying in sent {
+        world.deliver(flying);
+    }
+    assert_eq!(world.gateway.stats().handshakes, begun);
+    assert!(world.gateway.stats().tombstone_hits > 0);
+}
+
+#[test]
+fn a_restarted_client_replaces_itself_only_once_it_is_known() {
+    let mut world = World::serving(&[1]);
+    let alice = world.connected(&client(0));
+    let address = world.clients[alice].address;
+    let ip = world.clients[alice].ip().unwrap();
+    // Somebody else at that address, unknown: the live session stays.
+    let eve = world.client_at(address, &pki().stranger, SessionConfig::default());
+    world.run(secs(3));
+    assert!(matches!(world.clients[eve].told, Some(Told::Rejected(_))));
+    assert!(world.send(alice, &udp(ip, "10.0.5.5")).is_ok());
+    assert_eq!(world.live().len(), 1);
+    // Alice herself, started anew with a fixed port.
+    world.clients[alice].sends = false;
+    let anew = world.client_at(address, &client(0), SessionConfig::default());
+    world.flow();
+    assert_eq!(world.ends.len(), 1, "replaced at its login");
+    world.run(secs(3));
+    assert_eq!((world.live().len(), world.ends[0].reason), (1, EndReason::Replaced));
+    assert_ne!(world.clients[anew].ip().unwrap(), ip, "the former address rests");
+    // Hard resets alone, from whoever writes that address on them, do nothing.
+    for _ in 0..20 {
+        world.client_at(address, &client(1), SessionConfig::default());
+        let reset = world.wire.pop().unwrap();
+        world.wire.clear();
+        world.deliver(reset);
+        world.wire.clear();
+    }
+    assert_eq!((world.live().len(), world.gateway.half_open_count()), (1, 0));
+}
+
+#[test]
+fn floating_moves_the_control_channel_too() {
+    let mut world = World::serving(&[1]);
+    let alice = world.connected(&client(0));
+    let moved: SocketAddr = "203.0.113.99:9".parse().unwrap();
+    world.clients[alice].address = moved;
+    // Control packets from the new address are nobody's until a data packet has floated the session.
+    world.clients[alice].session.renegotiate(world.now);
+    world.drain_client(alice);
+    world.flow();
+    assert!(world.gateway.stats().not_proven > 0);
+    let ip = world.clients[alice].ip().unwrap();
+    assert!(world.send(alice, &udp(ip, "10.0.5.5")).is_ok());
+    world.run(secs(10));
+    assert!(world.send(alice, &udp(ip, "10.0.5.5")).is_ok());
+    world.endpoint().associations.clear();
+    world.apply();
+    world.run(secs(2));
+    assert_eq!(world.clients[alice].told, Some(Told::Restart(String::new())));
+}
+
+#[test]
+fn renegotiation_demands_the_same_certificate() {
+    let mut world = World::serving(&[1]);
+    let (alice, bob) = (world.connected(&client(0)), world.connected(&client(1)));
+    world.run(secs(2));
+    for it in [alice, bob] {
+        if it == bob {
+            *world.clients[bob].certificate.lock().unwrap() = client(2);
+        }
+        world.clients[it].session.renegotiate(world.now);
+        world.drain_client(it);
+    }
+    world.run(secs(10));
+    assert_eq!(world.clients[alice].told, None);
+    let ip = world.clients[alice].ip().unwrap();
+    assert!(world.send(alice, &udp(ip, "10.0.5.5")).is_ok());
+    assert_eq!(world.send_down(alice, &udp_back("10.0.5.5", ip)), Ok(()));
+    assert!(matches!(world.clients[bob].told, Some(Told::Rejected(_))));
+    assert_eq!(world.ends.iter().map(|e| e.reason).collect::<Vec<_>>(), [EndReason::IdentityChanged]);
+    // The gateway starts one itself when a key nears its limits.
+    let peer_id = world.clients[alice].v2_peer_id.unwrap();
+    let due = PathNotice::Notice(gateway::Notice::NeedsRekey);
+    world.gateway.handle_notice(&endpoint_id(1), peer_id, due, world.now);
+    world.drain_gateway();
+    world.run(secs(10));
+    assert!(world.send(alice, &udp(ip, "10.0.5.5")).is_ok());
+    assert_eq!(world.live().len(), 1);
+}
+
+#[test]
+fn addresses_run_out_and_come_back() {
+    let mut world = World::serving(&[1]);
+    world.endpoint().client_cidr = "10.9.0.0/30".parse().unwrap();
+    let wanted = world.desired.endpoints.remove(&endpoint_id(1)).unwrap();
+    world.apply();
+    world.desired.endpoints.insert(wanted.id.clone(), wanted);
+    world.apply();
+    world.set_ready(1, true);
+    let alice = world.connected(&client(0));
+    let ip = world.clients[alice].ip();
+    let bob = world.client(&client(1));
+    world.run(secs(3));
+    assert_eq!(world.clients[bob].told, Some(Told::Restart(String::new())));
+    assert_eq!(world.gateway.stats().addresses_refused, 1);
+    world.clients[alice].session.exit();
+    world.drain_client(alice);
+    world.run(secs(58));
+    world.client(&client(2));
+    world.run(secs(1));
+    assert_eq!(world.gateway.stats().addresses_refused, 2);
+    world.run(secs(3));
+    let carol = world.connected(&client(2));
+    assert_eq!(world.clients[carol].ip(), ip);
+}
+
+#[test]
+fn bounds_hold() {
+    let limits = Limits {
+        max_sessions: 2,
+        max_half_open: 5,
+        max_half_open_per_source: 3,
+        max_farewells: 1,
+        ..Limits::default()
+    };
+    let mut world = World::new(limits);
+    let mut wanted = endpoint(1);
+    wanted.associations.insert(association_id(1), association(1));
+    world.desired.endpoints.insert(wanted.id.clone(), wanted);
+    world.apply();
+    world.set_ready(1, true);
+    // Clients that prove their address and then stall: their datagrams get lost from the third on.
+    let stall = |world: &mut World, host: u8, port: u16| {
+        world.client_at(SocketAddr::from(([192, 0, 2, host], port)), &client(0), SessionConfig::default());
+        for _ in 0..3 {
+            let flying = world.wire.remove(0);
+            world.deliver(flying);
+        }
+        world.wire.clear();
+    };
+    for port in 0..5 {
+        stall(&mut world, 1, port);
+    }
+    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().half_open_source_refused), (3, 2));
+    for host in 2..6 {
+        stall(&mut world, host, 1);
+    }
+    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().half_open_refused), (5, 2));
+    world.clients.clear();
+    world.run(secs(100));
+    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().handshakes_failed), (0, 5));
+    // Sessions.
+    world.connected(&client(0));
+    world.connected(&client(1));
+    let third = world.client(&client(2));
+    world.run(secs(3));
+    assert_eq!(world.clients[third].told, Some(Told::Restart(String::new())));
+    assert_eq!(world.gateway.stats().sessions_refused, 1);
+    // Farewells: the second cuts the first one short.
+    world.endpoint().associations.clear();
+    world.apply();
+    assert_eq!(world.gateway.stats().farewells_cut, 1);
+    assert_eq!((world.live().len(), world.gateway.session_count()), (0, 0));
+}
+
+#[test]
+fn noise_is_counted_and_costs_nothing() {
+    let mut world = World::serving(&[1]);
+    let peer: SocketAddr = "192.0.2.66:6".parse().unwrap();
+    let wall = world.wall();
+    let mut noise: Vec<u8> = vec![];
+    for n in 0..4000_u32 {
+        noise.clear();
+        noise.extend([[0x38, 0x20, 0x28, 0x18, 0x48][n as usize % 5]]);
+        noise.extend((0..n % 40).map(|at| (n.wrapping_mul(2_654_435_761) >> (at % 24)).to_le_bytes()[0]));
+        world.gateway.handle_control(&endpoint_id(1), peer, &noise, world.now, wall);
+        world.drain_gateway();
+    }
+    world.gateway.handle_control(&endpoint_id(7), peer, &noise, world.now, wall);
+    assert_eq!(world.gateway.stats().unknown_endpoint, 1);
+    assert_eq!((world.gateway.half_open_count(), world.gateway.poll_timeout()), (0, None));
+    assert!(world.gateway.stats().not_proven > 3000);
+}

@@ -1,0 +1,602 @@
+//! A whole world around a gateway under virtual time: workers, clients, a network that the test may disturb.
+//! Invariants are checked after every single call.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
+
+pub mod pki;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ::pki::{Crl, TrustAnchors};
+use gateway::desired::{Association, Desired, Endpoint, Route, Rule, ServerIdentity, Target};
+use gateway::{
+    ConnectionEnd, ConnectionStart, DataPath, Down, DropReason, Effect, EndReason, Gateway, GatewayConfig,
+    Handshakes, Instant, Limits, PathNotice, SessionTls, Tick, UnixTime, Up,
+};
+use model::{AssociationId, ConnectionId, EndpointId, RuleGroup, Scope, SubnetId, Transport};
+use openvpn::client;
+use openvpn::data::{self, Channel, Role};
+use openvpn::server::TlsFactory;
+use openvpn::tls::double::{Double, Script};
+use openvpn::tls::{Tls, TlsError};
+use openvpn::wire::{self, SessionId};
+
+/// When the virtual world begins, in Unix seconds.
+pub const EPOCH: i64 = 1_750_000_000;
+pub const WORKERS: u16 = 2;
+
+pub fn endpoint_id(n: u128) -> EndpointId {
+    EndpointId::from_entropy(n)
+}
+
+pub fn association_id(n: u128) -> AssociationId {
+    AssociationId::from_entropy(n)
+}
+
+/// An endpoint without associations: 10.9.0.0/22, everything allowed.
+pub fn endpoint(n: u128) -> Endpoint {
+    Endpoint {
+        id: endpoint_id(n),
+        scope: Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() },
+        listen: None,
+        transport: Transport::Udp,
+        client_cidr: "10.9.0.0/22".parse().unwrap(),
+        dns_servers: vec![],
+        split_tunnel: false,
+        server: ServerIdentity {
+            fingerprint: [1; 32],
+            chain: Arc::new(vec![]),
+            key: Arc::new(vec![].into()),
+        },
+        client_roots: Arc::new(vec![pki::pki().ca_der.clone()]),
+        crl: None,
+        admits: true,
+        associations: BTreeMap::new(),
+        rules: vec![rule("0.0.0.0/0")],
+        terminate: BTreeSet::new(),
+    }
+}
+
+pub fn rule(destination: &str) -> Rule {
+    Rule { destination: destination.parse().unwrap(), group: RuleGroup::All }
+}
+
+pub fn route(destination: &str) -> Route {
+    Route { destination: destination.parse().unwrap(), target: Target::Association }
+}
+
+pub fn association(n: u128) -> Association {
+    Association {
+        id: association_id(n),
+        subnet: SubnetId::from_entropy(n),
+        subnet_cidr: "10.0.0.0/24".parse().unwrap(),
+        routes: vec![route("10.0.0.0/16")],
+        security: vec![],
+    }
+}
+
+/// TLS doubles. The server's certificate is its fingerprint, so that clients can tell which they met.
+#[derive(Clone, Default)]
+pub struct Doubles {
+    made: Arc<Mutex<u64>>,
+}
+
+impl Handshakes for Doubles {
+    fn prepare(
+        &mut self,
+        server: &ServerIdentity,
+        _anchors: Arc<TrustAnchors>,
+        _crl: Option<Arc<Crl>>,
+    ) -> Result<SessionTls, TlsError> {
+        let (made, shown) = (Arc::clone(&self.made), server.fingerprint.to_vec());
+        Ok(Box::new(move || {
+            let (made, shown) = (Arc::clone(&made), shown.clone());
+            Box::new(move || {
+                let mut made = made.lock().unwrap();
+                *made += 1;
+                let script =
+                    Script { seed: 1 << 32 | *made, certificates: vec![shown.clone()], ..Script::default() };
+                Ok(Box::new(Double::server(script)) as Box<dyn Tls>)
+            })
+        }))
+    }
+}
+
+/// What a client was told, in the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    Rejected(String),
+    Restart(String),
+    Halt(String),
+    Failed,
+}
+
+pub struct Client {
+    pub endpoint: EndpointId,
+    pub address: SocketAddr,
+    pub session: client::Session,
+    pub channel: Channel,
+    pub pushed: Option<Vec<String>>,
+    pub told: Option<Told>,
+    /// The certificate shown on new keys.
+    pub certificate: Arc<Mutex<Vec<u8>>>,
+    pub sends: bool,
+    pub v2_peer_id: Option<u32>,
+}
+
+impl Client {
+    /// The address that was pushed.
+    pub fn ip(&self) -> Option<Ipv4Addr> {
+        let options = self.pushed.as_ref()?;
+        let ifconfig = options.iter().find_map(|o| o.strip_prefix("ifconfig "))?;
+        ifconfig.split(' ').next()?.parse().ok()
+    }
+}
+
+pub struct Path {
+    pub worker: u16,
+    pub association: AssociationId,
+    pub address: Ipv4Addr,
+    pub path: Box<DataPath>,
+}
+
+/// A datagram on its way.
+#[derive(Clone)]
+pub struct Flying {
+    pub client: usize,
+    pub to_gateway: bool,
+    /// The client's address when it was sent, or the one it is sent to.
+    pub address: SocketAddr,
+    pub bytes: Vec<u8>,
+}
+
+pub struct World {
+    pub gateway: Gateway,
+    pub now: Instant,
+    pub desired: Desired,
+    pub applied: Desired,
+    pub ready: BTreeSet<AssociationId>,
+    pub clients: Vec<Client>,
+    pub paths: BTreeMap<u32, (EndpointId, Path)>,
+    pub wire: Vec<Flying>,
+    pub starts: BTreeMap<ConnectionId, ConnectionStart>,
+    pub ends: Vec<ConnectionEnd>,
+    /// When an address or a peer id was last taken away.
+    released_addresses: BTreeMap<(EndpointId, Ipv4Addr), Instant>,
+    released_ids: BTreeMap<u32, Instant>,
+    drained: bool,
+    seed: u64,
+}
+
+impl World {
+    pub fn new(limits: Limits) -> Self {
+        Self::with(limits, Box::new(Doubles::default()))
+    }
+
+    pub fn with(limits: Limits, handshakes: Box<dyn Handshakes>) -> Self {
+        let config = GatewayConfig { seed: [9; 32], workers: WORKERS, limits };
+        Self {
+            gateway: Gateway::with_handshakes(config, handshakes, Instant(0)),
+            now: Instant(0),
+            desired: Desired::default(),
+            applied: Desired::default(),
+            ready: BTreeSet::new(),
+            clients: vec![],
+            paths: BTreeMap::new(),
+            wire: vec![],
+            starts: BTreeMap::new(),
+            ends: vec![],
+            released_addresses: BTreeMap::new(),
+            released_ids: BTreeMap::new(),
+            drained: false,
+            seed: 0,
+        }
+    }
+
+    /// One endpoint with these associations, all up.
+    pub fn serving(associations: &[u128]) -> Self {
+        let mut world = Self::new(Limits::default());
+        let mut wanted = endpoint(1);
+        wanted.associations = associations.iter().map(|n| (association_id(*n), association(*n))).collect();
+        world.desired.endpoints.insert(wanted.id.clone(), wanted);
+        world.apply();
+        for n in associations {
+            world.set_ready(*n, true);
+        }
+        world
+    }
+
+    pub fn wall(&self) -> UnixTime {
+        UnixTime(EPOCH + i64::try_from(self.now.0 / 1_000_000).unwrap())
+    }
+
+    pub fn endpoint(&mut self) -> &mut Endpoint {
+        self.desired.endpoints.get_mut(&endpoint_id(1)).unwrap()
+    }
+
+    pub fn apply(&mut self) {
+        self.desired.revision += 1;
+        self.applied = self.desired.clone();
+        let wanted: BTreeSet<_> =
+            self.applied.endpoints.values().flat_map(|e| e.associations.keys().cloned()).collect();
+        self.ready.retain(|id| wanted.contains(id));
+        let before = self.gateway.stats().admitted;
+        self.gateway.apply(Arc::new(self.desired.clone()), self.now, self.wall());
+        assert_eq!(self.gateway.stats().admitted, before, "an apply admits nobody");
+        self.drain_gateway();
+    }
+
+    pub fn set_ready(&mut self, association: u128, ready: bool) {
+        let id = association_id(association);
+        let wanted = self.applied.endpoints.values().any(|e| e.associations.contains_key(&id));
+        if ready && wanted {
+            self.ready.insert(id.clone())
+        } else {
+            self.ready.remove(&id)
+        };
+        self.gateway.set_ready(&id, ready);
+        self.drain_gateway();
+    }
+
+    pub fn drain(&mut self) {
+        self.drained = true;
+        self.gateway.drain(self.now);
+        self.drain_gateway();
+    }
+
+    /// Whether anybody may be admitted to this endpoint now, by the test's own book.
+    fn open(&self, endpoint: &EndpointId) -> bool {
+        let wanted = self.applied.endpoints.get(endpoint);
+        !self.drained
+            && wanted.is_some_and(|e| e.admits && e.associations.keys().any(|id| self.ready.contains(id)))
+    }
+
+    pub fn client(&mut self, certificate: &[u8]) -> usize {
+        let port = 40_000 + u16::try_from(self.clients.len()).unwrap();
+        self.client_at(
+            SocketAddr::from(([198, 51, 100, 7], port)),
+            certificate,
+            client::SessionConfig::default(),
+        )
+    }
+
+    pub fn client_at(
+        &mut self,
+        address: SocketAddr,
+        certificate: &[u8],
+        config: client::SessionConfig,
+    ) -> usize {
+        self.client_to(endpoint_id(1), address, certificate, config)
+    }
+
+    pub fn client_to(
+        &mut self,
+        endpoint: EndpointId,
+        address: SocketAddr,
+        certificate: &[u8],
+        config: client::SessionConfig,
+    ) -> usize {
+        let certificate = Arc::new(Mutex::new(certificate.to_vec()));
+        let shown = Arc::clone(&certificate);
+        self.seed += 1;
+        let seed = self.seed;
+        let mut keys = 0;
+        let tls: TlsFactory = Box::new(move || {
+            keys += 1;
+            let certificates = vec![shown.lock().unwrap().clone()];
+            let script = Script { seed: seed << 8 | keys, certificates, ..Script::default() };
+            Ok(Box::new(Double::client(script)) as Box<dyn Tls>)
+        });
+        self.client_with(endpoint, address, certificate, config, tls)
+    }
+
+    pub fn client_with(
+        &mut self,
+        endpoint: EndpointId,
+        address: SocketAddr,
+        certificate: Arc<Mutex<Vec<u8>>>,
+        config: client::SessionConfig,
+        tls: TlsFactory,
+    ) -> usize {
+        self.seed += 1;
+        let sid = SessionId(self.seed.to_be_bytes());
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&sid.0);
+        let session = client::Session::new(Arc::new(config), tls, sid, seed, self.now).unwrap();
+        let channel = Channel::new(Role::Client);
+        let (pushed, told, v2_peer_id) = (None, None, None);
+        self.clients.push(Client {
+            endpoint,
+            address,
+            session,
+            channel,
+            pushed,
+            told,
+            certificate,
+            sends: false,
+            v2_peer_id,
+        });
+        let client = self.clients.len() - 1;
+        self.drain_client(client);
+        client
+    }
+
+    pub fn drain_client(&mut self, client: usize) {
+        let it = &mut self.clients[client];
+        let mut bytes = Vec::new();
+        while it.session.poll_transmit(self.now, &mut bytes) {
+            self.wire.push(Flying { client, to_gateway: true, address: it.address, bytes: bytes.clone() });
+        }
+        while let Some(event) = it.session.poll_event() {
+            match event {
+                client::Event::Pushed(options) => it.pushed = Some(options),
+                client::Event::KeysReady { key_id, keys, cipher, v2_peer_id } => {
+                    it.v2_peer_id = v2_peer_id;
+                    it.channel.install(key_id, &keys, cipher, v2_peer_id).unwrap();
+                }
+                client::Event::SendKey { key_id } => {
+                    it.channel.send_with(key_id);
+                    it.sends = true;
+                }
+                client::Event::KeyRetired { key_id } => it.channel.retire(key_id),
+                client::Event::Rejected(text) => it.told = Some(Told::Rejected(text)),
+                client::Event::Restart(text) => it.told = Some(Told::Restart(text)),
+                client::Event::Halt(text) => it.told = Some(Told::Halt(text)),
+                client::Event::Failed(_) => {
+                    it.told.get_or_insert(Told::Failed);
+                }
+            }
+        }
+    }
+
+    pub fn drain_gateway(&mut self) {
+        while let Some(effect) = self.gateway.poll_effect() {
+            self.effect(effect);
+        }
+        let mut bytes = Vec::new();
+        while let Some(transmit) = self.gateway.poll_transmit(self.now, &mut bytes) {
+            assert!(bytes.len() <= 1250, "control packets fit old clients");
+            // All sessions of one address get it; they tell it apart by session id.
+            for (client, it) in self.clients.iter().enumerate() {
+                if it.address == transmit.peer && it.endpoint == transmit.endpoint {
+                    let (address, bytes) = (transmit.peer, bytes.clone());
+                    self.wire.push(Flying { client, to_gateway: false, address, bytes });
+                }
+            }
+        }
+        self.check();
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        let rested =
+            |at: Option<&Instant>| at.is_none_or(|at| self.now.since(*at) >= Duration::from_secs(60));
+        match effect {
+            Effect::Install { worker, endpoint, association, peer_id, address, path } => {
+                assert!(rested(self.released_addresses.get(&(endpoint.clone(), address))), "address rests");
+                assert!(rested(self.released_ids.get(&peer_id)), "peer id rests");
+                assert_eq!(peer_id % u32::from(WORKERS), u32::from(worker));
+                let path = Path { worker, association, address, path };
+                assert!(self.paths.insert(peer_id, (endpoint, path)).is_none(), "peer ids are unique");
+            }
+            Effect::Update { worker, endpoint, peer_id, update } => {
+                let (at, path) = self.paths.get_mut(&peer_id).expect("updates of what there is");
+                assert_eq!((&*at, path.worker), (&endpoint, worker));
+                path.path.apply(update, self.now);
+            }
+            Effect::Remove { worker, endpoint, peer_id } => {
+                let (at, path) = self.paths.remove(&peer_id).expect("removals of what there is");
+                assert_eq!((&at, path.worker), (&endpoint, worker));
+                self.released_addresses.insert((endpoint, path.address), self.now);
+                self.released_ids.insert(peer_id, self.now);
+            }
+            Effect::Connected(start) => {
+                assert!(self.starts.insert(start.id.clone(), start).is_none(), "connection ids are unique");
+            }
+            Effect::Ended(end) => {
+                assert!(self.starts.contains_key(&end.id), "only what began ends");
+                assert!(self.ends.iter().all(|other| other.id != end.id), "and only once");
+                self.ends.push(end);
+            }
+        }
+    }
+
+    /// What must hold after every call.
+    fn check(&self) {
+        let mut held = BTreeSet::new();
+        for (endpoint, path) in self.paths.values() {
+            let wanted = self.applied.endpoints.get(endpoint).expect("paths of wanted endpoints only");
+            assert!(wanted.associations.contains_key(&path.association), "paths of wanted associations only");
+            assert!(wanted.admits && !self.drained);
+            assert!(wanted.client_cidr.contains(&path.address));
+            assert!(held.insert((endpoint, path.address)), "no address twice");
+        }
+        for (id, start) in &self.starts {
+            let live = self.ends.iter().all(|end| end.id != *id);
+            let wanted = self.applied.endpoints.get(&start.endpoint);
+            assert!(!live || wanted.is_some_and(|e| !e.terminate.contains(id)), "terminated is terminated");
+        }
+        assert!(self.paths.len() <= self.gateway.session_count());
+    }
+
+    /// Live connections.
+    pub fn live(&self) -> Vec<&ConnectionStart> {
+        self.starts.values().filter(|s| self.ends.iter().all(|e| e.id != s.id)).collect()
+    }
+
+    pub fn end_of(&self, id: &ConnectionId) -> Option<EndReason> {
+        self.ends.iter().find(|end| end.id == *id).map(|end| end.reason)
+    }
+
+    /// Hands over one datagram.
+    pub fn deliver(&mut self, flying: Flying) {
+        let Flying { client, to_gateway, address, mut bytes } = flying;
+        let data = wire::opcode(&bytes).is_some_and(|(opcode, _)| opcode.is_data());
+        match (to_gateway, data) {
+            (true, false) => {
+                let endpoint = self.clients[client].endpoint.clone();
+                let (before, open) = (self.gateway.stats().admitted, self.open(&endpoint));
+                self.gateway.handle_control(&endpoint, address, &bytes, self.now, self.wall());
+                assert!(open || self.gateway.stats().admitted == before, "a shut gate admits nobody");
+                self.drain_gateway();
+            }
+            (true, true) => {
+                let _ = self.data_up(&mut bytes, address);
+            }
+            (false, true) => {
+                let _ = self.clients[client].channel.open(&mut bytes);
+            }
+            (false, false) if self.clients[client].address == address => {
+                let _ = self.clients[client].session.handle_packet(&bytes, self.now);
+                self.drain_client(client);
+            }
+            (false, false) => {}
+        }
+    }
+
+    /// A data packet at its worker; what the TUN gets.
+    pub fn data_up(&mut self, bytes: &mut [u8], from: SocketAddr) -> Result<Option<Vec<u8>>, DropReason> {
+        let by_id = wire::peer_id(bytes);
+        let by_address = || self.paths.iter().find(|(_, (_, p))| p.path.peer() == from).map(|(id, _)| *id);
+        let Some(id) = by_id.or_else(by_address) else { return Err(DropReason::NotData) };
+        let Some((endpoint, path)) = self.paths.get_mut(&id) else { return Err(DropReason::NotData) };
+        let result = match path.path.up(bytes, from, self.now) {
+            Up::Forward(packet) => Ok(Some(packet.to_vec())),
+            Up::Consumed => Ok(None),
+            Up::Drop(reason) => Err(reason),
+        };
+        let endpoint = endpoint.clone();
+        let notices: Vec<_> = std::iter::from_fn(|| path.path.poll_notice()).collect();
+        for notice in notices {
+            self.gateway.handle_notice(&endpoint, id, notice.into(), self.now);
+            self.drain_gateway();
+        }
+        result
+    }
+
+    /// Sends an inner payload from a client straight to its worker.
+    pub fn send(&mut self, client: usize, payload: &[u8]) -> Result<Option<Vec<u8>>, DropReason> {
+        let it = &mut self.clients[client];
+        let (mut datagram, address) = (Vec::new(), it.address);
+        if it.channel.seal(payload, &mut datagram).is_err() {
+            return Err(DropReason::NoSendKey);
+        }
+        self.data_up(&mut datagram, address)
+    }
+
+    /// Sends an inner packet from the TUN to whoever has its destination; whether the client could open it.
+    pub fn send_down(&mut self, client: usize, packet: &[u8]) -> Result<(), DropReason> {
+        let ip = self.clients[client].ip();
+        let path = self.paths.values_mut().map(|(_, path)| path).find(|path| Some(path.address) == ip);
+        let Some(path) = path else { return Err(DropReason::NotForClient) };
+        let mut datagram = Vec::new();
+        match path.path.down(&mut packet.to_vec(), self.now, &mut datagram) {
+            Down::Send => {
+                self.clients[client].channel.open(&mut datagram).expect("what we seal, the client opens");
+                Ok(())
+            }
+            Down::Drop(reason) => Err(reason),
+        }
+    }
+
+    /// Moves to a moment and lets everything do what is due.
+    pub fn advance_to(&mut self, at: Instant) {
+        self.now = self.now.max(at);
+        if self.gateway.poll_timeout().is_some_and(|due| due <= self.now) {
+            let before = self.gateway.stats().admitted;
+            self.gateway.handle_timeout(self.now, self.wall());
+            let open = self.applied.endpoints.keys().any(|id| self.open(id));
+            assert!(open || self.gateway.stats().admitted == before, "a shut gate admits nobody");
+        }
+        self.drain_gateway();
+        for client in 0..self.clients.len() {
+            if self.clients[client].session.poll_timeout().is_some_and(|due| due <= self.now) {
+                self.clients[client].session.handle_timeout(self.now);
+                self.drain_client(client);
+            }
+        }
+    }
+
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let clients = self.clients.iter().filter_map(|c| c.session.poll_timeout());
+        clients.chain(self.gateway.poll_timeout()).min()
+    }
+
+    /// Delivers everything in order, without loss and without time passing.
+    pub fn flow(&mut self) {
+        while !self.wire.is_empty() {
+            let flying = self.wire.remove(0);
+            self.deliver(flying);
+        }
+    }
+
+    /// Delivers everything and lets this much time pass. Live clients send keepalives, workers tick.
+    pub fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        let mut tick = self.now;
+        loop {
+            self.flow();
+            let due = self.next_timeout().unwrap_or(end).min(tick);
+            if due > end {
+                break;
+            }
+            self.advance_to(due);
+            if self.now >= tick {
+                tick = self.now + Duration::from_millis(500);
+                self.tick();
+            }
+            if self.now >= end && self.wire.is_empty() {
+                break;
+            }
+        }
+        self.advance_to(end);
+        self.flow();
+    }
+
+    /// Workers look after their paths; clients that are up say that they live.
+    pub fn tick(&mut self) {
+        for client in 0..self.clients.len() {
+            if self.clients[client].told.is_none() && self.clients[client].sends {
+                let _ = self.send(client, &data::PING);
+            }
+        }
+        let ids: Vec<u32> = self.paths.keys().copied().collect();
+        for id in ids {
+            let Some((endpoint, path)) = self.paths.get_mut(&id) else { continue };
+            let endpoint = endpoint.clone();
+            match path.path.handle_tick(self.now) {
+                Tick::Nothing => {}
+                Tick::Ping => {
+                    path.path.ping(&mut Vec::new());
+                }
+                Tick::Dead => {
+                    self.gateway.handle_notice(&endpoint, id, PathNotice::Dead, self.now);
+                    self.drain_gateway();
+                }
+            }
+        }
+    }
+
+    /// Connects a client and expects it to be up.
+    pub fn connected(&mut self, certificate: &[u8]) -> usize {
+        let client = self.client(certificate);
+        self.run(Duration::from_secs(3));
+        assert!(self.clients[client].pushed.is_some(), "connected: {:?}", self.clients[client].told);
+        client
+    }
+}
+
+/// An IPv4 UDP packet.
+pub fn udp(source: Ipv4Addr, destination: &str) -> Vec<u8> {
+    let mut p = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0];
+    p.extend(source.octets());
+    p.extend(destination.parse::<Ipv4Addr>().unwrap().octets());
+    p.extend([0, 53, 0, 53, 0, 8, 0, 0]);
+    p
+}
+
+/// The same from the far side.
+pub fn udp_back(source: &str, destination: Ipv4Addr) -> Vec<u8> {
+    udp(source.parse().unwrap(), &destination.to_string())
+}
