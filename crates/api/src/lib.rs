@@ -1,1 +1,42 @@
-//! Placeholder.
+//! The AWS face: EC2 (Client VPN and its networks), ACM and STS over HTTP, told apart on one port as AWS clients do.
+//!
+//! [`Api`] is the frame: it owns the order in which a call is judged, and knows no socket. [`serve`] puts it on a
+//! listener. Each action is one file under `ec2/actions`, `acm/actions` or `sts/actions`, and one line in the registry
+//! beside it.
+
+mod acm;
+mod action;
+mod arn;
+mod check;
+mod clock;
+mod config;
+mod cx;
+mod draft;
+mod ec2;
+mod error;
+mod filter;
+mod frame;
+pub mod identities;
+mod metrics_server;
+mod names;
+mod not_yet;
+mod page;
+mod ports;
+mod profile;
+mod registry;
+mod server;
+mod service;
+mod sts;
+mod tags;
+mod touch;
+
+pub use config::{AddressError, Addresses, Advertise, Config, MAX_BODY_BYTES};
+pub use frame::{Answer, Api, Call};
+pub use identities::{Caller, FileIdentities, Identities, Identity, Rights, UsersError};
+pub use metrics_server::serve_metrics;
+pub use not_yet::{NOT_YET_IN_FORCE, NotYetInForce};
+pub use ports::{
+    Committed, Convergence, LiveConnections, NoConvergence, NoLiveConnections, StoreConvergence,
+};
+pub use registry::members_json;
+pub use server::serve;

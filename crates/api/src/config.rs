@@ -1,0 +1,150 @@
+//! What the operator decides about the API. The binary fills it from flags, file and environment.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use model::{AccountId, Quotas, RegionName};
+
+/// The largest request body, bytes (spec: aws-client-vpn §2.2.17 asks for at least 4 MiB).
+pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// What the operator decides.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The one account served.
+    pub account: AccountId,
+    /// Regions served; empty: any.
+    pub regions: Vec<RegionName>,
+    /// How much of each thing there may be.
+    pub quotas: Quotas,
+    /// The addresses endpoints may be given.
+    pub addresses: Addresses,
+    /// Endpoints are named under this domain, and profiles use that name; `None`: AWS-style names, and profiles use the address.
+    pub domain: Option<String>,
+    /// What profiles name when clients reach the gateway through something else.
+    pub advertise: Option<Advertise>,
+    /// Accept any credentials (loopback listeners only; the binary says so loudly).
+    pub dev_open: bool,
+    /// Zone letters of every region: `a` makes `us-east-1a`.
+    pub zone_letters: Vec<char>,
+    /// How long a mutating call waits for its effect, milliseconds.
+    pub settle_timeout_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            account: "000000000000".parse().expect("invariant: twelve digits"),
+            regions: Vec::new(),
+            quotas: Quotas::default(),
+            addresses: Addresses::default(),
+            domain: None,
+            advertise: None,
+            dev_open: false,
+            zone_letters: vec!['a', 'b', 'c', 'd', 'e', 'f'],
+            settle_timeout_ms: 250,
+        }
+    }
+}
+
+/// What the exported profile names instead of the gateway's own address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertise {
+    /// An address or a name.
+    pub host: String,
+    /// The port, if another than the endpoint's.
+    pub port: Option<u16>,
+}
+
+/// The pool endpoints get their addresses from, in the order given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    ranges: Vec<(IpAddr, IpAddr)>,
+}
+
+/// A text that is no address, block or range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an address, a CIDR block or a range FIRST-LAST: {0}")]
+pub struct AddressError(String);
+
+impl Addresses {
+    /// Each text is an address, a CIDR block (network and broadcast address of an IPv4 block are left out) or a range `FIRST-LAST`.
+    ///
+    /// # Errors
+    /// The first text that is none of these.
+    pub fn parse<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<Self, AddressError> {
+        let ranges = texts
+            .into_iter()
+            .map(|text| range(text.trim()).ok_or_else(|| AddressError(text.to_owned())))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { ranges })
+    }
+
+    /// One range for each address.
+    pub fn of(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        Self { ranges: addresses.into_iter().map(|address| (address, address)).collect() }
+    }
+
+    /// All addresses, in order; lazily, as a block may be large.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.ranges.iter().flat_map(|&(first, last)| between(first, last))
+    }
+}
+
+fn range(text: &str) -> Option<(IpAddr, IpAddr)> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some((address, address));
+    }
+    if let Some((first, last)) = text.split_once('-') {
+        let (first, last) = (first.trim().parse::<IpAddr>().ok()?, last.trim().parse::<IpAddr>().ok()?);
+        return (first.is_ipv4() == last.is_ipv4() && first <= last).then_some((first, last));
+    }
+    match text.parse::<ipnet::IpNet>().ok()?.trunc() {
+        ipnet::IpNet::V4(net) if net.prefix_len() >= 31 => {
+            Some((net.network().into(), net.broadcast().into()))
+        }
+        ipnet::IpNet::V4(net) => {
+            let (first, last) = (u32::from(net.network()), u32::from(net.broadcast()));
+            Some((Ipv4Addr::from(first + 1).into(), Ipv4Addr::from(last - 1).into()))
+        }
+        ipnet::IpNet::V6(net) => Some((net.network().into(), net.broadcast().into())),
+    }
+}
+
+fn between(first: IpAddr, last: IpAddr) -> Box<dyn Iterator<Item = IpAddr>> {
+    match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => {
+            Box::new((u32::from(first)..=u32::from(last)).map(|bits| Ipv4Addr::from(bits).into()))
+        }
+        (IpAddr::V6(first), IpAddr::V6(last)) => {
+            Box::new((u128::from(first)..=u128::from(last)).map(|bits| Ipv6Addr::from(bits).into()))
+        }
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_are_addresses_blocks_and_ranges() {
+        let rows: &[(&[&str], &[&str])] = &[
+            (&["192.0.2.1"], &["192.0.2.1"]),
+            (&["192.0.2.0/30", "2001:db8::1"], &["192.0.2.1", "192.0.2.2", "2001:db8::1"]),
+            (&["192.0.2.9-192.0.2.10"], &["192.0.2.9", "192.0.2.10"]),
+            (&["192.0.2.4/31"], &["192.0.2.4", "192.0.2.5"]),
+        ];
+        for (texts, expected) in rows {
+            let pool = Addresses::parse(texts.iter().copied()).unwrap();
+            let all: Vec<String> = pool.iter().map(|address| address.to_string()).collect();
+            assert_eq!(&all, expected, "{texts:?}");
+        }
+        assert_eq!(
+            Addresses::parse(["127.64.0.0/16"]).unwrap().iter().take(1).last(),
+            Some(IpAddr::from([127, 64, 0, 1]))
+        );
+        for bad in ["", "x", "192.0.2.9-192.0.2.1", "192.0.2.1-::1", "192.0.2.0/33"] {
+            assert!(Addresses::parse([bad]).is_err(), "{bad}");
+        }
+    }
+}

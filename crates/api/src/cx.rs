@@ -1,0 +1,201 @@
+//! What an action may reach: reads of the store in its scope, the caller, the time, and nothing that writes.
+
+use model::{
+    Association, AuthorizationRule, Certificate, Connection, Endpoint, EndpointCode, EndpointId, Key, Kind,
+    Route, Scope, SecurityGroup, SecurityGroupId, Subnet, SubnetId, Timestamp, Vpc, VpcId, prefix,
+};
+use serde::de::DeserializeOwned;
+use store::typed::{self, Record};
+use store::{MasterKey, Store};
+
+use crate::config::Config;
+use crate::error::ApiError;
+use crate::identities::Caller;
+use crate::ports::LiveConnections;
+
+/// One call's surroundings.
+pub(crate) struct Cx<'a> {
+    store: &'a dyn Store,
+    /// Account and region of the call.
+    pub scope: &'a Scope,
+    /// When it came.
+    pub now: Timestamp,
+    /// What the operator decided.
+    pub config: &'a Config,
+    /// Who calls.
+    pub caller: &'a Caller,
+    /// Seals secrets before they reach a record.
+    pub master_key: &'a MasterKey,
+    /// Connections as they live right now.
+    pub live: &'a dyn LiveConnections,
+}
+
+impl<'a> Cx<'a> {
+    pub(crate) fn new(
+        store: &'a dyn Store,
+        scope: &'a Scope,
+        now: Timestamp,
+        config: &'a Config,
+        caller: &'a Caller,
+        master_key: &'a MasterKey,
+        live: &'a dyn LiveConnections,
+    ) -> Self {
+        Self { store, scope, now, config, caller, master_key, live }
+    }
+
+    /// Fresh randomness for an id.
+    pub(crate) fn entropy(&self) -> u128 {
+        uuid::Uuid::new_v4().as_u128()
+    }
+
+    /// A fresh UUID.
+    pub(crate) fn uuid(&self) -> String {
+        uuid::Uuid::new_v4().to_string()
+    }
+
+    async fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<Record<T>>, ApiError> {
+        Ok(typed::get(self.store, key.as_str()).await?)
+    }
+
+    async fn list<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<Record<T>>, ApiError> {
+        Ok(typed::list(self.store, prefix).await?.0)
+    }
+
+    async fn all<T: DeserializeOwned>(&self, kind: Kind) -> Result<Vec<Record<T>>, ApiError> {
+        self.list(&prefix::of(self.scope, kind)).await
+    }
+
+    async fn under<T: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        endpoint: &EndpointId,
+    ) -> Result<Vec<Record<T>>, ApiError> {
+        self.list(&prefix::under(self.scope, kind, endpoint)).await
+    }
+
+    /// All endpoints.
+    pub(crate) async fn endpoints(&self) -> Result<Vec<Record<Endpoint>>, ApiError> {
+        self.all(Kind::Endpoint).await
+    }
+
+    /// An endpoint, whatever its state.
+    pub(crate) async fn endpoint_in_any_state(&self, id: &str) -> Result<Record<Endpoint>, ApiError> {
+        let unknown = || no_endpoint(id);
+        let parsed: EndpointId = id.parse().map_err(|_| unknown())?;
+        self.get(&Key::endpoint(self.scope, &parsed)).await?.ok_or_else(unknown)
+    }
+
+    /// An endpoint that is not being deleted (spec: aws-client-vpn §1.11).
+    pub(crate) async fn endpoint(&self, id: &str) -> Result<Record<Endpoint>, ApiError> {
+        let record = self.endpoint_in_any_state(id).await?;
+        match record.value.status.code {
+            EndpointCode::Deleting | EndpointCode::Deleted => Err(no_endpoint(id)),
+            EndpointCode::PendingAssociate | EndpointCode::Available | EndpointCode::Pending => Ok(record),
+        }
+    }
+
+    /// All associations of the scope.
+    pub(crate) async fn all_associations(&self) -> Result<Vec<Record<Association>>, ApiError> {
+        self.all(Kind::Association).await
+    }
+
+    /// The associations of an endpoint.
+    pub(crate) async fn associations(
+        &self,
+        endpoint: &EndpointId,
+    ) -> Result<Vec<Record<Association>>, ApiError> {
+        self.under(Kind::Association, endpoint).await
+    }
+
+    /// The routes of an endpoint.
+    pub(crate) async fn routes(&self, endpoint: &EndpointId) -> Result<Vec<Record<Route>>, ApiError> {
+        self.under(Kind::Route, endpoint).await
+    }
+
+    /// The authorization rules of an endpoint.
+    pub(crate) async fn rules(
+        &self,
+        endpoint: &EndpointId,
+    ) -> Result<Vec<Record<AuthorizationRule>>, ApiError> {
+        self.under(Kind::Rule, endpoint).await
+    }
+
+    /// The stored connections of an endpoint.
+    pub(crate) async fn connections(
+        &self,
+        endpoint: &EndpointId,
+    ) -> Result<Vec<Record<Connection>>, ApiError> {
+        self.under(Kind::Connection, endpoint).await
+    }
+
+    /// A VPC, by the caller's word.
+    pub(crate) async fn vpc(&self, id: &str) -> Result<Record<Vpc>, ApiError> {
+        let unknown = || {
+            ApiError::new(
+                "InvalidVpcID.NotFound",
+                format!("The vpc ID '{}' does not exist", crate::error::short(id)),
+            )
+        };
+        let parsed: VpcId = id.parse().map_err(|_| unknown())?;
+        self.get(&Key::vpc(self.scope, &parsed)).await?.ok_or_else(unknown)
+    }
+
+    /// All VPCs.
+    pub(crate) async fn vpcs(&self) -> Result<Vec<Record<Vpc>>, ApiError> {
+        self.all(Kind::Vpc).await
+    }
+
+    /// A subnet, if it exists.
+    pub(crate) async fn subnet(&self, id: &SubnetId) -> Result<Option<Record<Subnet>>, ApiError> {
+        self.get(&Key::subnet(self.scope, id)).await
+    }
+
+    /// All subnets.
+    pub(crate) async fn subnets(&self) -> Result<Vec<Record<Subnet>>, ApiError> {
+        self.all(Kind::Subnet).await
+    }
+
+    /// A security group, by the caller's word.
+    pub(crate) async fn security_group(&self, id: &str) -> Result<Record<SecurityGroup>, ApiError> {
+        let unknown = || {
+            ApiError::new(
+                "InvalidGroup.NotFound",
+                format!("The security group '{}' does not exist", crate::error::short(id)),
+            )
+        };
+        let parsed: SecurityGroupId = id.parse().map_err(|_| unknown())?;
+        self.get(&Key::security_group(self.scope, &parsed)).await?.ok_or_else(unknown)
+    }
+
+    /// All security groups.
+    pub(crate) async fn security_groups(&self) -> Result<Vec<Record<SecurityGroup>>, ApiError> {
+        self.all(Kind::SecurityGroup).await
+    }
+
+    /// An ACM certificate of this scope, by ARN.
+    pub(crate) async fn certificate(&self, arn: &str) -> Result<Option<Record<Certificate>>, ApiError> {
+        match crate::arn::certificate_id(arn, self.scope) {
+            Some(id) => self.get(&Key::certificate(self.scope, id)).await,
+            None => Ok(None),
+        }
+    }
+
+    /// All ACM certificates.
+    pub(crate) async fn certificates(&self) -> Result<Vec<Record<Certificate>>, ApiError> {
+        self.all(Kind::Certificate).await
+    }
+
+    /// The addresses, transports and ports that have an owner: their store keys.
+    pub(crate) async fn listener_keys(&self) -> Result<std::collections::BTreeSet<String>, ApiError> {
+        let listing = self.store.list(&prefix::unscoped(Kind::Listener)).await?;
+        Ok(listing.entries.into_iter().map(|entry| entry.key).collect())
+    }
+}
+
+/// spec: aws-client-vpn §2.0
+pub(crate) fn no_endpoint(id: &str) -> ApiError {
+    ApiError::new(
+        "InvalidClientVpnEndpointId.NotFound",
+        format!("Endpoint {} does not exist", crate::error::short(id)),
+    )
+}

@@ -1,0 +1,189 @@
+//! `AssociateClientVpnTargetNetwork` (spec: aws-client-vpn §2.2.5).
+
+use async_trait::async_trait;
+use aws_query::{FromQuery, ToXml};
+use ipnet::IpNet;
+use model::{
+    Association, AssociationCode, AssociationId, AssociationSpec, Endpoint, EndpointCode, Key, Route,
+    RouteCode, RouteOrigin, RouteTarget, Scope, Subnet, Vpc,
+};
+use store::typed::Record;
+
+use crate::action::{Action, Decision};
+use crate::check;
+use crate::cx::Cx;
+use crate::draft::Draft;
+use crate::ec2::shapes::Status;
+use crate::error::ApiError;
+use crate::touch::{Resource, Touch};
+
+/// The smallest subnet that can be a target network (spec: aws-client-vpn §2.1).
+const SMALLEST_SUBNET_PREFIX: u8 = 27;
+
+#[derive(Clone, Debug, FromQuery)]
+pub(crate) struct AssociateClientVpnTargetNetwork {
+    client_vpn_endpoint_id: String,
+    subnet_id: Option<String>,
+    #[query(token)]
+    client_token: Option<String>,
+    availability_zone: Option<String>,
+    availability_zone_id: Option<String>,
+}
+
+#[derive(ToXml)]
+pub(crate) struct Answer {
+    association_id: String,
+    status: Status,
+}
+
+#[async_trait]
+impl Action for AssociateClientVpnTargetNetwork {
+    const NAME: &'static str = "AssociateClientVpnTargetNetwork";
+    type Answer = Answer;
+
+    fn check(&self, _scope: &Scope, faults: &mut Vec<ApiError>) {
+        let zone = self.availability_zone.is_some() || self.availability_zone_id.is_some();
+        match &self.subnet_id {
+            _ if zone => faults.push(ApiError::combination(
+                "AvailabilityZone and AvailabilityZoneId are for endpoints with a transit gateway only",
+            )),
+            None => faults.push(ApiError::missing("SubnetId")),
+            Some(id) => {
+                check::keep(check::subnet_id(id), faults);
+            }
+        }
+    }
+
+    fn touches(&self) -> Vec<Touch> {
+        let mut touches = Touch::endpoint(&self.client_vpn_endpoint_id);
+        touches.push(Touch::of(Resource::Subnet(self.subnet_id.clone())));
+        touches
+    }
+
+    fn client_token(&self) -> Option<&str> {
+        self.client_token.as_deref()
+    }
+
+    fn occupies(&self) -> Option<&str> {
+        Some(&self.client_vpn_endpoint_id)
+    }
+
+    async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
+        let endpoint = cx.endpoint(&self.client_vpn_endpoint_id).await?;
+        if endpoint.value.status.code == EndpointCode::Pending {
+            return Err(ApiError::new(
+                "IncorrectState",
+                "The endpoint waits for its transit gateway attachment",
+            ));
+        }
+        let subnet = self.subnet(cx, &endpoint.value).await?;
+        let vpc = cx.vpc(subnet.vpc_id.as_str()).await?;
+        self.admissible(cx, &endpoint.value, &subnet, &vpc.value).await?;
+        let id = AssociationId::from_entropy(cx.entropy());
+        let draft = draft(cx, &endpoint, &id, &subnet, &vpc);
+        let status = Status::of(AssociationCode::Associating.as_str());
+        Ok(Decision::write(Answer { association_id: id.to_string(), status }, draft))
+    }
+}
+
+impl AssociateClientVpnTargetNetwork {
+    /// The subnet, if it is in the VPC the endpoint is bound to.
+    async fn subnet(&self, cx: &Cx<'_>, endpoint: &Endpoint) -> Result<Subnet, ApiError> {
+        let id = check::checked(self.subnet_id.as_deref())?;
+        let found = cx.subnet(&check::subnet_id(id)?).await?.map(|record| record.value);
+        let bound = |subnet: &Subnet| endpoint.spec.vpc_id.as_ref().is_none_or(|vpc| *vpc == subnet.vpc_id);
+        found.filter(bound).ok_or_else(|| {
+            ApiError::new(
+                "InvalidClientVpnSubnetId.NotFound",
+                format!("The subnet {id} does not exist in the VPC of the endpoint"),
+            )
+        })
+    }
+
+    async fn admissible(
+        &self,
+        cx: &Cx<'_>,
+        endpoint: &Endpoint,
+        subnet: &Subnet,
+        vpc: &Vpc,
+    ) -> Result<(), ApiError> {
+        let others = cx.associations(&endpoint.id).await?;
+        if others.iter().any(|other| other.value.spec.subnet_id == subnet.id) {
+            let message =
+                format!("The subnet {} is already associated with the endpoint {}", subnet.id, endpoint.id);
+            return Err(ApiError::new("InvalidClientVpnDuplicateAssociationException", message));
+        }
+        if others.iter().any(|other| other.value.spec.zone == subnet.zone) {
+            let message = format!(
+                "A subnet in the availability zone {} is already associated with the endpoint",
+                subnet.zone
+            );
+            return Err(ApiError::new("InvalidClientVpnSubnetId.DuplicateAz", message));
+        }
+        if let Some(client) = endpoint.spec.client_cidr {
+            let blocks = std::iter::once(subnet.cidr).chain(vpc.cidrs.iter().copied());
+            if let Some(block) = blocks.map(IpNet::V4).find(|block| check::overlap(block, &IpNet::V4(client)))
+            {
+                let message = format!("The CIDR block {block} overlaps with the client CIDR block {client}");
+                return Err(ApiError::new("InvalidClientVpnSubnetId.OverlappingCidr", message));
+            }
+        }
+        if subnet.cidr.prefix_len() > SMALLEST_SUBNET_PREFIX {
+            let message = format!("The subnet {} is smaller than a /{SMALLEST_SUBNET_PREFIX}", subnet.id);
+            return Err(ApiError::invalid(message));
+        }
+        if vpc.instance_tenancy == "dedicated" {
+            let message = format!("The VPC {} has dedicated tenancy", vpc.id);
+            return Err(ApiError::invalid(message));
+        }
+        Ok(())
+    }
+}
+
+fn draft(
+    cx: &Cx<'_>,
+    endpoint: &Record<Endpoint>,
+    id: &AssociationId,
+    subnet: &Subnet,
+    vpc: &Record<Vpc>,
+) -> Draft {
+    let mut draft = Draft::of(&endpoint.value.id);
+    let mut bound = endpoint.value.clone();
+    bound.association_epoch = bound.association_epoch.saturating_add(1);
+    bound.spec.vpc_id = Some(subnet.vpc_id.clone());
+    if bound.spec.security_group_ids.is_empty() {
+        bound.spec.security_group_ids = vec![vpc.value.default_security_group.clone()];
+    }
+    draft.replace(endpoint, &bound);
+    draft.unchanged(vpc);
+    let association = Association {
+        id: id.clone(),
+        endpoint: bound.id.clone(),
+        scope: cx.scope.clone(),
+        spec: AssociationSpec {
+            subnet_id: subnet.id.clone(),
+            vpc_id: subnet.vpc_id.clone(),
+            zone: subnet.zone.clone(),
+        },
+        status: model::Status::of(AssociationCode::Associating),
+        created_at: cx.now,
+    };
+    draft.create(Key::association(cx.scope, &bound.id, id), &association);
+    draft.create(Key::subnet_claim(cx.scope, &bound.id, &subnet.id), id);
+    draft.create(Key::zone_claim(cx.scope, &bound.id, &subnet.zone), id);
+    let target = RouteTarget::Subnet(subnet.id.clone());
+    for cidr in &vpc.value.cidrs {
+        let route = Route {
+            endpoint: bound.id.clone(),
+            scope: cx.scope.clone(),
+            destination: IpNet::V4(*cidr),
+            target: target.clone(),
+            origin: RouteOrigin::Associate,
+            description: Some("Default Route".to_owned()),
+            status: model::Status::of(RouteCode::Creating),
+            created_at: cx.now,
+        };
+        draft.put(Key::route(cx.scope, &bound.id, &route.destination, &target), &route);
+    }
+    draft
+}

@@ -1,0 +1,154 @@
+//! `CreateClientVpnRoute` (spec: aws-client-vpn §2.2.9).
+
+use async_trait::async_trait;
+use aws_query::{FromQuery, ToXml};
+use ipnet::IpNet;
+use model::{
+    Endpoint, EndpointCode, IpType, Key, Route, RouteCode, RouteOrigin, RouteTarget, Scope, SubnetId,
+};
+
+use crate::action::{Action, Decision};
+use crate::check::{self, MAX_DESCRIPTION_CHARS};
+use crate::cx::Cx;
+use crate::draft::Draft;
+use crate::ec2::shapes::Status;
+use crate::error::ApiError;
+use crate::touch::{Resource, Touch};
+
+/// The target of routes between clients.
+pub(crate) const LOCAL: &str = "local";
+
+#[derive(Clone, Debug, FromQuery)]
+pub(crate) struct CreateClientVpnRoute {
+    client_vpn_endpoint_id: String,
+    destination_cidr_block: String,
+    target_vpc_subnet_id: Option<String>,
+    description: Option<String>,
+    #[query(token)]
+    client_token: Option<String>,
+}
+
+#[derive(ToXml)]
+pub(crate) struct Answer {
+    status: Status,
+}
+
+#[async_trait]
+impl Action for CreateClientVpnRoute {
+    const NAME: &'static str = "CreateClientVpnRoute";
+    type Answer = Answer;
+
+    fn check(&self, _scope: &Scope, faults: &mut Vec<ApiError>) {
+        check::keep(self.destination(), faults);
+        check::keep(self.target(), faults);
+        check::at_most("Description", self.description.as_deref(), MAX_DESCRIPTION_CHARS, faults);
+    }
+
+    fn touches(&self) -> Vec<Touch> {
+        let mut touches = Touch::endpoint(&self.client_vpn_endpoint_id);
+        if let Some(subnet) = self.target_vpc_subnet_id.as_deref().filter(|target| *target != LOCAL) {
+            touches.push(Touch::of(Resource::Subnet(Some(subnet.to_owned()))));
+        }
+        touches
+    }
+
+    fn client_token(&self) -> Option<&str> {
+        self.client_token.as_deref()
+    }
+
+    async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
+        let endpoint = cx.endpoint(&self.client_vpn_endpoint_id).await?;
+        let (destination, target) = (self.destination()?, self.target()?);
+        self.admissible(cx, &endpoint.value, &destination, &target).await?;
+        let route = Route {
+            endpoint: endpoint.value.id.clone(),
+            scope: cx.scope.clone(),
+            destination,
+            target,
+            origin: RouteOrigin::AddRoute,
+            description: self.description.clone(),
+            status: model::Status::of(RouteCode::Creating),
+            created_at: cx.now,
+        };
+        let mut draft = Draft::of(&endpoint.value.id);
+        // Whoever changes the associations rewrites the endpoint: the target is still one of them at commit.
+        draft.unchanged(&endpoint);
+        draft.create(Key::route(cx.scope, &route.endpoint, &route.destination, &route.target), &route);
+        Ok(Decision::write(Answer { status: Status::from(&route.status) }, draft))
+    }
+}
+
+impl CreateClientVpnRoute {
+    fn destination(&self) -> Result<IpNet, ApiError> {
+        check::network("DestinationCidrBlock", &self.destination_cidr_block)
+    }
+
+    fn target(&self) -> Result<RouteTarget, ApiError> {
+        match self.target_vpc_subnet_id.as_deref() {
+            None => Err(ApiError::missing("TargetVpcSubnetId")),
+            Some(LOCAL) => Ok(RouteTarget::Local),
+            Some(id) => Ok(RouteTarget::Subnet(check::subnet_id(id)?)),
+        }
+    }
+
+    async fn admissible(
+        &self,
+        cx: &Cx<'_>,
+        endpoint: &Endpoint,
+        destination: &IpNet,
+        target: &RouteTarget,
+    ) -> Result<(), ApiError> {
+        let associations = cx.associations(&endpoint.id).await?;
+        let holding: Vec<&SubnetId> = associations
+            .iter()
+            .filter(|record| record.value.status.code.holds_endpoint())
+            .map(|record| &record.value.spec.subnet_id)
+            .collect();
+        if endpoint.status.code != EndpointCode::Available || holding.is_empty() {
+            let message = format!("The endpoint {} has no active association", endpoint.id);
+            return Err(ApiError::new("InvalidClientVpnActiveAssociationNotFound", message));
+        }
+        if let RouteTarget::Subnet(subnet) = target
+            && !holding.contains(&subnet)
+        {
+            let message = format!("The subnet {subnet} is not a target network of the endpoint");
+            return Err(ApiError::new("InvalidClientVpnSubnetId.NotFound", message));
+        }
+        self.fits(endpoint, destination, target)?;
+        let routes = cx.routes(&endpoint.id).await?;
+        if routes.iter().any(|route| route.value.destination == *destination && route.value.target == *target)
+        {
+            return Err(ApiError::new("InvalidClientVpnDuplicateRoute", "Route already exists"));
+        }
+        if routes.iter().filter(|route| route.value.target == *target).count()
+            >= cx.config.quotas.routes_per_association
+        {
+            let message = "The maximum number of routes for the target network has been reached";
+            return Err(ApiError::new("ClientVpnRouteLimitExceeded", message));
+        }
+        Ok(())
+    }
+
+    /// Destination against client CIDR and traffic type.
+    fn fits(&self, endpoint: &Endpoint, destination: &IpNet, target: &RouteTarget) -> Result<(), ApiError> {
+        let parameter = "DestinationCidrBlock";
+        let text = &self.destination_cidr_block;
+        if matches!(destination, IpNet::V6(_)) && endpoint.spec.traffic_ip_type == IpType::Ipv4 {
+            return Err(ApiError::value(parameter, text, "The endpoint carries IPv4 traffic only."));
+        }
+        let client = endpoint.spec.client_cidr.map(IpNet::V4);
+        match (target, client) {
+            (RouteTarget::Local, Some(client)) if client == *destination => Ok(()),
+            (RouteTarget::Local, _) => {
+                Err(ApiError::value(parameter, text, "A local route's destination is the client CIDR block."))
+            }
+            // UNVERIFIED: of blocks around the client CIDR only the default route is taken.
+            (RouteTarget::Subnet(_), Some(client))
+                if destination.prefix_len() > 0 && check::overlap(destination, &client) =>
+            {
+                Err(ApiError::value(parameter, text, "The destination overlaps with the client CIDR block."))
+            }
+            (RouteTarget::Subnet(_), _) => Ok(()),
+        }
+    }
+}

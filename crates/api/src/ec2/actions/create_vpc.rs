@@ -1,0 +1,112 @@
+//! `CreateVpc`, with the default security group every VPC has.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use aws_query::{FromQuery, QueryEnum, ToXml};
+use ipnet::IpNet;
+use model::{Key, Scope, SecurityGroup, SecurityGroupId, SecurityRule, Vpc, VpcId};
+
+use crate::action::{Action, Decision};
+use crate::check;
+use crate::cx::Cx;
+use crate::draft::Draft;
+use crate::ec2::network_shapes::VpcAnswer;
+use crate::ec2::shapes::TagSpecification;
+use crate::error::ApiError;
+use crate::tags;
+use crate::touch::{Resource, Touch};
+
+#[derive(Clone, Debug, FromQuery)]
+pub(crate) struct CreateVpc {
+    cidr_block: Option<String>,
+    #[query(name = "TagSpecification", max = 50)]
+    tag_specifications: Vec<TagSpecification>,
+    instance_tenancy: Option<Tenancy>,
+    amazon_provided_ipv6_cidr_block: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, QueryEnum)]
+enum Tenancy {
+    Default,
+    Dedicated,
+}
+
+#[derive(ToXml)]
+pub(crate) struct Answer {
+    vpc: VpcAnswer,
+}
+
+#[async_trait]
+impl Action for CreateVpc {
+    const NAME: &'static str = "CreateVpc";
+    type Answer = Answer;
+
+    fn check(&self, _scope: &Scope, faults: &mut Vec<ApiError>) {
+        check::keep(self.cidr(), faults);
+        tags::read(&self.tag_specifications, "vpc", faults);
+        if self.amazon_provided_ipv6_cidr_block == Some(true) {
+            faults.push(ApiError::new("UnsupportedOperation", "VPCs with IPv6 blocks are not built yet"));
+        }
+    }
+
+    fn touches(&self) -> Vec<Touch> {
+        Touch::of(Resource::Vpc(None)).created(Self::NAME, &tags::valid(&self.tag_specifications, "vpc"))
+    }
+
+    async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
+        if cx.vpcs().await?.len() >= cx.config.quotas.vpcs_per_region {
+            return Err(ApiError::new("VpcLimitExceeded", "The maximum number of VPCs has been reached."));
+        }
+        let id = VpcId::from_entropy(cx.entropy());
+        let group_id = SecurityGroupId::from_entropy(cx.entropy());
+        let vpc = Vpc {
+            id: id.clone(),
+            scope: cx.scope.clone(),
+            cidrs: vec![self.cidr()?],
+            instance_tenancy: self.instance_tenancy.unwrap_or(Tenancy::Default).as_str().to_owned(),
+            default_security_group: group_id.clone(),
+            tags: tags::valid(&self.tag_specifications, "vpc"),
+            subnet_epoch: 0,
+            created_at: cx.now,
+        };
+        let mut draft = Draft::default();
+        draft.create(Key::vpc(cx.scope, &id), &vpc);
+        draft
+            .create(Key::security_group(cx.scope, &group_id), &default_group(cx.scope, group_id.clone(), id));
+        Ok(Decision::write(Answer { vpc: VpcAnswer::from(&vpc) }, draft))
+    }
+}
+
+impl CreateVpc {
+    fn cidr(&self) -> Result<ipnet::Ipv4Net, ApiError> {
+        let text = self.cidr_block.as_deref().ok_or_else(|| ApiError::missing("CidrBlock"))?;
+        match check::network("CidrBlock", text)? {
+            IpNet::V4(net) if (16..=28).contains(&net.prefix_len()) => Ok(net),
+            _ => Err(ApiError::new(
+                "InvalidVpc.Range",
+                format!("The CIDR '{}' is invalid.", crate::error::short(text)),
+            )),
+        }
+    }
+}
+
+/// Everything may go out, and what comes from the group itself may come in.
+fn default_group(scope: &Scope, id: SecurityGroupId, vpc_id: VpcId) -> SecurityGroup {
+    let all = |cidr: Option<IpNet>| SecurityRule {
+        protocol: "-1".to_owned(),
+        from_port: None,
+        to_port: None,
+        cidr,
+    };
+    SecurityGroup {
+        id,
+        scope: scope.clone(),
+        vpc_id,
+        name: "default".to_owned(),
+        description: "default VPC security group".to_owned(),
+        ingress: vec![all(None)],
+        egress: vec![all(Some(IpNet::V4(Default::default())))],
+        tags: BTreeMap::new(),
+    }
+}

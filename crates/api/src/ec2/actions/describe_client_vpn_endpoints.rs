@@ -1,0 +1,264 @@
+//! `DescribeClientVpnEndpoints` (spec: aws-client-vpn §2.2.2). Which members are absent decides whether a Terraform plan
+//! settles (spec: terraform-provider §2).
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use aws_query::{FromQuery, ToXml};
+use model::{Authentication, Endpoint, EndpointCode, Scope};
+
+use crate::action::{Action, Decision};
+use crate::clock;
+use crate::cx::{Cx, no_endpoint};
+use crate::ec2::shapes::{Status, TagAnswer, tag_set};
+use crate::error::ApiError;
+use crate::filter::{self, Filter, Filters};
+use crate::names;
+use crate::page::page;
+use crate::touch::Touch;
+
+const FILTERS: &[&str] = &["endpoint-id", "transport-protocol"];
+
+#[derive(Clone, Debug, FromQuery)]
+pub(crate) struct DescribeClientVpnEndpoints {
+    #[query(name = "ClientVpnEndpointId")]
+    client_vpn_endpoint_ids: Vec<String>,
+    #[query(range = "5..=1000")]
+    max_results: Option<i32>,
+    next_token: Option<String>,
+    #[query(name = "Filter", max = 50)]
+    filters: Vec<Filter>,
+}
+
+#[derive(ToXml)]
+pub(crate) struct Answer {
+    #[xml(name = "clientVpnEndpoint")]
+    client_vpn_endpoints: Vec<EndpointAnswer>,
+    next_token: Option<String>,
+}
+
+#[derive(ToXml)]
+struct EndpointAnswer {
+    client_vpn_endpoint_id: String,
+    description: Option<String>,
+    status: Status,
+    creation_time: String,
+    deletion_time: Option<String>,
+    dns_name: String,
+    client_cidr_block: Option<String>,
+    #[xml(name = "dnsServer")]
+    dns_servers: Vec<String>,
+    split_tunnel: bool,
+    vpn_protocol: &'static str,
+    transport_protocol: &'static str,
+    vpn_port: u16,
+    #[xml(name = "associatedTargetNetwork")]
+    associated_target_networks: Vec<AssociatedTargetNetwork>,
+    server_certificate_arn: String,
+    authentication_options: Vec<AuthenticationAnswer>,
+    connection_log_options: ConnectionLogAnswer,
+    #[xml(name = "tagSet")]
+    tags: Vec<TagAnswer>,
+    #[xml(name = "securityGroupIdSet")]
+    security_group_ids: Vec<String>,
+    vpc_id: Option<String>,
+    self_service_portal_url: Option<String>,
+    client_connect_options: ClientConnectAnswer,
+    session_timeout_hours: u8,
+    client_login_banner_options: BannerAnswer,
+    client_route_enforcement_options: EnforcementAnswer,
+    disconnect_on_session_timeout: bool,
+    endpoint_ip_address_type: &'static str,
+    traffic_ip_address_type: &'static str,
+    transit_gateway_configuration: Option<TransitGatewayAnswer>,
+}
+
+#[derive(ToXml)]
+struct AssociatedTargetNetwork {
+    network_id: String,
+    network_type: &'static str,
+}
+
+#[derive(ToXml)]
+struct AuthenticationAnswer {
+    #[xml(name = "type", model = "Type")]
+    kind: &'static str,
+    active_directory: Option<DirectoryAnswer>,
+    mutual_authentication: Option<MutualAnswer>,
+    federated_authentication: Option<FederatedAnswer>,
+}
+
+#[derive(ToXml)]
+struct DirectoryAnswer {
+    directory_id: String,
+}
+
+#[derive(ToXml)]
+struct MutualAnswer {
+    client_root_certificate_chain: String,
+}
+
+#[derive(ToXml)]
+struct FederatedAnswer {
+    saml_provider_arn: String,
+    self_service_saml_provider_arn: Option<String>,
+}
+
+/// The one structure whose members are PascalCase (spec: aws-client-vpn §2.0, the case trap).
+#[derive(ToXml)]
+#[xml(case = "pascal")]
+struct ConnectionLogAnswer {
+    enabled: bool,
+    cloudwatch_log_group: Option<String>,
+    cloudwatch_log_stream: Option<String>,
+}
+
+#[derive(ToXml)]
+struct ClientConnectAnswer {
+    enabled: bool,
+    lambda_function_arn: Option<String>,
+    status: Status,
+}
+
+#[derive(ToXml)]
+struct BannerAnswer {
+    enabled: bool,
+    banner_text: Option<String>,
+}
+
+#[derive(ToXml)]
+struct EnforcementAnswer {
+    enforced: bool,
+}
+
+#[derive(ToXml)]
+struct TransitGatewayAnswer {
+    transit_gateway_id: Option<String>,
+    transit_gateway_attachment_id: Option<String>,
+    #[xml(name = "availabilityZoneSet")]
+    availability_zones: Vec<String>,
+    #[xml(name = "availabilityZoneIdSet")]
+    availability_zone_ids: Vec<String>,
+}
+
+#[async_trait]
+impl Action for DescribeClientVpnEndpoints {
+    const NAME: &'static str = "DescribeClientVpnEndpoints";
+    type Answer = Answer;
+
+    fn check(&self, _scope: &Scope, faults: &mut Vec<ApiError>) {
+        filter::check(&self.filters, FILTERS, true, faults);
+    }
+
+    fn touches(&self) -> Vec<Touch> {
+        Touch::any()
+    }
+
+    async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
+        let filters = Filters::new(&self.filters, FILTERS, true)?;
+        let mut rows: Vec<Endpoint> = Vec::new();
+        for record in cx.endpoints().await? {
+            if record.value.status.code != EndpointCode::Deleted {
+                rows.push(record.value);
+            }
+        }
+        let ids = &self.client_vpn_endpoint_ids;
+        if let Some(unknown) = ids.iter().find(|id| !rows.iter().any(|row| row.id.as_str() == id.as_str())) {
+            return Err(no_endpoint(unknown));
+        }
+        rows.retain(|row| {
+            let asked = ids.is_empty() || ids.iter().any(|id| row.id.as_str() == id);
+            let facets = vec![
+                ("endpoint-id", vec![row.id.as_str()]),
+                ("transport-protocol", vec![row.spec.transport.as_str()]),
+            ];
+            asked && filters.pass(&facets, &row.spec.tags)
+        });
+        let (rows, next_token) =
+            page(rows, |row| row.id.as_str(), self.next_token.as_deref(), self.max_results)?;
+        let mut networks: BTreeMap<String, Vec<AssociatedTargetNetwork>> = BTreeMap::new();
+        for record in cx.all_associations().await? {
+            if record.value.status.code.holds_endpoint() {
+                let network = AssociatedTargetNetwork {
+                    network_id: record.value.spec.subnet_id.to_string(),
+                    network_type: "vpc",
+                };
+                networks.entry(record.value.endpoint.to_string()).or_default().push(network);
+            }
+        }
+        let answer = |row: &Endpoint| endpoint(row, networks.remove(row.id.as_str()).unwrap_or_default(), cx);
+        Ok(Decision::read(Answer { client_vpn_endpoints: rows.iter().map(answer).collect(), next_token }))
+    }
+}
+
+fn endpoint(row: &Endpoint, networks: Vec<AssociatedTargetNetwork>, cx: &Cx<'_>) -> EndpointAnswer {
+    let spec = &row.spec;
+    EndpointAnswer {
+        client_vpn_endpoint_id: row.id.to_string(),
+        description: spec.description.clone(),
+        status: Status::from(&row.status),
+        creation_time: clock::with_t(row.created_at),
+        deletion_time: None,
+        dns_name: format!("*.{}", names::dns_name(&row.id, &row.scope, cx.config)),
+        client_cidr_block: spec.client_cidr.map(|cidr| cidr.to_string()),
+        dns_servers: spec.dns_servers.iter().map(ToString::to_string).collect(),
+        split_tunnel: spec.split_tunnel,
+        vpn_protocol: "openvpn",
+        transport_protocol: spec.transport.as_str(),
+        vpn_port: spec.vpn_port,
+        associated_target_networks: networks,
+        server_certificate_arn: spec.server_certificate_arn.clone(),
+        authentication_options: spec.authentication.iter().map(authentication).collect(),
+        connection_log_options: ConnectionLogAnswer {
+            enabled: spec.connection_log.enabled,
+            cloudwatch_log_group: spec.connection_log.group.clone(),
+            cloudwatch_log_stream: spec.connection_log.stream.clone(),
+        },
+        tags: tag_set(&spec.tags),
+        security_group_ids: spec.security_group_ids.iter().map(ToString::to_string).collect(),
+        vpc_id: spec.vpc_id.as_ref().map(ToString::to_string),
+        self_service_portal_url: spec.self_service_portal.then(|| names::portal_url(&row.id)),
+        client_connect_options: ClientConnectAnswer {
+            enabled: spec.client_connect.enabled,
+            lambda_function_arn: spec.client_connect.function_arn.clone(),
+            status: Status::of("applied"),
+        },
+        session_timeout_hours: spec.session_timeout_hours,
+        client_login_banner_options: BannerAnswer {
+            enabled: spec.banner.enabled,
+            banner_text: spec.banner.text.clone(),
+        },
+        client_route_enforcement_options: EnforcementAnswer { enforced: spec.route_enforcement },
+        disconnect_on_session_timeout: spec.disconnect_on_session_timeout,
+        endpoint_ip_address_type: spec.endpoint_ip_type.as_str(),
+        traffic_ip_address_type: spec.traffic_ip_type.as_str(),
+        transit_gateway_configuration: None,
+    }
+}
+
+fn authentication(way: &Authentication) -> AuthenticationAnswer {
+    let mut answer = AuthenticationAnswer {
+        kind: "certificate-authentication",
+        active_directory: None,
+        mutual_authentication: None,
+        federated_authentication: None,
+    };
+    match way {
+        Authentication::Certificate { client_root_arn } => {
+            answer.mutual_authentication =
+                Some(MutualAnswer { client_root_certificate_chain: client_root_arn.clone() });
+        }
+        Authentication::Directory { directory_id } => {
+            answer.kind = "directory-service-authentication";
+            answer.active_directory = Some(DirectoryAnswer { directory_id: directory_id.clone() });
+        }
+        Authentication::Federated { provider_arn, self_service_provider_arn } => {
+            answer.kind = "federated-authentication";
+            answer.federated_authentication = Some(FederatedAnswer {
+                saml_provider_arn: provider_arn.clone(),
+                self_service_saml_provider_arn: self_service_provider_arn.clone(),
+            });
+        }
+    }
+    answer
+}

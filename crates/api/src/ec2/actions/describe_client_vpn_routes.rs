@@ -1,0 +1,94 @@
+//! `DescribeClientVpnRoutes` (spec: aws-client-vpn §2.2.11).
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use aws_query::{FromQuery, ToXml};
+use model::{Route, RouteTarget, Scope};
+
+use crate::action::{Action, Decision};
+use crate::cx::Cx;
+use crate::ec2::shapes::Status;
+use crate::error::ApiError;
+use crate::filter::{self, Filter, Filters};
+use crate::page::page;
+use crate::touch::Touch;
+
+const FILTERS: &[&str] = &["destination-cidr", "origin", "target-subnet"];
+
+#[derive(Clone, Debug, FromQuery)]
+pub(crate) struct DescribeClientVpnRoutes {
+    client_vpn_endpoint_id: String,
+    #[query(name = "Filter", max = 50)]
+    filters: Vec<Filter>,
+    #[query(range = "5..=1000")]
+    max_results: Option<i32>,
+    next_token: Option<String>,
+}
+
+#[derive(ToXml)]
+pub(crate) struct Answer {
+    routes: Vec<RouteAnswer>,
+    next_token: Option<String>,
+}
+
+#[derive(ToXml)]
+struct RouteAnswer {
+    client_vpn_endpoint_id: String,
+    destination_cidr: String,
+    target_subnet: Option<String>,
+    #[xml(name = "type", model = "Type")]
+    kind: &'static str,
+    origin: &'static str,
+    status: Status,
+    description: Option<String>,
+    transit_gateway_attachment_id: Option<String>,
+}
+
+#[async_trait]
+impl Action for DescribeClientVpnRoutes {
+    const NAME: &'static str = "DescribeClientVpnRoutes";
+    type Answer = Answer;
+
+    fn check(&self, _scope: &Scope, faults: &mut Vec<ApiError>) {
+        filter::check(&self.filters, FILTERS, false, faults);
+    }
+
+    fn touches(&self) -> Vec<Touch> {
+        Touch::any()
+    }
+
+    async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
+        let endpoint = cx.endpoint_in_any_state(&self.client_vpn_endpoint_id).await?.value;
+        let filters = Filters::new(&self.filters, FILTERS, false)?;
+        let mut rows = cx.routes(&endpoint.id).await?;
+        rows.retain(|row| {
+            let destination = row.value.destination.to_string();
+            let facets = vec![
+                ("destination-cidr", vec![destination.as_str()]),
+                ("origin", vec![row.value.origin.as_str()]),
+                ("target-subnet", vec![row.value.target.as_str()]),
+            ];
+            filters.pass(&facets, &BTreeMap::new())
+        });
+        let (rows, next_token) = page(rows, |row| &row.key, self.next_token.as_deref(), self.max_results)?;
+        Ok(Decision::read(Answer { routes: rows.iter().map(|row| route(&row.value)).collect(), next_token }))
+    }
+}
+
+fn route(row: &Route) -> RouteAnswer {
+    RouteAnswer {
+        client_vpn_endpoint_id: row.endpoint.to_string(),
+        destination_cidr: row.destination.to_string(),
+        target_subnet: Some(row.target.as_str().to_owned()),
+        kind: match row.target {
+            RouteTarget::Subnet(_) => "Nat",
+            // UNVERIFIED: what the service calls a local route.
+            RouteTarget::Local => "Local",
+        },
+        origin: row.origin.as_str(),
+        status: Status::from(&row.status),
+        description: row.description.clone(),
+        transit_gateway_attachment_id: None,
+    }
+}

@@ -1,0 +1,217 @@
+//! The option structures of an endpoint, as requested: their own rules and their stored form (spec: aws-client-vpn §2.1).
+
+use std::net::IpAddr;
+
+use aws_query::{FromQuery, QueryEnum};
+use model::{Authentication, Banner, ClientConnect, ConnectionLog, Scope};
+
+use crate::arn;
+use crate::error::ApiError;
+
+/// Most characters of a banner (spec: aws-client-vpn §2.1).
+const MAX_BANNER_CHARS: usize = 1_400;
+/// Connect handlers' names start so (spec: aws-client-vpn §2.1).
+const HANDLER_PREFIX: &str = "function:AWSClientVPN-";
+
+/// Ways to authenticate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, QueryEnum)]
+pub(crate) enum AuthenticationType {
+    CertificateAuthentication,
+    DirectoryServiceAuthentication,
+    FederatedAuthentication,
+}
+
+#[derive(Clone, Debug, FromQuery)]
+pub(crate) struct AuthenticationRequest {
+    #[query(name = "Type", model = "Type")]
+    kind: Option<AuthenticationType>,
+    active_directory: Option<ActiveDirectory>,
+    mutual_authentication: Option<MutualAuthentication>,
+    federated_authentication: Option<FederatedAuthentication>,
+}
+
+#[derive(Clone, Debug, FromQuery)]
+struct ActiveDirectory {
+    directory_id: Option<String>,
+}
+
+#[derive(Clone, Debug, FromQuery)]
+struct MutualAuthentication {
+    client_root_certificate_chain_arn: Option<String>,
+}
+
+#[derive(Clone, Debug, FromQuery)]
+struct FederatedAuthentication {
+    #[query(name = "SAMLProviderArn", model = "SAMLProviderArn")]
+    saml_provider_arn: Option<String>,
+    #[query(name = "SelfServiceSAMLProviderArn", model = "SelfServiceSAMLProviderArn")]
+    self_service_saml_provider_arn: Option<String>,
+}
+
+impl AuthenticationRequest {
+    fn stored(&self) -> Result<Authentication, ApiError> {
+        let missing = |member: &str| ApiError::missing(&format!("Authentication.1.{member}"));
+        match self.kind.ok_or_else(|| missing("Type"))? {
+            AuthenticationType::CertificateAuthentication => {
+                let options = self.mutual_authentication.as_ref();
+                let arn = options.and_then(|options| options.client_root_certificate_chain_arn.clone());
+                let client_root_arn =
+                    arn.ok_or_else(|| missing("MutualAuthentication.ClientRootCertificateChainArn"))?;
+                Ok(Authentication::Certificate { client_root_arn })
+            }
+            AuthenticationType::DirectoryServiceAuthentication => {
+                let id = self.active_directory.as_ref().and_then(|options| options.directory_id.clone());
+                let directory_id = id.ok_or_else(|| missing("ActiveDirectory.DirectoryId"))?;
+                Ok(Authentication::Directory { directory_id })
+            }
+            AuthenticationType::FederatedAuthentication => {
+                let options = self.federated_authentication.as_ref();
+                let arn = options.and_then(|options| options.saml_provider_arn.clone());
+                let provider_arn = arn.ok_or_else(|| missing("FederatedAuthentication.SAMLProviderArn"))?;
+                let self_service_provider_arn =
+                    options.and_then(|options| options.self_service_saml_provider_arn.clone());
+                Ok(Authentication::Federated { provider_arn, self_service_provider_arn })
+            }
+        }
+    }
+}
+
+/// The stored form of all ways: one, or the certificate and one by user (spec: aws-client-vpn §2.1).
+pub(crate) fn authentication(requests: &[AuthenticationRequest]) -> Result<Vec<Authentication>, ApiError> {
+    let stored = requests.iter().map(AuthenticationRequest::stored).collect::<Result<Vec<_>, _>>()?;
+    let certificates = stored.iter().filter(|way| matches!(way, Authentication::Certificate { .. })).count();
+    if certificates > 1 || stored.len() - certificates > 1 {
+        let message =
+            "Specify one type of authentication, or certificate-authentication and one user-based type";
+        return Err(ApiError::combination(message));
+    }
+    Ok(stored)
+}
+
+#[derive(Clone, Debug, FromQuery)]
+pub(crate) struct ConnectionLogOptions {
+    enabled: Option<bool>,
+    cloudwatch_log_group: Option<String>,
+    cloudwatch_log_stream: Option<String>,
+}
+
+impl ConnectionLogOptions {
+    pub(crate) fn stored(&self) -> Result<ConnectionLog, ApiError> {
+        let enabled = self.enabled.ok_or_else(|| ApiError::missing("ConnectionLogOptions.Enabled"))?;
+        if !enabled {
+            return Ok(ConnectionLog::default());
+        }
+        let group = self.cloudwatch_log_group.clone();
+        let group = group.ok_or_else(|| ApiError::missing("ConnectionLogOptions.CloudwatchLogGroup"))?;
+        Ok(ConnectionLog { enabled, group: Some(group), stream: self.cloudwatch_log_stream.clone() })
+    }
+
+    /// The log group asked for.
+    pub(crate) fn group(&self) -> Option<&str> {
+        self.cloudwatch_log_group.as_deref()
+    }
+
+    /// The log stream asked for.
+    pub(crate) fn stream(&self) -> Option<&str> {
+        self.cloudwatch_log_stream.as_deref()
+    }
+}
+
+#[derive(Clone, Debug, FromQuery)]
+pub(crate) struct ClientConnectOptions {
+    enabled: Option<bool>,
+    lambda_function_arn: Option<String>,
+}
+
+impl ClientConnectOptions {
+    pub(crate) fn stored(&self, scope: &Scope) -> Result<ClientConnect, ApiError> {
+        if !self.enabled.unwrap_or(false) {
+            return Ok(ClientConnect::default());
+        }
+        let parameter = "ClientConnectOptions.LambdaFunctionArn";
+        let text = self.lambda_function_arn.as_deref().ok_or_else(|| ApiError::missing(parameter))?;
+        let ours = arn::parse(text).is_some_and(|arn| {
+            arn.service == "lambda"
+                && arn.region == scope.region.as_str()
+                && arn.account == scope.account.as_str()
+                && arn.resource.starts_with(HANDLER_PREFIX)
+        });
+        if !ours {
+            let expected =
+                "Expecting a function of this account and region whose name starts with AWSClientVPN-.";
+            return Err(ApiError::value(parameter, text, expected));
+        }
+        Ok(ClientConnect { enabled: true, function_arn: Some(text.to_owned()) })
+    }
+}
+
+#[derive(Clone, Debug, FromQuery)]
+pub(crate) struct ClientLoginBannerOptions {
+    enabled: Option<bool>,
+    banner_text: Option<String>,
+}
+
+impl ClientLoginBannerOptions {
+    pub(crate) fn stored(&self) -> Result<Banner, ApiError> {
+        let parameter = "ClientLoginBannerOptions.BannerText";
+        if let Some(text) =
+            self.banner_text.as_deref().filter(|text| text.chars().nth(MAX_BANNER_CHARS).is_some())
+        {
+            return Err(ApiError::value(
+                parameter,
+                text,
+                &format!("Expecting at most {MAX_BANNER_CHARS} characters."),
+            ));
+        }
+        match (self.enabled.unwrap_or(false), &self.banner_text) {
+            (false, _) => Ok(Banner::default()),
+            // UNVERIFIED: the answer to a banner that is switched on without a text.
+            (true, None) => Err(ApiError::missing(parameter)),
+            (true, Some(text)) => Ok(Banner { enabled: true, text: Some(text.clone()) }),
+        }
+    }
+}
+
+#[derive(Clone, Debug, FromQuery)]
+pub(crate) struct ClientRouteEnforcementOptions {
+    pub(crate) enforced: Option<bool>,
+}
+
+#[derive(Clone, Debug, FromQuery)]
+pub(crate) struct TransitGatewayConfiguration {
+    pub(crate) transit_gateway_id: Option<String>,
+    #[query(name = "AvailabilityZone")]
+    pub(crate) availability_zones: Vec<String>,
+    #[query(name = "AvailabilityZoneId")]
+    pub(crate) availability_zone_ids: Vec<String>,
+}
+
+/// 443 or 1194.
+pub(crate) fn vpn_port(port: Option<i32>) -> Result<u16, ApiError> {
+    match port {
+        None | Some(443) => Ok(443),
+        Some(1194) => Ok(1194),
+        Some(other) => Err(ApiError::value("VpnPort", &other.to_string(), "Valid values: 443, 1194.")),
+    }
+}
+
+/// 8, 10, 12 or 24.
+pub(crate) fn session_timeout_hours(hours: Option<i32>) -> Result<u8, ApiError> {
+    match hours {
+        None | Some(24) => Ok(24),
+        Some(8) => Ok(8),
+        Some(10) => Ok(10),
+        Some(12) => Ok(12),
+        Some(other) => {
+            Err(ApiError::value("SessionTimeoutHours", &other.to_string(), "Valid values: 8, 10, 12, 24."))
+        }
+    }
+}
+
+/// Addresses of DNS servers.
+pub(crate) fn dns_servers(texts: &[String]) -> Result<Vec<IpAddr>, ApiError> {
+    let read = |text: &String| {
+        text.parse().map_err(|_| ApiError::value("DnsServers", text, "Expecting an IP address."))
+    };
+    texts.iter().map(read).collect()
+}

@@ -1,0 +1,32 @@
+//! EC2 (Query, with its own error form): Client VPN and the networks it refers to.
+
+mod actions;
+mod endpoint_options;
+mod network_shapes;
+pub(crate) mod shapes;
+
+use aws_query::{FromQuery, Members, ToXml};
+
+use crate::action::{Action, AnyAction, Encoded};
+use crate::error::ApiError;
+use crate::registry::{Input, Registered, from_form, members};
+
+pub(crate) use actions::{ACTIONS, NOT_BUILT};
+
+/// One line for each action.
+pub(crate) const fn action<A>() -> Registered
+where
+    A: Action + FromQuery,
+    A::Answer: ToXml + Members,
+{
+    Registered { name: A::NAME, decode: decode::<A>, members: members::<A> }
+}
+
+fn decode<A>(input: &Input<'_>) -> Result<Box<dyn AnyAction>, Vec<ApiError>>
+where
+    A: Action + FromQuery,
+    A::Answer: ToXml,
+{
+    let action: A = from_form(input)?;
+    Ok(Box::new(Encoded { action, encode: |answer| Ok(aws_query::response_body_xml(answer)) }))
+}

@@ -1,0 +1,277 @@
+//! The frame: the one road every call takes, and its order. An action is a stop on it and cannot leave one out.
+//!
+//! method and path → form → signature → action known → decode and check → authorize every resource → `DryRun` →
+//! client token → run and commit in one transaction → wait for the effect → answer → audit.
+
+mod audit;
+mod authorize;
+mod call;
+mod commit;
+mod origin;
+mod slots;
+mod token;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_auth::{AuthFault, Secret, SignedRequest};
+use aws_query::{Form, Limits};
+use model::{RegionName, Scope, Timestamp};
+use store::{MasterKey, Store};
+
+use crate::action::AnyAction;
+use crate::config::{Config, MAX_BODY_BYTES};
+use crate::cx::Cx;
+use crate::error::ApiError;
+use crate::identities::{Caller, Identities};
+use crate::ports::{Convergence, LiveConnections};
+use crate::registry::Input;
+use crate::service::{Protocol, Refusal, Service};
+
+pub use call::{Answer, Call};
+
+type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
+type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// The AWS services over one store.
+pub struct Api {
+    config: Config,
+    store: Arc<dyn Store>,
+    master_key: Arc<MasterKey>,
+    identities: Arc<dyn Identities>,
+    live: Arc<dyn LiveConnections>,
+    convergence: Arc<dyn Convergence>,
+    slots: slots::Slots,
+    clock: Clock,
+    ready: Arc<AtomicBool>,
+    metrics: Option<Metrics>,
+}
+
+/// What is known of a call once its signature is accepted.
+struct Authentic {
+    caller: Caller,
+    scope: Scope,
+}
+
+/// An action ready to run, with what the frame read beside it.
+struct Decoded {
+    name: &'static str,
+    action: Box<dyn AnyAction>,
+    dry_run: bool,
+    parameters_hash: String,
+}
+
+impl Api {
+    /// On this store. Not ready until [`Api::readiness`] is set.
+    pub fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        master_key: Arc<MasterKey>,
+        identities: Arc<dyn Identities>,
+        live: Arc<dyn LiveConnections>,
+        convergence: Arc<dyn Convergence>,
+    ) -> Self {
+        Self {
+            config,
+            store,
+            master_key,
+            identities,
+            live,
+            convergence,
+            slots: slots::Slots::default(),
+            clock: Box::new(crate::clock::wall),
+            ready: Arc::new(AtomicBool::new(false)),
+            metrics: None,
+        }
+    }
+
+    /// Renders `/metrics` with this.
+    #[must_use]
+    pub fn with_metrics(mut self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.metrics = Some(Arc::new(render));
+        self
+    }
+
+    /// Takes the time from this instead of the machine's clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        self.clock = Box::new(clock);
+        self
+    }
+
+    /// The flag behind `/health`: set it once the gateway has applied the stored state.
+    pub fn readiness(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.ready)
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn render_metrics(&self) -> Option<String> {
+        self.metrics.as_ref().map(|render| render())
+    }
+
+    /// Answers one call.
+    pub async fn handle(&self, call: &Call) -> Answer {
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let mut audit = audit::Audit::start(&request_id, call);
+        let (service, result) = self.road(call, &mut audit).await;
+        audit.service = service.name();
+        let (status, body) = match result {
+            Ok((name, body)) => (200, service.success(name, &request_id, &body)),
+            Err(refusal) => {
+                let error = service.error(refusal);
+                audit.code = error.code.to_string();
+                (error.status, service.failure(&error, &request_id))
+            }
+        };
+        audit.finish(status);
+        Answer { status, content_type: service.content_type(), request_id, body }
+    }
+
+    /// The road up to an action's encoded answer, and the service the answer is for.
+    async fn road(
+        &self,
+        call: &Call,
+        audit: &mut audit::Audit,
+    ) -> (Service, Result<(&'static str, String), Refusal>) {
+        let signed = call.signed();
+        let presented = aws_auth::parse(&signed);
+        let signing_name = presented.as_ref().ok().map(|presented| presented.scope.service.as_str());
+        let target = call.header("x-amz-target");
+        let mut service = Service::of(target, signing_name, None);
+        if let Some(refusal) = call.wrong_http(service) {
+            return (service, Err(refusal));
+        }
+        let form = match service.protocol() {
+            Protocol::Json => Ok(Form::default()),
+            Protocol::Query => {
+                let limits = Limits { body_bytes: MAX_BODY_BYTES, ..Limits::default() };
+                Form::parse_all(&[call.query.as_bytes(), &call.body], &limits)
+            }
+        };
+        let mut form = match form {
+            Ok(form) => form,
+            Err(fault) => {
+                let status = fault.http_status();
+                return (service, Err(ApiError::new(fault.code, fault.message).status(status).into()));
+            }
+        };
+        let common = form.strip_common();
+        service = Service::of(target, signing_name, common.version.as_deref());
+        let result = async {
+            let authentic = self.authenticate(call, &signed, presented, service)?;
+            audit.caller(&authentic.caller, &authentic.scope);
+            let decoded = decode(service, call, &form, &common, &authentic.scope, audit)?;
+            self.authorize(call, service, &decoded, &authentic).await?;
+            if decoded.dry_run {
+                return Err(Refusal::DryRun);
+            }
+            let body = self.run(&decoded, &authentic).await?;
+            Ok((decoded.name, body))
+        };
+        let result = Box::pin(result).await;
+        (service, result)
+    }
+
+    fn authenticate(
+        &self,
+        call: &Call,
+        signed: &SignedRequest<'_>,
+        presented: Result<aws_auth::Presented, AuthFault>,
+        service: Service,
+    ) -> Result<Authentic, Refusal> {
+        let presented = presented.map_err(Refusal::Auth)?;
+        let caller = if self.config.dev_open {
+            origin::check(call)?;
+            Caller::root(self.config.account.clone())
+        } else {
+            self.verify(call, signed, &presented)?
+        };
+        if service.signing_name().is_some_and(|name| name != presented.scope.service) {
+            return Err(Refusal::Auth(AuthFault::Mismatch));
+        }
+        let region: RegionName = presented.scope.region.parse().map_err(|_| Refusal::Region)?;
+        if !self.config.regions.is_empty() && !self.config.regions.contains(&region) {
+            return Err(Refusal::Region);
+        }
+        Ok(Authentic { scope: Scope { account: caller.account.clone(), region }, caller })
+    }
+
+    fn verify(
+        &self,
+        call: &Call,
+        signed: &SignedRequest<'_>,
+        presented: &aws_auth::Presented,
+    ) -> Result<Caller, Refusal> {
+        let now = (self.clock)().0;
+        let Some(identity) = self.identities.find(&presented.access_key_id) else {
+            // As much work as for a known key.
+            let _ = aws_auth::verify(signed, presented, &Secret::decoy(), now);
+            return Err(Refusal::Auth(AuthFault::UnknownKey));
+        };
+        aws_auth::verify(signed, presented, &identity.secret, now).map_err(Refusal::Auth)?;
+        // No temporary credentials are ever issued; and a body nobody signed is believed over TLS only.
+        let unsigned_in_the_clear = presented.unsigned_payload && !call.secure;
+        if presented.session_token.is_some() || unsigned_in_the_clear {
+            return Err(Refusal::Auth(AuthFault::Mismatch));
+        }
+        Ok(identity.caller.clone())
+    }
+
+    async fn run(&self, decoded: &Decoded, authentic: &Authentic) -> Result<String, ApiError> {
+        let _slot = self.slots.take(&authentic.scope, decoded.action.occupies())?;
+        let now = (self.clock)();
+        let cx = Cx::new(
+            self.store.as_ref(),
+            &authentic.scope,
+            now,
+            &self.config,
+            &authentic.caller,
+            &self.master_key,
+            self.live.as_ref(),
+        );
+        commit::run(self, &cx, decoded).await
+    }
+}
+
+/// Version, action, parameters: everything that needs no store. All faults are found, the first is answered.
+fn decode(
+    service: Service,
+    call: &Call,
+    form: &Form,
+    common: &aws_query::Common,
+    scope: &Scope,
+    audit: &mut audit::Audit,
+) -> Result<Decoded, Refusal> {
+    if let (Some(version), Some(given)) = (service.version(), &common.version)
+        && given != version
+    {
+        return Err(Refusal::Version(given.clone()));
+    }
+    let name = match service.protocol() {
+        Protocol::Query => {
+            common.action.as_deref().filter(|name| !name.is_empty()).ok_or(Refusal::NoAction)?
+        }
+        Protocol::Json => {
+            call.header("x-amz-target").and_then(|target| target.split_once('.')).map_or("", |t| t.1)
+        }
+    };
+    audit.action(name);
+    let registered = service.action(name)?;
+    let dry_run = common.dry_run().map_err(|fault| ApiError::new(fault.code, fault.message))?;
+    let input = match service.protocol() {
+        Protocol::Query => Input::Form(form),
+        Protocol::Json => Input::Json(&call.body),
+    };
+    let first = |faults: Vec<ApiError>| faults.into_iter().next().unwrap_or_else(ApiError::internal);
+    let action = (registered.decode)(&input).map_err(first)?;
+    let mut faults = Vec::new();
+    action.check(scope, &mut faults);
+    token::check(action.client_token(), &mut faults);
+    if !faults.is_empty() {
+        return Err(first(faults).into());
+    }
+    Ok(Decoded { name: registered.name, action, dry_run, parameters_hash: token::hash(form) })
+}

@@ -1,0 +1,89 @@
+//! Parameters that are accepted, stored and answered while their effect is not built yet. Nothing is ignored in
+//! silence: the log says so when one is set, and the documentation lists this table.
+
+use model::{Authentication, EndpointId, EndpointSpec, IpType, Transport};
+
+/// A parameter whose effect is not built yet.
+pub struct NotYetInForce {
+    /// Its wire name.
+    pub parameter: &'static str,
+    /// What happens meanwhile.
+    pub why: &'static str,
+    is_set: fn(&EndpointSpec) -> bool,
+}
+
+/// All of them.
+pub const NOT_YET_IN_FORCE: &[NotYetInForce] = &[
+    NotYetInForce {
+        parameter: "Authentication.N.ActiveDirectory",
+        why: "directory authentication is not built yet: the endpoint admits nobody",
+        is_set: |spec| spec.authentication.iter().any(|way| matches!(way, Authentication::Directory { .. })),
+    },
+    NotYetInForce {
+        parameter: "Authentication.N.FederatedAuthentication",
+        why: "SAML authentication is not built yet: the endpoint admits nobody",
+        is_set: |spec| spec.authentication.iter().any(|way| matches!(way, Authentication::Federated { .. })),
+    },
+    NotYetInForce {
+        parameter: "ConnectionLogOptions",
+        why: "connection logs are not written yet",
+        is_set: |spec| spec.connection_log.enabled,
+    },
+    NotYetInForce {
+        parameter: "TransportProtocol",
+        why: "TCP is not served yet: an association of the endpoint fails",
+        is_set: |spec| spec.transport == Transport::Tcp,
+    },
+    NotYetInForce {
+        parameter: "SecurityGroupId",
+        why: "security groups are stored; whether their rules are enforced depends on the gateway",
+        is_set: |spec| !spec.security_group_ids.is_empty(),
+    },
+    NotYetInForce {
+        parameter: "SelfServicePortal",
+        why: "the self-service portal is not served yet",
+        is_set: |spec| spec.self_service_portal,
+    },
+    NotYetInForce {
+        parameter: "ClientConnectOptions",
+        why: "the connect handler is not asked yet",
+        is_set: |spec| spec.client_connect.enabled,
+    },
+    NotYetInForce {
+        parameter: "SessionTimeoutHours",
+        why: "sessions are not ended by age yet",
+        is_set: |spec| spec.session_timeout_hours != 24,
+    },
+    NotYetInForce {
+        parameter: "DisconnectOnSessionTimeout",
+        why: "sessions are not ended by age yet",
+        is_set: |spec| !spec.disconnect_on_session_timeout,
+    },
+    NotYetInForce {
+        parameter: "ClientLoginBannerOptions",
+        why: "the banner is not shown yet",
+        is_set: |spec| spec.banner.enabled,
+    },
+    NotYetInForce {
+        parameter: "ClientRouteEnforcementOptions",
+        why: "clients are not told to enforce routes yet",
+        is_set: |spec| spec.route_enforcement,
+    },
+    NotYetInForce {
+        parameter: "EndpointIpAddressType",
+        why: "endpoints listen on IPv4 only",
+        is_set: |spec| spec.endpoint_ip_type != IpType::Ipv4,
+    },
+    NotYetInForce {
+        parameter: "TrafficIpAddressType",
+        why: "the tunnel carries IPv4 only",
+        is_set: |spec| spec.traffic_ip_type != IpType::Ipv4,
+    },
+];
+
+/// Says which parameters of an endpoint have no effect yet.
+pub(crate) fn log(endpoint: &EndpointId, spec: &EndpointSpec) {
+    for row in NOT_YET_IN_FORCE.iter().filter(|row| (row.is_set)(spec)) {
+        tracing::warn!(endpoint = %endpoint, parameter = row.parameter, "not yet in force: {}", row.why);
+    }
+}

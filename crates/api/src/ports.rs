@@ -1,0 +1,125 @@
+//! What the API needs from outside itself, behind traits: connections as they live, and convergence after a write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::{
+    Association, AssociationCode, AuthorizationRule, Connection, ConnectionCode, Endpoint, EndpointCode,
+    EndpointId, Key, Kind, Route, RouteCode, RuleCode, Scope,
+};
+use store::{Revision, Store, StoreError, typed};
+
+/// Connections as they live right now; read only, it can command nothing.
+pub trait LiveConnections: Send + Sync + 'static {
+    /// The live connections of an endpoint, with fresh counters.
+    fn live(&self, endpoint: &EndpointId) -> Vec<Connection>;
+}
+
+/// No live connections: a node without a gateway.
+pub struct NoLiveConnections;
+
+impl LiveConnections for NoLiveConnections {
+    fn live(&self, _endpoint: &EndpointId) -> Vec<Connection> {
+        Vec::new()
+    }
+}
+
+/// A committed change of an endpoint.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Whose it is.
+    pub scope: Scope,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// The revision it was committed at.
+    pub revision: Revision,
+    /// The store keys it wrote.
+    pub keys: Vec<String>,
+}
+
+/// Waits until a change has its effect. The frame gives it a bounded time and then answers anyway.
+#[async_trait]
+pub trait Convergence: Send + Sync + 'static {
+    /// Returns when what the change wrote has left its transitional state.
+    async fn settled(&self, change: &Committed);
+}
+
+/// Watches the store until the written records have left their transitional state.
+pub struct StoreConvergence {
+    store: Arc<dyn Store>,
+}
+
+impl StoreConvergence {
+    /// On this store.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    async fn wait(&self, change: &Committed) -> Result<(), StoreError> {
+        let prefix = format!("/v1/{}/{}/", change.scope.account, change.scope.region);
+        let mut watch = self.store.watch(&prefix, change.revision).await?;
+        let mut waiting = Vec::new();
+        for key in &change.keys {
+            if let Some(entry) = self.store.get(key).await?
+                && is_transitional(key, &entry.value)
+            {
+                waiting.push(key.clone());
+            }
+        }
+        while !waiting.is_empty() {
+            for changed in watch.next().await? {
+                let done = changed.value.as_ref().is_none_or(|value| !is_transitional(&changed.key, value));
+                if done {
+                    waiting.retain(|key| *key != changed.key);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Convergence for StoreConvergence {
+    async fn settled(&self, change: &Committed) {
+        if let Err(error) = self.wait(change).await {
+            // The call is committed: the wait is a courtesy only.
+            tracing::debug!(error = %error, "convergence could not be watched");
+        }
+    }
+}
+
+/// Waits for nothing: tests, and nodes whose controllers are elsewhere.
+pub struct NoConvergence;
+
+#[async_trait]
+impl Convergence for NoConvergence {
+    async fn settled(&self, _change: &Committed) {}
+}
+
+pub(crate) async fn settle_within(port: &dyn Convergence, change: &Committed, limit: Duration) {
+    if tokio::time::timeout(limit, port.settled(change)).await.is_err() {
+        tracing::debug!(endpoint = %change.endpoint, "answered before the change had its effect");
+    }
+}
+
+/// Whether the record under a key is on its way to somewhere else. What cannot be read is not waited for.
+fn is_transitional(key: &str, value: &[u8]) -> bool {
+    fn code<T: serde::de::DeserializeOwned>(value: &[u8], transitional: impl Fn(&T) -> bool) -> bool {
+        typed::decode::<T>(value).is_ok_and(|record| transitional(&record))
+    }
+    match Key::kind_of(key) {
+        Some(Kind::Endpoint) => code(value, |e: &Endpoint| e.status.code == EndpointCode::Deleting),
+        Some(Kind::Association) => code(value, |a: &Association| {
+            matches!(a.status.code, AssociationCode::Associating | AssociationCode::Disassociating)
+        }),
+        Some(Kind::Route) => {
+            code(value, |r: &Route| matches!(r.status.code, RouteCode::Creating | RouteCode::Deleting))
+        }
+        Some(Kind::Rule) => code(value, |r: &AuthorizationRule| {
+            matches!(r.status.code, RuleCode::Authorizing | RuleCode::Revoking)
+        }),
+        Some(Kind::Connection) => code(value, |c: &Connection| c.status.code == ConnectionCode::Terminating),
+        _ => false,
+    }
+}

@@ -1,0 +1,45 @@
+//! Security Token Service (Query): enough to say who calls.
+
+mod actions;
+
+use aws_query::{FromQuery, Members, ToXml};
+
+use crate::action::{Action, AnyAction, Encoded};
+use crate::error::ApiError;
+use crate::registry::{Input, Registered, from_form, members};
+
+pub(crate) use actions::ACTIONS;
+
+/// The namespace of answers.
+pub(crate) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+/// The one version of the API.
+pub(crate) const VERSION: &str = "2011-06-15";
+
+/// One line for each action.
+pub(crate) const fn action<A>() -> Registered
+where
+    A: Action + FromQuery,
+    A::Answer: ToXml + Members,
+{
+    Registered { name: A::NAME, decode: decode::<A>, members: members::<A> }
+}
+
+fn decode<A>(input: &Input<'_>) -> Result<Box<dyn AnyAction>, Vec<ApiError>>
+where
+    A: Action + FromQuery,
+    A::Answer: ToXml,
+{
+    let action: A = from_form(input)?;
+    Ok(Box::new(Encoded { action, encode: |answer| Ok(aws_query::response_body_xml(answer)) }))
+}
+
+/// The answer of a Query service around its encoded members.
+pub(crate) fn wrap(action: &str, request_id: &str, body: &str) -> String {
+    let mut id = String::new();
+    aws_query::escape(request_id, &mut id);
+    format!(
+        "{}<{action}Response xmlns=\"{NAMESPACE}\"><{action}Result>{body}</{action}Result>\
+         <ResponseMetadata><RequestId>{id}</RequestId></ResponseMetadata></{action}Response>",
+        aws_query::XML_DECLARATION
+    )
+}
