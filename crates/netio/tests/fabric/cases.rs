@@ -61,9 +61,13 @@ fn packets_go_up_and_replies_come_down() {
             .contains("mtu 1500")
     );
     // A source address that is no client's.
-    tunnel.send(&ping(Ipv4Addr::new(10, 9, 0, 2), target(1), 78, 64, b""));
-    tunnel.send(&ping(client(2), target(1), 79, 64, b""));
-    assert_eq!(tunnel.next(), ping_answer(target(1), client(2), 79));
+    let listener = site.socket(1, 7001);
+    for (from, text) in [(Ipv4Addr::new(10, 9, 0, 2), "forbidden"), (client(2), "allowed")] {
+        tunnel.send(&udp((from, 4000), (target(1), 7001), text.as_bytes()));
+    }
+    let mut buffer = [0; 64];
+    let (length, _) = listener.recv_from(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"allowed");
 }
 
 fn strict_reverse_path_checks_do_not_matter() {
