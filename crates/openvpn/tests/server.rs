@@ -28,6 +28,8 @@ struct Raw {
     texts: Vec<String>,
     events: Vec<Event>,
     opcodes: Vec<(Opcode, u8)>,
+    /// Acknowledge nothing.
+    withhold: bool,
 }
 
 impl Raw {
@@ -40,7 +42,17 @@ impl Raw {
         let now = Instant(5_000_000);
         let session = Session::new(Arc::new(config), tls, CLIENT, SERVER, [1; 32], now).unwrap();
         let tls = Double::client(Script { seed: 100, ..Script::default() });
-        Self { session, now, tls, key_id: 0, next_id: 1, texts: vec![], events: vec![], opcodes: vec![] }
+        Self {
+            session,
+            now,
+            tls,
+            key_id: 0,
+            next_id: 1,
+            texts: vec![],
+            events: vec![],
+            opcodes: vec![],
+            withhold: false,
+        }
     }
 
     fn send(&mut self, opcode: Opcode, id: Option<u32>, acks: &[u32], payload: &[u8]) -> Result<(), Discard> {
@@ -97,7 +109,7 @@ impl Raw {
                 .encode(&mut packet);
                 let _ = self.session.handle_packet(&packet, self.now);
             };
-            for chunk in acks.chunks(8) {
+            for chunk in acks.chunks(8).filter(|_| !self.withhold) {
                 send(Opcode::AckV1, None, chunk, &[]);
             }
             for chunk in bytes.chunks(1000) {
@@ -308,6 +320,25 @@ fn foreign_and_misplaced_packets_are_discarded() {
 }
 
 #[test]
+fn at_most_six_messages_are_in_flight() {
+    let script = Script { flight_bytes: 20_000, ..Script::default() };
+    let tls = Box::new(move || Ok(Box::new(Double::server(script.clone())) as Box<dyn Tls>));
+    let raw = Raw::new(SessionConfig::default());
+    let session = Session::new(Arc::default(), tls, CLIENT, SERVER, [1; 32], raw.now).unwrap();
+    let mut raw = Raw { session, withhold: true, ..raw };
+    raw.settle();
+    raw.send(Opcode::ControlV1, Some(2), &[], &[]).unwrap();
+    let hello = [&[1, 0, 0, 0, 8][..], &[0; 8]].concat();
+    let _ = raw.send(Opcode::ControlV1, Some(1), &[], &hello);
+    let sent = |raw: &Raw| raw.opcodes.iter().filter(|(opcode, _)| *opcode == Opcode::ControlV1).count();
+    assert_eq!(sent(&raw), 6);
+    raw.send(Opcode::AckV1, None, &[2, 3], &[]).unwrap();
+    assert_eq!(sent(&raw), 6, "the oldest holds the window");
+    raw.send(Opcode::AckV1, None, &[1], &[]).unwrap();
+    assert_eq!(sent(&raw), 9);
+}
+
+#[test]
 fn a_repeated_hard_reset_is_acknowledged_again() {
     let mut raw = Raw::new(SessionConfig::default());
     raw.log_in(MODERN);
@@ -335,6 +366,38 @@ fn a_renegotiation_with_a_refused_login_ends_the_session() {
     assert!(raw.has(|event| matches!(event, Event::KeyRetired { key_id: 0 })));
     assert!(!raw.has(|event| matches!(event, Event::KeysReady { key_id: 1, .. })));
     assert!(raw.session.farewell_done());
+}
+
+#[test]
+fn a_new_key_is_sent_with_only_once_the_client_has_it() {
+    for by_data in [true, false] {
+        let mut raw = Raw::new(SessionConfig::default());
+        raw.log_in(MODERN);
+        raw.accept();
+        raw.wait(Duration::from_secs(2));
+        raw.withhold = true;
+        raw.session.renegotiate(raw.now);
+        raw.key_id = 1;
+        raw.next_id = 1;
+        raw.tls = Double::client(Script { seed: 200, ..Script::default() });
+        raw.send(Opcode::SoftResetV1, Some(0), &[0], &[]).unwrap();
+        raw.log_in(MODERN);
+        raw.session.note_new_key_used(1, raw.now); // it cannot be: there are no keys yet
+        raw.accept();
+        assert!(raw.has(|event| matches!(event, Event::KeysReady { key_id: 1, .. })));
+        assert!(!raw.has(|event| matches!(event, Event::SendKey { key_id: 1 })));
+        if by_data {
+            raw.session.note_new_key_used(1, raw.now);
+            raw.settle();
+        } else {
+            raw.send(Opcode::AckV1, None, &[0, 1, 2, 3, 4, 5], &[]).unwrap();
+        }
+        assert!(raw.has(|event| matches!(event, Event::SendKey { key_id: 1 })));
+        assert!(!raw.has(|event| matches!(event, Event::KeyRetired { .. })));
+        raw.wait(Duration::from_secs(3600));
+        assert!(raw.has(|event| matches!(event, Event::KeyRetired { key_id: 0 })));
+        assert!(!raw.has(|event| matches!(event, Event::Failed(_))));
+    }
 }
 
 #[test]
@@ -471,6 +534,7 @@ fn sessions_and_channels_are_send() {
 #[test]
 fn garbage_harms_nobody() {
     let mut rng = Rng(77);
+    let (mut born, mut up) = (0, 0);
     for round in 0..300 {
         let tls = double_pair(&mut rng);
         let net = Net { drop_per_mille: 50, repeat_per_mille: 100, delay_us: (100, 50_000) };
@@ -499,5 +563,8 @@ fn garbage_harms_nobody() {
             let _ = world.server_channel.open(&mut bytes.clone());
             let _ = world.client_channel.open(&mut bytes);
         }
+        born += u32::from(world.server.is_some());
+        up += u32::from(world.up_at.is_some());
     }
+    assert!(born > 150 && up > 50, "{born} sessions, {up} up: the garbage met nobody");
 }
