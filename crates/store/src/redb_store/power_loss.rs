@@ -61,6 +61,20 @@ impl State {
         self.lit()
     }
 
+    /// A change that is kept whole.
+    fn reach_platter(&mut self, pending: Pending) {
+        match pending {
+            Pending::Length(length) => self.platter.resize(length, 0),
+            Pending::Write { offset, data } => {
+                let end = offset + data.len();
+                if self.platter.len() < end {
+                    self.platter.resize(end, 0);
+                }
+                self.platter[offset..end].copy_from_slice(&data);
+            }
+        }
+    }
+
     fn lit(&self) -> io::Result<()> {
         if self.dark { Err(io::Error::other("the power is gone")) } else { Ok(()) }
     }
@@ -152,8 +166,9 @@ impl StorageBackend for Disk {
         state.step()?;
         state.syncs += 1;
         if !state.lies {
-            state.platter = state.view.clone();
-            state.pending.clear();
+            for pending in std::mem::take(&mut state.pending) {
+                state.reach_platter(pending);
+            }
         }
         Ok(())
     }
@@ -197,8 +212,12 @@ struct Tally {
 }
 
 pub(super) fn open(disk: &Disk) -> Result<RedbStore, StoreError> {
+    open_with(disk, BOUNDS)
+}
+
+pub(super) fn open_with(disk: &Disk, bounds: Bounds) -> Result<RedbStore, StoreError> {
     let path = Path::new("simulated");
-    RedbStore::start(path, database(path, disk.clone())?, BOUNDS)
+    RedbStore::start(path, database(path, disk.clone())?, bounds)
 }
 
 /// Which of the states that may be is the one that is.

@@ -3,14 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use redb::{Database, TableDefinition};
 
-use super::power_loss::{Disk, EMPTY_STORE, open};
+use super::power_loss::{Disk, EMPTY_STORE, open, open_with};
 use super::{RedbStore, tables};
 use crate::watch::locked;
-use crate::{Outcome, Store, StoreError, Transaction};
+use crate::{Bounds, Outcome, Store, StoreError, Transaction, conformance};
 
 fn put(key: &str) -> Transaction {
     Transaction::new().put(key, key)
@@ -146,4 +147,12 @@ async fn a_failed_disk_ends_writes_and_watches_until_the_store_is_opened_anew() 
     let store = open(&disk).unwrap();
     assert!(store.get("/a").await.unwrap().is_some());
     assert!(matches!(store.transact(put("/c")).await, Ok(Outcome::Committed(_))));
+}
+
+/// On a disk without delays a watch begins in the middle of a commit far more often.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn redb_conforms_on_a_fast_disk() {
+    for _ in 0..3 {
+        conformance::run(Arc::new(open_with(&Disk::holding(&EMPTY_STORE), Bounds::default()).unwrap())).await;
+    }
 }
