@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use controllers::{World, interrupted};
-use engine::{DataPlane, LiveConnection, SessionEvent};
+use engine::{DataPlane, SessionEvent};
 use gateway::{ConnectionEnd, ConnectionStart, Counters};
-use model::{
-    Connection, ConnectionCode, ConnectionId, EndpointId, GatewayStatus, Key, Scope, Status, Timestamp,
-};
+use model::{Connection, ConnectionCode, ConnectionId, EndpointId, GatewayStatus, Key, Status, Timestamp};
 use store::{Check, Op, Outcome, Store, Transaction, typed};
 
 use crate::AgentError;
@@ -152,7 +150,7 @@ fn count(row: &mut Connection, counters: &Counters) {
 }
 
 /// The read-only port for live counters: the rows of an endpoint's connections as they are right now.
-pub fn live_connections(plane: &dyn DataPlane, scope: &Scope, endpoint: &EndpointId) -> Vec<Connection> {
-    let ours = |live: &LiveConnection| live.start.endpoint == *endpoint && live.start.scope == *scope;
-    plane.live().iter().filter(|live| ours(live)).map(|live| started(&live.start)).collect()
+pub fn live_connections(plane: &dyn DataPlane, endpoint: &EndpointId) -> Vec<Connection> {
+    let live = plane.live();
+    live.iter().filter(|live| live.start.endpoint == *endpoint).map(|live| started(&live.start)).collect()
 }

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! `bascule`: AWS Client VPN that you run yourself.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bascule::run()
+}

@@ -1,0 +1,157 @@
+//! The command line (docs: README; the outside contract of flags, keys and environment variables).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// AWS Client VPN that you run yourself.
+#[derive(Debug, Parser)]
+#[command(name = "bascule", about, disable_version_flag = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The service: API, controllers and gateway in one process
+    Serve(Box<Serve>),
+    /// The certificates a Client VPN needs, in files a person can read
+    #[command(subcommand)]
+    Pki(Pki),
+    /// The exported client configuration completed with a client certificate: one file that connects
+    Profile(Profile),
+    /// Prints the version
+    Version,
+}
+
+/// Flags of `bascule serve`; each is also a key of the configuration file and an environment variable.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Serve {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE", env = "BASCULE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where state is kept [default: /var/lib/bascule as root, else the XDG data folder]
+    #[arg(long, value_name = "DIR", env = "BASCULE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where the API listens [default: 127.0.0.1:8585]
+    #[arg(long, value_name = "ADDR:PORT", env = "BASCULE_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// An address, CIDR or range that endpoints may be bound to (repeatable) [default: the host's own]
+    #[arg(long, value_name = "ADDR", env = "BASCULE_GATEWAY_ADDRESS", value_delimiter = ',')]
+    pub gateway_address: Vec<String>,
+    /// Endpoints are named under this domain, and the exported profile uses that name
+    #[arg(long, value_name = "DOMAIN", env = "BASCULE_DOMAIN")]
+    pub domain: Option<String>,
+    /// What the exported profile names when clients reach the gateway through NAT or a load balancer
+    #[arg(long, value_name = "ADDR[:PORT]", env = "BASCULE_ADVERTISE")]
+    pub advertise: Option<String>,
+    /// Certificate chain of the API port (PEM); read again when the file changes
+    #[arg(long, value_name = "FILE", env = "BASCULE_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the API port (PEM)
+    #[arg(long, value_name = "FILE", env = "BASCULE_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// Serve the API without TLS on an address that is not loopback
+    #[arg(long, env = "BASCULE_INSECURE_HTTP", num_args = 0..=1, default_missing_value = "true")]
+    pub insecure_http: Option<bool>,
+    /// A region that is served (repeatable) [default: any]
+    #[arg(long, value_name = "NAME", env = "BASCULE_REGION", value_delimiter = ',')]
+    pub region: Vec<String>,
+    /// The account that owns everything [default: 000000000000]
+    #[arg(long, value_name = "ID", env = "BASCULE_ACCOUNT")]
+    pub account: Option<String>,
+    /// Accept any credentials; loopback listeners only
+    #[arg(long, env = "BASCULE_DEV_OPEN", num_args = 0..=1, default_missing_value = "true")]
+    pub dev_open: Option<bool>,
+    /// Serve metrics here too, beside loopback callers of the API port
+    #[arg(long, value_name = "ADDR:PORT", env = "BASCULE_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// The key that seals secrets, best outside the data directory [default: DIR/master.key]
+    #[arg(long, value_name = "FILE", env = "BASCULE_MASTER_KEY_FILE")]
+    pub master_key_file: Option<PathBuf>,
+    /// Threads that carry packets [default: one per core]
+    #[arg(long, value_name = "N", env = "BASCULE_WORKERS")]
+    pub workers: Option<u16>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Pki {
+    /// Makes a certificate authority
+    InitCa(InitCa),
+    /// Issues a server certificate; its name must have a dot
+    IssueServer(Issue),
+    /// Issues a client certificate
+    IssueClient(Issue),
+    /// Notes a certificate as revoked; `crl` writes the list
+    Revoke(Revoke),
+    /// Writes the certificate revocation list
+    Crl(Crl),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitCa {
+    /// Folder of the authority
+    #[arg(long, value_name = "DIR", default_value = "pki")]
+    pub dir: PathBuf,
+    /// Common name of the authority
+    #[arg(long, value_name = "NAME", default_value = "Bascule CA")]
+    pub name: String,
+    /// Validity
+    #[arg(long, value_name = "DAYS", default_value_t = 3650)]
+    pub days: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Issue {
+    /// Common name: for a server one with a dot, for a client the user or device
+    pub name: String,
+    /// Folder of the authority; the certificate goes there as NAME.crt, its key as NAME.key
+    #[arg(long, value_name = "DIR", default_value = "pki")]
+    pub dir: PathBuf,
+    /// Validity
+    #[arg(long, value_name = "DAYS", default_value_t = 825)]
+    pub days: u32,
+    /// An RSA-2048 key instead of ECDSA P-256
+    #[arg(long)]
+    pub rsa: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// Common name the certificate was issued under
+    pub name: String,
+    /// Folder of the authority
+    #[arg(long, value_name = "DIR", default_value = "pki")]
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Crl {
+    /// Folder of the authority; the list goes there as crl.pem
+    #[arg(long, value_name = "DIR", default_value = "pki")]
+    pub dir: PathBuf,
+    /// Until its next update is due; an expired list refuses every client
+    #[arg(long, value_name = "DAYS", default_value_t = 180)]
+    pub days: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Profile {
+    /// The endpoint
+    #[arg(long, value_name = "ID")]
+    pub endpoint: String,
+    /// The client's certificate (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub cert: PathBuf,
+    /// The client's private key (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Where credentials are looked for when the environment has none
+    #[arg(long, value_name = "DIR", env = "BASCULE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The region of the endpoint [default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1]
+    #[arg(long, value_name = "NAME")]
+    pub region: Option<String>,
+}

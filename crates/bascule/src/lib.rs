@@ -1,0 +1,59 @@
+//! The binary's parts: command line, configuration, wiring, drain, and the commands beside `serve`.
+//!
+//! Layer 5. Nothing here decides anything about Client VPN: it puts the parts together.
+
+pub mod aws_client;
+mod cli;
+mod config;
+mod credentials;
+mod logging;
+mod pki_command;
+mod private_file;
+mod privileges;
+mod profile_command;
+mod serve;
+mod telemetry;
+mod tls;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use credentials::{CREDENTIALS_FILE, URL_FILE};
+
+/// Wrong usage or configuration: exit code 2, one line.
+#[derive(Debug)]
+pub(crate) struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Runs the command line of this process (exit codes: 0 clean, 1 failed at run time, 2 wrong usage).
+pub fn run() -> ExitCode {
+    // The privileged process of the fabric: the same program, started by `serve`.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == netio::HELPER_ARGUMENT) {
+        netio::run_fabric_helper();
+    }
+    let cli = cli::Cli::parse();
+    let done = match cli.command {
+        cli::Command::Serve(arguments) => serve::run(arguments),
+        cli::Command::Pki(command) => pki_command::run(command),
+        cli::Command::Profile(arguments) => profile_command::run(&arguments),
+        cli::Command::Version => {
+            println!("bascule {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bascule: {error:#}");
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+        }
+    }
+}

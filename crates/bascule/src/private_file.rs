@@ -1,0 +1,43 @@
+//! Files that only their owner may read, written whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// Makes a folder that only its owner may enter, if it is not there.
+pub(crate) fn folder(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot make the folder {}", path.display()))
+}
+
+/// Writes a file with mode 0600 and makes it last, replacing what was there in one step.
+pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
+    with_mode(path, text, 0o600)
+}
+
+/// The same for a file that everyone may read.
+pub(crate) fn write_public(path: &Path, text: &str) -> Result<()> {
+    with_mode(path, text, 0o644)
+}
+
+fn with_mode(path: &Path, text: &str, mode: u32) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let whole = || -> std::io::Result<()> {
+        let _ = fs::remove_file(&new);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent)?.sync_all()
+    };
+    whole().with_context(|| format!("cannot write {}", path.display()))
+}

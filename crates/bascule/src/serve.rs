@@ -1,0 +1,217 @@
+//! `bascule serve`: API, controllers and gateway in one process, put together.
+
+use std::net::{IpAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use agent::{Agent, Controller};
+use anyhow::{Context, Result};
+use api::{Addresses, Advertise, Api, FileIdentities, LiveConnections, StoreConvergence};
+use engine::{DataPlane, Engine, EngineConfig, InMemory};
+use model::{Connection, EndpointId};
+use netio::HelperFabric;
+use store::{MasterKey, RedbStore, Store};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::cli;
+use crate::config::Config;
+use crate::credentials::{self, URL_FILE};
+use crate::{Usage, logging, private_file, privileges, telemetry, tls};
+
+/// Threads of the control plane's runtime; packets have their own.
+const RUNTIME_THREADS: usize = 2;
+/// Where endpoints are bound without the kernel fabric (contract: one loopback address for each).
+const LOOPBACK_BLOCK: &str = "127.64.0.0/16";
+/// How long clients may take to be sent away at a stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// The gateway's name in the store; with several nodes each has its own.
+const NODE: &str = "local";
+const NO_PRIVILEGE: &str = "the kernel fabric is not at hand: run bascule serve as root (with /dev/net/tun and the nft program), then disassociate and associate again";
+
+/// What needs privileges or a single thread, done before both go.
+struct Prepared {
+    config: Config,
+    fabric: Option<HelperFabric>,
+    listener: TcpListener,
+    metrics_listener: Option<TcpListener>,
+    addresses: Addresses,
+    identities: FileIdentities,
+    master_key: MasterKey,
+}
+
+pub(crate) fn run(flags: Box<cli::Serve>) -> Result<()> {
+    logging::start();
+    let prepared = prepare(Config::load(*flags)?)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(prepared))
+}
+
+fn prepare(config: Config) -> Result<Prepared> {
+    private_file::folder(&config.data_dir)?;
+    let master_key = MasterKey::load_or_create(&config.master_key_file)?;
+    let root = credentials::root_key(&config.data_dir)?;
+    let identities = FileIdentities::open(
+        config.account.clone(),
+        root.id.clone(),
+        aws_auth::Secret::new(root.secret.as_str()),
+        config.data_dir.join("users.toml"),
+    )
+    .map_err(|error| Usage(error.to_string()))?;
+    let bind = |address| TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"));
+    let listener = bind(config.listen)?;
+    let metrics_listener = config.metrics_listen.map(bind).transpose()?;
+    let fabric = if netio::fabric_available() { Some(HelperFabric::spawn()?) } else { None };
+    let addresses = addresses(&config, fabric.is_some())?;
+    // From here on nothing needs a privilege, and no thread has started yet.
+    privileges::give_up()?;
+    Ok(Prepared { config, fabric, listener, metrics_listener, addresses, identities, master_key })
+}
+
+fn addresses(config: &Config, kernel_fabric: bool) -> Result<Addresses> {
+    if let Some(addresses) = &config.gateway_addresses {
+        if kernel_fabric && config.loopback_gateway {
+            tracing::warn!(
+                "a gateway address is loopback: with the kernel fabric it carries no traffic of clients on this host"
+            );
+        }
+        return Ok(addresses.clone());
+    }
+    if kernel_fabric {
+        let own: Vec<IpAddr> = netio::host_addresses();
+        if own.is_empty() {
+            tracing::warn!(
+                "this host has no global address: endpoints get none, unless gateway-address names some"
+            );
+        }
+        return Ok(Addresses::of(own));
+    }
+    Addresses::parse([LOOPBACK_BLOCK]).context("the loopback block")
+}
+
+/// The API's read-only port to the data plane.
+struct Live(Arc<dyn DataPlane>);
+
+impl LiveConnections for Live {
+    fn live(&self, endpoint: &EndpointId) -> Vec<Connection> {
+        agent::live_connections(&*self.0, endpoint)
+    }
+}
+
+async fn serve(prepared: Prepared) -> Result<()> {
+    let Prepared { config, fabric, listener, metrics_listener, addresses, identities, master_key } = prepared;
+    let url = format!("{}://{}", if config.tls.is_some() { "https" } else { "http" }, listener.local_addr()?);
+    if config.dev_open {
+        tracing::warn!("dev-open: any credentials are accepted");
+    }
+    let metrics = telemetry::start()?;
+    let store: Arc<dyn Store> = Arc::new(RedbStore::open(config.data_dir.join("store.redb")).await?);
+    let master_key = Arc::new(master_key);
+    let engine = fabric.map(|fabric| start_engine(&config, fabric)).transpose()?;
+    let plane: Arc<dyn DataPlane> = match &engine {
+        Some(engine) => engine.clone(),
+        None => {
+            tracing::warn!("no client can connect: {NO_PRIVILEGE}");
+            Arc::new(InMemory::refusing(NO_PRIVILEGE))
+        }
+    };
+    let identities = Arc::new(identities);
+    tokio::spawn(identities.clone().follow());
+    let render = move || {
+        let snapshot = engine.as_ref().map(|engine| engine.snapshot()).unwrap_or_default();
+        format!("{}{}", metrics.render(), telemetry::data_plane(&snapshot))
+    };
+    let api = Api::new(
+        api_config(&config, addresses),
+        store.clone(),
+        master_key.clone(),
+        identities,
+        Arc::new(Live(plane.clone())),
+        Arc::new(StoreConvergence::new(store.clone())),
+    )
+    .with_metrics(render);
+    let (readiness, api) = (api.readiness(), Arc::new(api));
+    let (ready, mut is_ready) = watch::channel(false);
+    let agent = tokio::spawn(Agent::new(store.clone(), plane.clone(), master_key, NODE, ready).run());
+    let controller = tokio::spawn(Controller::new(store).run());
+
+    let (stop, stopping) = watch::channel(false);
+    let until_stop = |mut stopping: watch::Receiver<bool>| async move {
+        let _ = stopping.wait_for(|stop| *stop).await;
+    };
+    let acceptor =
+        config.tls.clone().map(|(certificate, key)| tls::acceptor(certificate, key)).transpose()?;
+    let serving = tokio::spawn(api::serve(
+        api.clone(),
+        tokio_listener(listener)?,
+        acceptor,
+        until_stop(stopping.clone()),
+    ));
+    let metrics_serving = metrics_listener
+        .map(tokio_listener)
+        .transpose()?
+        .map(|listener| tokio::spawn(api::serve_metrics(api, listener, until_stop(stopping))));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop_signal = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let announce = async {
+        if is_ready.wait_for(|ready| *ready).await.is_ok() {
+            readiness.store(true, Ordering::Release);
+            private_file::write(&config.data_dir.join(URL_FILE), &format!("{url}\n"))?;
+            println!("ready {url}");
+        }
+        std::future::pending::<Result<()>>().await
+    };
+    tokio::select! {
+        () = stop_signal => {}
+        failed = announce => failed?,
+    }
+    tracing::info!("stopping: clients are told to come back");
+    readiness.store(false, Ordering::Release);
+    // No apply may follow the farewells.
+    agent.abort();
+    controller.abort();
+    let _ = stop.send(true);
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, plane.drain()).await;
+    serving.await??;
+    if let Some(serving) = metrics_serving {
+        serving.await??;
+    }
+    Ok(())
+}
+
+fn start_engine(config: &Config, fabric: HelperFabric) -> Result<Arc<Engine>> {
+    let mut seed = [0; 32];
+    aws_lc_rs::rand::fill(&mut seed).ok().context("the system gave no randomness")?;
+    let mut engine = EngineConfig::new(seed);
+    engine.workers = config.workers.unwrap_or(0);
+    Ok(Engine::start(engine, Box::new(fabric))?)
+}
+
+fn api_config(config: &Config, addresses: Addresses) -> api::Config {
+    api::Config {
+        account: config.account.clone(),
+        regions: config.regions.clone(),
+        quotas: config.quotas.clone(),
+        addresses,
+        domain: config.domain.clone(),
+        advertise: config.advertise.clone().map(|(host, port)| Advertise { host, port }),
+        dev_open: config.dev_open,
+        ..api::Config::default()
+    }
+}
+
+fn tokio_listener(listener: TcpListener) -> Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    Ok(tokio::net::TcpListener::from_std(listener)?)
+}

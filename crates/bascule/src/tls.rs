@@ -1,0 +1,85 @@
+//! TLS of the API port: certificate and key from files, read again when they change.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio_rustls::TlsAcceptor;
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The newest certificate that could be read.
+struct Current(RwLock<Arc<CertifiedKey>>);
+
+impl fmt::Debug for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Current(…)")
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.read().ok().map(|key| key.clone())
+    }
+}
+
+/// An acceptor on these files. Must run inside the runtime: it starts the task that looks at them.
+pub(crate) fn acceptor(certificate: PathBuf, key: PathBuf) -> Result<TlsAcceptor> {
+    let current = Arc::new(Current(RwLock::new(read(&certificate, &key)?)));
+    tokio::spawn(follow(current.clone(), certificate, key));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(current);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+async fn follow(current: Arc<Current>, certificate: PathBuf, key: PathBuf) {
+    let mut seen = times(&certificate, &key);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = times(&certificate, &key);
+        if now == seen {
+            continue;
+        }
+        seen = now;
+        match read(&certificate, &key) {
+            Ok(fresh) => {
+                if let Ok(mut current) = current.0.write() {
+                    *current = fresh;
+                }
+                tracing::info!(file = %certificate.display(), "read the API's certificate again");
+            }
+            Err(error) => tracing::error!("the API keeps its old certificate: {error:#}"),
+        }
+    }
+}
+
+fn times(certificate: &Path, key: &Path) -> [Option<SystemTime>; 2] {
+    [certificate, key].map(|path| std::fs::metadata(path).and_then(|data| data.modified()).ok())
+}
+
+fn read(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>> {
+    let text = |path: &Path| {
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let chain = pki::certificates_from_pem(&text(certificate)?)
+        .with_context(|| format!("tls-cert = {}", certificate.display()))?;
+    let pem = zeroize::Zeroizing::new(text(key)?);
+    let der = pki::key_from_pem(&pem).with_context(|| format!("tls-key = {}", key.display()))?;
+    let der = PrivateKeyDer::try_from(der.to_vec())
+        .map_err(|why| anyhow::anyhow!("tls-key = {}: {why}", key.display()))?;
+    let chain = chain.into_iter().map(CertificateDer::from).collect();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let certified = CertifiedKey::from_der(chain, der, &provider)
+        .with_context(|| format!("tls-key = {} does not go with tls-cert", key.display()))?;
+    Ok(Arc::new(certified))
+}

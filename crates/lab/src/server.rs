@@ -1,0 +1,133 @@
+//! `bascule serve` in a namespace, and signed calls to it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bascule::aws_client::{Answer, AwsClient, AwsError, Credentials};
+use rustix::process::Signal;
+
+use crate::net::Net;
+use crate::process::Logged;
+
+/// How long a server may take to be ready.
+const READY: Duration = Duration::from_secs(20);
+
+/// How a server is started.
+#[derive(Clone, Debug, Default)]
+pub struct ServerOptions {
+    /// More arguments of `serve`.
+    pub arguments: Vec<String>,
+    /// Environment variables.
+    pub environment: Vec<(String, String)>,
+}
+
+/// A running server; ended with this value.
+pub struct Server {
+    process: Logged,
+    data_dir: PathBuf,
+    client: AwsClient,
+}
+
+impl Server {
+    /// Starts it on a data directory and waits until it is ready.
+    pub fn start(net: &Net, data_dir: &Path, options: &ServerOptions) -> Result<Self> {
+        let mut process = Self::spawn(net, data_dir, options)?;
+        let ready = process.wait_for("ready http", 0, READY)?;
+        let url = ready.trim_start_matches("ready ").trim().to_owned();
+        let credentials = Credentials::from_file(&data_dir.join(bascule::CREDENTIALS_FILE))?;
+        let client = AwsClient::new(&url, "us-east-1", credentials)?;
+        Ok(Self { process, data_dir: data_dir.to_owned(), client })
+    }
+
+    /// Starts it without waiting, for tests that expect it to die.
+    pub(crate) fn spawn(net: &Net, data_dir: &Path, options: &ServerOptions) -> Result<Logged> {
+        let mut command = net.command(binary());
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data_dir)
+            .args(&options.arguments);
+        command.env("BASCULE_LOG", "info");
+        command.envs(options.environment.iter().map(|(name, value)| (name, value)));
+        let number = std::fs::read_dir(data_dir.parent().unwrap_or(data_dir))?.count();
+        let log = data_dir.with_file_name(format!("server-{number}.log"));
+        Logged::start(&mut command, &log)
+    }
+
+    /// Starts it and waits for its end (a failpoint kills it) or until it is ready and `then` has run.
+    pub fn start_doomed(
+        net: &Net,
+        data_dir: &Path,
+        options: &ServerOptions,
+        then: impl FnOnce(&AwsClient),
+    ) -> Result<Option<ExitStatus>> {
+        let mut process = Self::spawn(net, data_dir, options)?;
+        if let Ok(ready) = process.wait_for("ready http", 0, READY) {
+            let url = ready.trim_start_matches("ready ").trim().to_owned();
+            let credentials = Credentials::from_file(&data_dir.join(bascule::CREDENTIALS_FILE))?;
+            then(&AwsClient::new(&url, "us-east-1", credentials)?);
+        }
+        Ok(process.wait(Duration::from_secs(3)))
+    }
+
+    /// Where its state is.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Its process id (`ip netns exec` becomes the program, so it is the server's own).
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What it has said.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Signed calls with the root key.
+    pub fn client(&self) -> &AwsClient {
+        &self.client
+    }
+
+    /// One EC2 call from inside its namespace.
+    pub fn ec2(&self, net: &Net, action: &str, parameters: &[(&str, &str)]) -> Result<Answer, AwsError> {
+        net.run(|| self.client.ec2(action, parameters))
+    }
+
+    /// Waits for a line of its output.
+    pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<String> {
+        self.process.wait_for(text, 0, limit)
+    }
+
+    /// SIGKILL, at once.
+    pub fn kill(mut self) {
+        self.process.signal(Signal::KILL);
+        self.process.wait(Duration::from_secs(5));
+    }
+
+    /// SIGTERM, and its exit status.
+    pub fn stop(mut self) -> Result<ExitStatus> {
+        self.process.signal(Signal::TERM);
+        self.process
+            .wait(Duration::from_secs(8))
+            .with_context(|| format!("still running; it said:\n{}", self.log()))
+    }
+}
+
+/// The server's program: `BASCULE_BIN`, or where cargo builds it.
+pub(crate) fn binary() -> PathBuf {
+    if let Some(binary) = std::env::var_os("BASCULE_BIN") {
+        return PathBuf::from(binary);
+    }
+    let own = std::env::current_exe().unwrap_or_default();
+    let folder = own.parent().unwrap_or(Path::new("."));
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    folder.join("bascule")
+}
+
+/// `bascule` with arguments, outside any namespace.
+pub(crate) fn bascule(arguments: &[&str]) -> Result<String> {
+    crate::process::output(Command::new(binary()).args(arguments))
+}
