@@ -30,6 +30,9 @@ mod sts;
 mod tags;
 mod touch;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::{AddressError, Addresses, Advertise, Config, MAX_BODY_BYTES};
 pub use frame::{Answer, Api, Call};
 pub use identities::{Caller, FileIdentities, Identities, Identity, Rights, UsersError};

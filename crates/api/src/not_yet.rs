@@ -35,11 +35,6 @@ pub const NOT_YET_IN_FORCE: &[NotYetInForce] = &[
         is_set: |spec| spec.transport == Transport::Tcp,
     },
     NotYetInForce {
-        parameter: "SecurityGroupId",
-        why: "security groups are stored; whether their rules are enforced depends on the gateway",
-        is_set: |spec| !spec.security_group_ids.is_empty(),
-    },
-    NotYetInForce {
         parameter: "SelfServicePortal",
         why: "the self-service portal is not served yet",
         is_set: |spec| spec.self_service_portal,
@@ -84,6 +79,6 @@ pub const NOT_YET_IN_FORCE: &[NotYetInForce] = &[
 /// Says which parameters of an endpoint have no effect yet.
 pub(crate) fn log(endpoint: &EndpointId, spec: &EndpointSpec) {
     for row in NOT_YET_IN_FORCE.iter().filter(|row| (row.is_set)(spec)) {
-        tracing::warn!(endpoint = %endpoint, parameter = row.parameter, "not yet in force: {}", row.why);
+        tracing::info!(endpoint = %endpoint, parameter = row.parameter, "not yet in force: {}", row.why);
     }
 }

@@ -162,6 +162,9 @@ async fn fallback(
     secure: bool,
 ) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
+    if hyper::body::Body::size_hint(&body).lower() > u64::try_from(MAX_BODY_BYTES).unwrap_or(u64::MAX) {
+        return plain(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large\n".to_owned());
+    }
     let body = match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(_)) => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aws_auth::policy::{self, Decision, Policy};
+use aws_auth::policy::{self, Policy};
 use model::{Authentication, Endpoint, Key, Scope, SecurityGroup, Subnet, Vpc};
 use serde::de::DeserializeOwned;
 use store::typed;
@@ -13,7 +13,7 @@ use crate::clock;
 use crate::error::ApiError;
 use crate::identities::{Caller, Rights};
 use crate::service::{Refusal, Service};
-use crate::touch::{Resource, Touch};
+use crate::touch::Resource;
 
 type Context = BTreeMap<String, Vec<String>>;
 
@@ -157,12 +157,5 @@ fn endpoint_keys(endpoint: &Endpoint, context: &mut Context) {
 
 fn allowed(policies: &[Policy], action: &str, resource: &str, context: &Context) -> bool {
     let request = policy::Request { action, resource, context };
-    matches!(policy::evaluate(policies, &request), Decision::Allow { .. })
-}
-
-impl Touch {
-    #[cfg(test)]
-    pub(crate) fn is_any(&self) -> bool {
-        self.resource == Resource::Any
-    }
+    policy::evaluate(policies, &request).is_allowed()
 }

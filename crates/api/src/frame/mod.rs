@@ -212,8 +212,8 @@ impl Api {
             return Err(Refusal::Auth(AuthFault::UnknownKey));
         };
         aws_auth::verify(signed, presented, &identity.secret, now).map_err(Refusal::Auth)?;
-        // No temporary credentials are ever issued; and a body nobody signed is believed over TLS only.
-        let unsigned_in_the_clear = presented.unsigned_payload && !call.secure;
+        // No temporary credentials are ever issued; a body nobody signed is believed over TLS or from this host only.
+        let unsigned_in_the_clear = presented.unsigned_payload && !call.secure && !call.peer.is_loopback();
         if presented.session_token.is_some() || unsigned_in_the_clear {
             return Err(Refusal::Auth(AuthFault::Mismatch));
         }

@@ -1,0 +1,73 @@
+//! The users file.
+
+use std::fs;
+
+use aws_auth::Secret;
+
+use crate::{FileIdentities, Identities};
+
+const GOOD: &str = r#"
+[[user]]
+name = "auditor"
+access_key_id = "AKIAAUDITOR0000000000"
+secret_access_key = "0123456789012345678901234567890123456789"
+policies = ["read-only"]
+
+[[policy]]
+name = "read-only"
+document = '''{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ec2:Describe*","Resource":"*"}]}'''
+"#;
+
+fn open(path: &std::path::Path) -> Result<FileIdentities, crate::UsersError> {
+    FileIdentities::open(
+        "000000000000".parse().unwrap(),
+        "AKIAROOT",
+        Secret::new("root secret of some length"),
+        path,
+    )
+}
+
+#[test]
+fn users_have_their_policies_and_the_root_needs_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users.toml");
+    let identities = open(&path).unwrap();
+    assert!(identities.find("AKIAROOT").unwrap().caller.is_root());
+    assert!(identities.find("AKIAAUDITOR0000000000").is_none());
+    fs::write(&path, GOOD).unwrap();
+    identities.reload().unwrap();
+    let auditor = identities.find("AKIAAUDITOR0000000000").unwrap();
+    assert_eq!(auditor.caller.arn(), "arn:aws:iam::000000000000:user/auditor");
+    assert!(!auditor.caller.is_root());
+    assert!(!format!("{auditor:?}").contains("0123456789"), "{auditor:?}");
+    fs::remove_file(&path).unwrap();
+    identities.reload().unwrap();
+    assert!(identities.find("AKIAAUDITOR0000000000").is_none());
+}
+
+#[test]
+fn a_file_that_is_not_good_is_refused_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users.toml");
+    fs::write(&path, GOOD).unwrap();
+    let identities = open(&path).unwrap();
+    let second = GOOD.replace("auditor", "second");
+    let rows = [
+        ("not TOML", format!("{GOOD}\n???")),
+        ("unknown key", GOOD.replace("policies =", "polices =")),
+        ("unknown policy", GOOD.replace("[\"read-only\"]", "[\"admin\"]")),
+        ("policy nobody understands", GOOD.replace("\"Effect\":\"Allow\"", "\"Effect\":\"Perhaps\"")),
+        ("short secret", GOOD.replace("0123456789012345678901234567890123456789", "short")),
+        ("root's key", GOOD.replace("AKIAAUDITOR0000000000", "AKIAROOT")),
+        ("same key twice", format!("{GOOD}\n{}", second.split("[[policy]]").next().unwrap())),
+        ("odd name", GOOD.replace("\"auditor\"", "\"a/b\"")),
+        ("no secret", GOOD.replace("secret_access_key", "# secret_access_key")),
+    ];
+    for (what, text) in rows {
+        fs::write(&path, &text).unwrap();
+        let error = identities.reload().expect_err(what).to_string();
+        assert!(!error.contains("0123456789"), "{what}: {error}");
+        assert!(identities.find("AKIAAUDITOR0000000000").is_some(), "{what}: the last good users are gone");
+        assert!(open(&path).is_err(), "{what}");
+    }
+}
