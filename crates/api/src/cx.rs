@@ -45,7 +45,8 @@ impl<'a> Cx<'a> {
 
     /// Fresh randomness for an id.
     pub(crate) fn entropy(&self) -> u128 {
-        uuid::Uuid::new_v4().as_u128()
+        // A UUID has fixed bits; two of them, shifted against each other, have none left.
+        uuid::Uuid::new_v4().as_u128() ^ uuid::Uuid::new_v4().as_u128().rotate_left(61)
     }
 
     /// A fresh UUID.

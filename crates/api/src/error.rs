@@ -64,9 +64,9 @@ impl From<store::StoreError> for ApiError {
     }
 }
 
-/// Foreign text as it may stand in a message: at most 64 characters.
+/// Foreign text as it may stand in a message: at most 256 characters.
 pub(crate) fn short(text: &str) -> Cow<'_, str> {
-    const MAX_CHARS: usize = 64;
+    const MAX_CHARS: usize = 256;
     match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
         None => Cow::Borrowed(text),

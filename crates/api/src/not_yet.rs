@@ -31,7 +31,7 @@ pub const NOT_YET_IN_FORCE: &[NotYetInForce] = &[
     },
     NotYetInForce {
         parameter: "TransportProtocol",
-        why: "TCP is not served yet: an association of the endpoint fails",
+        why: "TCP is not served yet",
         is_set: |spec| spec.transport == Transport::Tcp,
     },
     NotYetInForce {

@@ -14,10 +14,13 @@ pub(crate) enum Input<'a> {
     Json(&'a [u8]),
 }
 
+/// An action that has been read, or every fault in it.
+pub(crate) type Read = Result<Box<dyn AnyAction>, Vec<ApiError>>;
+
 /// One action of a service.
 pub(crate) struct Registered {
     pub name: &'static str,
-    pub decode: fn(&Input<'_>) -> Result<Box<dyn AnyAction>, Vec<ApiError>>,
+    pub decode: fn(&Input<'_>) -> Read,
     pub members: fn(&'static str) -> Value,
 }
 

@@ -5,9 +5,9 @@ mod actions;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::action::{Action, AnyAction, Encoded};
+use crate::action::{Action, Encoded};
 use crate::error::ApiError;
-use crate::registry::{Input, Registered};
+use crate::registry::{Input, Read, Registered};
 
 pub(crate) use actions::ACTIONS;
 
@@ -23,7 +23,7 @@ where
     Registered { name: A::NAME, decode: decode::<A>, members: |_| serde_json::Value::Null }
 }
 
-fn decode<A>(input: &Input<'_>) -> Result<Box<dyn AnyAction>, Vec<ApiError>>
+fn decode<A>(input: &Input<'_>) -> Read
 where
     A: Action + DeserializeOwned,
     A::Answer: Serialize,

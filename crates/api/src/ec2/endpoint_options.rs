@@ -16,9 +16,12 @@ const HANDLER_PREFIX: &str = "function:AWSClientVPN-";
 /// Ways to authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, QueryEnum)]
 pub(crate) enum AuthenticationType {
-    CertificateAuthentication,
-    DirectoryServiceAuthentication,
-    FederatedAuthentication,
+    #[query("certificate-authentication")]
+    Certificate,
+    #[query("directory-service-authentication")]
+    Directory,
+    #[query("federated-authentication")]
+    Federated,
 }
 
 #[derive(Clone, Debug, FromQuery)]
@@ -52,19 +55,19 @@ impl AuthenticationRequest {
     fn stored(&self) -> Result<Authentication, ApiError> {
         let missing = |member: &str| ApiError::missing(&format!("Authentication.1.{member}"));
         match self.kind.ok_or_else(|| missing("Type"))? {
-            AuthenticationType::CertificateAuthentication => {
+            AuthenticationType::Certificate => {
                 let options = self.mutual_authentication.as_ref();
                 let arn = options.and_then(|options| options.client_root_certificate_chain_arn.clone());
                 let client_root_arn =
                     arn.ok_or_else(|| missing("MutualAuthentication.ClientRootCertificateChainArn"))?;
                 Ok(Authentication::Certificate { client_root_arn })
             }
-            AuthenticationType::DirectoryServiceAuthentication => {
+            AuthenticationType::Directory => {
                 let id = self.active_directory.as_ref().and_then(|options| options.directory_id.clone());
                 let directory_id = id.ok_or_else(|| missing("ActiveDirectory.DirectoryId"))?;
                 Ok(Authentication::Directory { directory_id })
             }
-            AuthenticationType::FederatedAuthentication => {
+            AuthenticationType::Federated => {
                 let options = self.federated_authentication.as_ref();
                 let arn = options.and_then(|options| options.saml_provider_arn.clone());
                 let provider_arn = arn.ok_or_else(|| missing("FederatedAuthentication.SAMLProviderArn"))?;

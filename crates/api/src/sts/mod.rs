@@ -4,9 +4,8 @@ mod actions;
 
 use aws_query::{FromQuery, Members, ToXml};
 
-use crate::action::{Action, AnyAction, Encoded};
-use crate::error::ApiError;
-use crate::registry::{Input, Registered, from_form, members};
+use crate::action::{Action, Encoded};
+use crate::registry::{Input, Read, Registered, from_form, members};
 
 pub(crate) use actions::ACTIONS;
 
@@ -24,7 +23,7 @@ where
     Registered { name: A::NAME, decode: decode::<A>, members: members::<A> }
 }
 
-fn decode<A>(input: &Input<'_>) -> Result<Box<dyn AnyAction>, Vec<ApiError>>
+fn decode<A>(input: &Input<'_>) -> Read
 where
     A: Action + FromQuery,
     A::Answer: ToXml,

@@ -228,7 +228,7 @@ async fn describing_by_id_shows_that_one_only() {
     let base = ("ClientVpnEndpointId", endpoint.as_str());
     for wire in ["AssociationIds.1", "AssociationId.1"] {
         let reply = world.call("DescribeClientVpnTargetNetworks", &[base, (wire, &second)]).await.ok();
-        assert_eq!(reply.all("associationId"), [second.clone()], "{wire}");
+        assert_eq!(reply.all("associationId"), [second.as_str()], "{wire}");
     }
     let filter = [base, ("Filter.1.Name", "target-network-id"), ("Filter.1.Value.1", subnets[0].as_str())];
     let reply = world.call("DescribeClientVpnTargetNetworks", &filter).await.ok();

@@ -95,7 +95,7 @@ async fn everything_given_is_shown() {
         .call("DescribeClientVpnEndpoints", &[("Filter.1.Name", "tag:env"), ("Filter.1.Value.1", "te*")])
         .await
         .ok();
-    assert_eq!(shown.all("clientVpnEndpointId"), [id.clone()]);
+    assert_eq!(shown.all("clientVpnEndpointId"), [id.as_str()]);
     let rows = [
         ("vpcId", vpc.as_str()),
         ("transportProtocol", "tcp"),
