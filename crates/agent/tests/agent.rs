@@ -1,5 +1,7 @@
 //! Agent and controllers over a memory store and a data plane without packets: from record to status.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;

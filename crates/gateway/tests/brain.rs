@@ -31,6 +31,7 @@ fn connects_and_carries_packets() {
         "topology subnet",
         "ping 1",
         "ping-restart 20",
+        "explicit-exit-notify 1",
         "ifconfig 10.9.0.2 255.255.252.0",
         "peer-id 0",
     ];
