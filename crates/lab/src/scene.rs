@@ -6,6 +6,7 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 use crate::client::OpenVpn;
 use crate::net::Net;
 use crate::process::{eventually, wait_until};
-use crate::server::{Server, ServerOptions, bascule};
+use crate::server::{Server, ServerOptions, Started, bascule};
 
 /// The targets' addresses.
 pub const TARGETS: [&str; 2] = ["10.77.1.10", "10.77.2.10"];
@@ -70,6 +71,7 @@ pub struct Scene {
     /// Authority and certificates.
     pub certificates: Certificates,
     options: SceneOptions,
+    data: PathBuf,
     dir: TempDir,
 }
 
@@ -120,7 +122,8 @@ impl Scene {
             targets.push(TargetHost { net, address });
         }
         let certificates = Certificates::new(&dir.path().join("pki"))?;
-        Ok(Self { server: None, server_net, clients, targets, certificates, options, dir })
+        let data = dir.path().join("data");
+        Ok(Self { server: None, server_net, clients, targets, certificates, options, data, dir })
     }
 
     /// Starts the server on the same data directory.
@@ -130,9 +133,31 @@ impl Scene {
         Ok(())
     }
 
+    /// The same for a server that may be killed on its way; its exit status if it was.
+    pub fn start_or_end(&mut self) -> Result<Option<ExitStatus>> {
+        let data = self.data_dir();
+        match Server::start_or_end(&self.server_net, &data, &self.options.server)? {
+            Started::Ready(server) => {
+                self.server = Some(server);
+                Ok(None)
+            }
+            Started::Ended(status) => Ok(Some(status)),
+        }
+    }
+
+    /// The exit status of a server that has ended by itself within the limit.
+    pub fn server_end(&mut self, limit: Duration) -> Option<ExitStatus> {
+        self.server.as_mut().and_then(|server| server.wait_end(limit))
+    }
+
     /// Where the server keeps its state.
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data.clone()
+    }
+
+    /// Where it keeps its state from its next start on.
+    pub fn use_data_dir(&mut self, dir: PathBuf) {
+        self.data = dir;
     }
 
     /// A folder for a test's own files.
@@ -148,6 +173,11 @@ impl Scene {
     /// The running server.
     pub fn server(&self) -> &Server {
         self.server.as_ref().expect("invariant: the test has started the server")
+    }
+
+    /// What the server has said, or the last one that was ready.
+    pub fn server_log(&self) -> String {
+        self.server.as_ref().map(Server::log).unwrap_or_default()
     }
 
     /// Takes the running server, to end it.

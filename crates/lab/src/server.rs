@@ -23,6 +23,14 @@ pub struct ServerOptions {
     pub environment: Vec<(String, String)>,
 }
 
+/// What came of a start.
+pub enum Started {
+    /// It is ready.
+    Ready(Server),
+    /// It ended before it was.
+    Ended(ExitStatus),
+}
+
 /// A running server; ended with this value.
 pub struct Server {
     process: Logged,
@@ -35,9 +43,22 @@ impl Server {
     pub fn start(net: &Net, data_dir: &Path, options: &ServerOptions) -> Result<Self> {
         let mut process = Self::spawn(net, data_dir, options)?;
         let ready = process.wait_for("ready http", 0, READY)?;
-        let url = ready.trim_start_matches("ready ").trim().to_owned();
+        Self::ready(process, data_dir, &ready)
+    }
+
+    /// The same for a server that may be killed on its way, by a failpoint or otherwise.
+    pub fn start_or_end(net: &Net, data_dir: &Path, options: &ServerOptions) -> Result<Started> {
+        let mut process = Self::spawn(net, data_dir, options)?;
+        match process.wait_for("ready http", 0, READY) {
+            Ok(ready) => Self::ready(process, data_dir, &ready).map(Started::Ready),
+            Err(error) => process.ended().map(Started::Ended).ok_or(error),
+        }
+    }
+
+    fn ready(process: Logged, data_dir: &Path, line: &str) -> Result<Self> {
+        let url = line.trim_start_matches("ready ").trim();
         let credentials = Credentials::from_file(&data_dir.join(bascule::CREDENTIALS_FILE))?;
-        let client = AwsClient::new(&url, "us-east-1", credentials)?;
+        let client = AwsClient::new(url, "us-east-1", credentials)?;
         Ok(Self { process, data_dir: data_dir.to_owned(), client })
     }
 
@@ -99,6 +120,11 @@ impl Server {
     /// Waits for a line of its output.
     pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<String> {
         self.process.wait_for(text, 0, limit)
+    }
+
+    /// The exit status, if it has ended within the limit.
+    pub fn wait_end(&mut self, limit: Duration) -> Option<ExitStatus> {
+        self.process.wait(limit)
     }
 
     /// SIGKILL, at once.

@@ -1,0 +1,232 @@
+//! A client of our own over a real socket: quick to start, and whatever it sends can be copied and bent.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use lab::Net;
+use openvpn::client::{Event, Session, SessionConfig};
+use openvpn::data::{Channel, Role};
+use openvpn::tls::{RustlsClient, Tls, client_config};
+use openvpn::wire::{Opcode, SessionId, opcode};
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::aws_lc_rs;
+use rustls_pki_types::{CertificateDer, ServerName};
+
+/// How long the socket is listened to in one turn.
+const TURN: Duration = Duration::from_millis(5);
+/// Between two inner packets of one that talks.
+const TALK_EVERY: Duration = Duration::from_millis(10);
+
+/// Called beside each datagram that is sent: the socket, and the datagram.
+pub type Beside = Box<dyn FnMut(&UdpSocket, &[u8]) + Send>;
+
+/// TLS as a client with the lab's first client certificate.
+pub fn tls(certificates: &Path) -> Result<Arc<rustls::ClientConfig>> {
+    let read = |name: &str| std::fs::read_to_string(certificates.join(name));
+    let mut roots = RootCertStore::empty();
+    for root in pki::certificates_from_pem(&read("ca.crt")?)? {
+        roots.add(CertificateDer::from(root))?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+    let chain = pki::certificates_from_pem(&read("client1.crt")?)?;
+    let key = pki::key_from_pem(&read("client1.key")?)?;
+    Ok(client_config(verifier, Some((chain, &key)))?)
+}
+
+/// One TLS connection of it.
+pub fn connection(config: &Arc<rustls::ClientConfig>) -> Result<RustlsClient, openvpn::tls::TlsError> {
+    let name = ServerName::try_from("vpn.example.com").expect("invariant: a valid name");
+    RustlsClient::new(Arc::clone(config), name)
+}
+
+#[derive(Default)]
+struct Told {
+    pushed: Option<Vec<String>>,
+    over: Option<String>,
+    sent: Vec<Vec<u8>>,
+}
+
+/// A running client; silent for good with this value.
+pub struct Peer {
+    told: Arc<Mutex<Told>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Peer {
+    /// Begins to connect from a namespace. `talks`: once connected it sends small inner packets.
+    pub fn start(
+        net: &Net,
+        server: SocketAddr,
+        tls: Arc<rustls::ClientConfig>,
+        talks: bool,
+        beside: Option<Beside>,
+    ) -> Result<Self> {
+        let socket = net.run(|| UdpSocket::bind("0.0.0.0:0"))?;
+        socket.connect(server)?;
+        socket.set_read_timeout(Some(TURN))?;
+        let factory = move || Ok(Box::new(connection(&tls)?) as Box<dyn Tls>);
+        let config =
+            SessionConfig { push_request_after: Duration::from_millis(1), ..SessionConfig::default() };
+        let mut seed = [0; 32];
+        aws_lc_rs::default_provider().secure_random.fill(&mut seed).ok().context("no randomness")?;
+        let sid = SessionId([7, seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6]]);
+        let session = Session::new(Arc::new(config), Box::new(factory), sid, seed, openvpn::Instant(0))?;
+        let told = Arc::new(Mutex::new(Told::default()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let driver = Driver {
+            origin: Instant::now(),
+            socket,
+            session,
+            channel: Channel::new(Role::Client),
+            told: Arc::clone(&told),
+            beside,
+            talk_at: talks.then(Instant::now),
+        };
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || driver.run(&stopped));
+        Ok(Self { told, stop, thread: Some(thread) })
+    }
+
+    fn told<T>(&self, read: impl FnOnce(&Told) -> T) -> T {
+        read(&self.told.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether it has had its push reply, and no end.
+    pub fn is_up(&self) -> bool {
+        self.told(|told| told.pushed.is_some() && told.over.is_none())
+    }
+
+    /// How its session ended.
+    pub fn over(&self) -> Option<String> {
+        self.told(|told| told.over.clone())
+    }
+
+    /// Every datagram it has sent.
+    pub fn sent(&self) -> Vec<Vec<u8>> {
+        self.told(|told| told.sent.clone())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Driver {
+    origin: Instant,
+    socket: UdpSocket,
+    session: Session,
+    channel: Channel,
+    told: Arc<Mutex<Told>>,
+    beside: Option<Beside>,
+    /// When to send the next inner packet; `None`: never.
+    talk_at: Option<Instant>,
+}
+
+impl Driver {
+    fn run(mut self, stop: &AtomicBool) {
+        let mut buffer = [0; 2_048];
+        while !stop.load(Ordering::Relaxed) {
+            self.transmit();
+            // Refused where nobody listens (any more): as good as lost.
+            if let Ok(length) = self.socket.recv(&mut buffer)
+                && let Some(packet) = buffer.get_mut(..length)
+            {
+                if matches!(opcode(packet), Some((Opcode::DataV1 | Opcode::DataV2, _))) {
+                    let _ = self.channel.open(packet);
+                } else {
+                    let _ = self.session.handle_packet(packet, self.now());
+                }
+            }
+            self.session.handle_timeout(self.now());
+            while let Some(event) = self.session.poll_event() {
+                self.hear(event);
+            }
+            self.talk();
+        }
+    }
+
+    fn now(&self) -> openvpn::Instant {
+        openvpn::Instant(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn transmit(&mut self) {
+        let mut out = Vec::new();
+        while self.session.poll_transmit(self.now(), &mut out) {
+            self.send(&out);
+        }
+    }
+
+    fn send(&mut self, datagram: &[u8]) {
+        let _ = self.socket.send(datagram);
+        if let Some(beside) = &mut self.beside {
+            beside(&self.socket, datagram);
+        }
+        self.tell(|told| told.sent.push(datagram.to_vec()));
+    }
+
+    fn talk(&mut self) {
+        let now = Instant::now();
+        if self.talk_at.is_none_or(|at| now < at) {
+            return;
+        }
+        let address =
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).pushed.as_ref().and_then(|options| {
+                options
+                    .iter()
+                    .find_map(|option| option.strip_prefix("ifconfig ")?.split(' ').next()?.parse().ok())
+            });
+        let Some(address) = address else { return };
+        self.talk_at = Some(now + TALK_EVERY);
+        let mut out = Vec::new();
+        if self.channel.seal(&inner(address), &mut out).is_ok() {
+            self.send(&out);
+        }
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut Told)) {
+        change(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Pushed(options) => self.tell(|told| told.pushed = Some(options)),
+            Event::KeysReady { key_id, keys, cipher, v2_peer_id } => {
+                if let Err(error) = self.channel.install(key_id, &keys, cipher, v2_peer_id) {
+                    self.tell(|told| told.over = Some(error.to_string()));
+                }
+            }
+            Event::SendKey { key_id } => self.channel.send_with(key_id),
+            Event::KeyRetired { key_id } => self.channel.retire(key_id),
+            Event::Rejected(text) | Event::Restart(text) | Event::Halt(text) => {
+                self.tell(|told| told.over = Some(format!("told: {text}")));
+            }
+            Event::Failed(reason) => self.tell(|told| told.over = Some(format!("{reason:?}"))),
+        }
+    }
+}
+
+/// A UDP packet from an inner address to the first target's discard port.
+fn inner(source: std::net::Ipv4Addr) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 36, 0, 0, 0x40, 0, 64, 17, 0, 0];
+    packet.extend(source.octets());
+    packet.extend([10, 77, 1, 10]);
+    let header: u32 = packet.chunks_exact(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    let folded = !(header % 0xffff) & 0xffff;
+    packet[10..12].copy_from_slice(&u16::try_from(folded).unwrap_or_default().to_be_bytes());
+    packet.extend([0x30, 0x39, 0, 9, 0, 16, 0, 0]);
+    packet.extend(*b"hostile?");
+    packet
+}
