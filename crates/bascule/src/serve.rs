@@ -138,7 +138,13 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let (readiness, api) = (api.readiness(), Arc::new(api));
     let (ready, mut is_ready) = watch::channel(false);
     let agent = tokio::spawn(Agent::new(store.clone(), plane.clone(), master_key, NODE, ready).run());
-    let controller = tokio::spawn(Controller::new(store).run());
+    // What an earlier life had in force says nothing of this one: decisions wait for the first apply.
+    let mut applied = is_ready.clone();
+    let controller = tokio::spawn(async move {
+        if applied.wait_for(|ready| *ready).await.is_ok() {
+            Controller::new(store).run().await;
+        }
+    });
 
     let (stop, stopping) = watch::channel(false);
     let until_stop = |mut stopping: watch::Receiver<bool>| async move {
