@@ -1,0 +1,158 @@
+"""Every Query action's members, as the product declares them, against AWS's own service model."""
+
+import json
+import subprocess
+
+import pytest
+
+from support import model
+from support.servers import ROOT
+
+# Requests and answers whose order is that of AWS's published samples, which differs from the model's.
+SAMPLE_ORDER = {"DisassociateClientVpnTargetNetwork<", "GetCallerIdentity<"}
+
+# What AWS has and the product does not offer yet, by structure. Of Client VPN itself: device posture and authorization
+# policies only. Of the networks beside it: what a Client VPN does not need.
+NOT_OFFERED = {
+    "CreateClientVpnEndpoint>": {"DevicePostureOptions"},
+    "CreateClientVpnEndpoint>.ConnectionLogOptions": {"IncludeAuthorizationPolicyContext"},
+    "DescribeClientVpnConnections<.Connections[]": {"AuthorizationPolicyLastEvaluatedTime"},
+    "DescribeClientVpnEndpoints<.ClientVpnEndpoints[]": {"DevicePostureOptions"},
+    "DescribeClientVpnEndpoints<.ClientVpnEndpoints[].ConnectionLogOptions": {"IncludeAuthorizationPolicyContext"},
+}
+NETWORK_ACTIONS = {
+    "CreateSubnet",
+    "CreateVpc",
+    "DescribeAvailabilityZones",
+    "DescribeSecurityGroups",
+    "DescribeSubnets",
+    "DescribeVpcs",
+}
+# CreateVpc's documentation refuses the third value of the model.
+ENUMS = {"CreateVpc>.InstanceTenancy": ["default", "dedicated"]}
+
+EXPECTED_ACTIONS = {
+    "ec2": {
+        "AssociateClientVpnTargetNetwork",
+        "AuthorizeClientVpnIngress",
+        "CreateClientVpnEndpoint",
+        "CreateClientVpnRoute",
+        "DeleteClientVpnEndpoint",
+        "DeleteClientVpnRoute",
+        "DescribeClientVpnAuthorizationRules",
+        "DescribeClientVpnConnections",
+        "DescribeClientVpnEndpoints",
+        "DescribeClientVpnRoutes",
+        "DescribeClientVpnTargetNetworks",
+        "DisassociateClientVpnTargetNetwork",
+        "ExportClientVpnClientConfiguration",
+        "RevokeClientVpnIngress",
+        "TerminateClientVpnConnections",
+        *NETWORK_ACTIONS,
+    },
+    "sts": {"GetCallerIdentity"},
+}
+
+
+@pytest.fixture(scope="module")
+def declared(outside):
+    """Service to action to its declared members."""
+
+    def run():
+        command = ["cargo", "run", "--quiet", "--package", "api", "--example", "members"]
+        return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=900).stdout
+
+    services = json.loads(outside(run))
+    return {service["service"]: {row["action"]: row for row in service["actions"]} for service in services}
+
+
+def compare_names(ours, theirs, path, faults):
+    action = path.split(">")[0].split("<")[0]
+    names = [member["name"] for member in ours]
+    extra, lacking = set(names) - set(theirs), set(theirs) - set(names)
+    if extra:
+        faults.append(f"{path}: AWS has no {sorted(extra)}")
+    if action not in NETWORK_ACTIONS and lacking != NOT_OFFERED.get(path, set()):
+        faults.append(f"{path}: lacks {sorted(lacking)}")
+    if path not in SAMPLE_ORDER and names != [name for name in theirs if name in names]:
+        faults.append(f"{path}: the order is {names}, AWS's is {theirs}")
+
+
+def compare_type(kind, shape, path, faults, structure):
+    if isinstance(kind, str):
+        if kind != shape.type_name:
+            faults.append(f"{path}: is {kind}, AWS's is {shape.type_name}")
+    elif "enum" in kind:
+        if kind["enum"] != ENUMS.get(path, list(shape.enum)):
+            faults.append(f"{path}: takes {kind['enum']}, AWS {shape.enum}")
+    elif "list" in kind and shape.type_name == "list":
+        compare_type(kind["list"], shape.member, f"{path}[]", faults, structure)
+    elif "structure" in kind and shape.type_name == "structure":
+        structure(kind["structure"], shape, path, faults)
+    else:
+        faults.append(f"{path}: is {kind}, AWS's is {shape.type_name}")
+
+
+def compare_request(ours, shape, path, faults):
+    # DryRun is read by the frame, for every action.
+    compare_names(ours, [name for name in shape.members if name != "DryRun"], path, faults)
+    for member in ours:
+        if (name := member["name"]) not in shape.members:
+            continue
+        theirs = shape.members[name]
+        bounds = [theirs.metadata.get("min"), theirs.metadata.get("max")] if theirs.type_name == "integer" else None
+        said = {
+            "wire": model.wire_name(shape, name),
+            "required": name in shape.required_members,
+            "token": bool(theirs.metadata.get("idempotencyToken")),
+            "range": bounds if bounds and None not in bounds else None,
+        }
+        for key, value in said.items():
+            if member[key] != value:
+                faults.append(f"{path}.{name}: {key} is {member[key]}, AWS's is {value}")
+        compare_type(member["type"], theirs, f"{path}.{name}", faults, compare_request)
+
+
+def compare_answer(ours, shape, path, faults):
+    compare_names(ours, list(shape.members), path, faults)
+    for member in ours:
+        if (name := member["name"]) not in shape.members:
+            continue
+        theirs = shape.members[name]
+        wire = theirs.serialization.get("name", name)
+        if member["wire"] != wire:
+            faults.append(f"{path}.{name}: wire name is {member['wire']}, AWS's is {wire}")
+        compare_type(member["type"], theirs, f"{path}.{name}", faults, compare_answer)
+
+
+def test_actions_are_those_of_the_issue(declared):
+    assert {service: set(actions) for service, actions in declared.items()} == EXPECTED_ACTIONS
+
+
+@pytest.mark.parametrize(
+    ("service", "action"), [(service, action) for service, names in EXPECTED_ACTIONS.items() for action in sorted(names)]
+)
+def test_members_are_awss(declared, service, action):
+    row = declared[service][action]
+    operation = model.service(service).operation_model(action)
+    faults = []
+    compare_request(row["request"], operation.input_shape, f"{action}>", faults)
+    compare_answer(row["response"], operation.output_shape, f"{action}<", faults)
+    assert not faults, "\n".join(faults)
+
+
+def test_the_comparison_finds_what_differs(declared):
+    operation = model.service("ec2").operation_model("CreateClientVpnRoute")
+    good = declared["ec2"]["CreateClientVpnRoute"]["request"]
+    wrong = {
+        "another name": [{**good[0], "name": "EndpointId"}, *good[1:]],
+        "another order": [good[1], good[0], *good[2:]],
+        "not required": [{**good[0], "required": False}, *good[1:]],
+        "another wire name": [{**good[0], "wire": "EndpointId"}, *good[1:]],
+        "another type": [{**good[0], "type": "integer"}, *good[1:]],
+        "one less": good[1:],
+    }
+    for what, members in wrong.items():
+        faults = []
+        compare_request(members, operation.input_shape, "CreateClientVpnRoute>", faults)
+        assert faults, what
