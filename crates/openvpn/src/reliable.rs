@@ -58,8 +58,9 @@ struct InFlight {
 }
 
 impl InFlight {
-    fn is_due(&self, now: Instant) -> bool {
-        self.higher_acks >= EARLY_AFTER || self.due.is_none_or(|due| due <= now)
+    fn is_due(&self, now: Instant, retransmits: bool) -> bool {
+        let again = self.higher_acks >= EARLY_AFTER || self.due.is_none_or(|due| due <= now);
+        if retransmits { again } else { self.due.is_none() }
     }
 }
 
@@ -74,6 +75,7 @@ pub struct Reliable {
     owed: VecDeque<u32>,
     recent: VecDeque<u32>,
     repeat_acks: bool,
+    retransmits: bool,
 }
 
 impl Reliable {
@@ -88,7 +90,20 @@ impl Reliable {
             owed: VecDeque::new(),
             recent: VecDeque::new(),
             repeat_acks: true,
+            retransmits: true,
         }
+    }
+
+    /// The server's stream behind a client's hard reset that has just come: that was its message 0, ours is to be.
+    #[must_use]
+    pub fn answering_reset() -> Self {
+        Self { next_expected: 1, owed: VecDeque::from([0]), ..Self::new(0) }
+    }
+
+    /// The same over TCP, which loses nothing: nothing is sent twice. (Peers may do so all the same.)
+    #[must_use]
+    pub fn over_tcp(self) -> Self {
+        Self { retransmits: false, ..self }
     }
 
     /// The same, but each acknowledgement is sent once (as clients before 2.6 do).
@@ -161,12 +176,13 @@ impl Reliable {
     /// True if [`Reliable::poll`] would yield a message.
     #[must_use]
     pub fn is_due(&self, now: Instant) -> bool {
-        self.in_flight.iter().any(|message| message.is_due(now))
+        self.in_flight.iter().any(|message| message.is_due(now, self.retransmits))
     }
 
     /// The next message to put on the wire: new, timed out, or overtaken by three acknowledged ones.
     pub fn poll(&mut self, now: Instant) -> Option<Outgoing<'_>> {
-        let message = self.in_flight.iter_mut().find(|message| message.is_due(now))?;
+        let retransmits = self.retransmits;
+        let message = self.in_flight.iter_mut().find(|message| message.is_due(now, retransmits))?;
         let timed_out = message.due.is_some_and(|due| due <= now);
         if timed_out {
             message.interval = message.interval.saturating_mul(2);
@@ -212,7 +228,8 @@ impl Reliable {
     /// When [`Reliable::poll`] has something again, if nothing else happens.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.in_flight.iter().map(|message| message.due.unwrap_or_default()).min()
+        let waiting = self.in_flight.iter().filter(|message| self.retransmits || message.due.is_none());
+        waiting.map(|message| message.due.unwrap_or_default()).min()
     }
 
     /// True if all that was queued is acknowledged.
@@ -298,6 +315,23 @@ mod tests {
         assert_eq!(r.deadline(), Some(at(6200)));
         assert_eq!(sent(&mut r, at(6200)), [0, 1]);
         assert_eq!(r.deadline(), Some(at(14_200)));
+    }
+
+    #[test]
+    fn over_tcp_nothing_is_sent_twice() {
+        let mut r = Reliable::answering_reset().over_tcp();
+        assert_eq!((r.acks(4).as_slice(), r.deadline()), (&[0][..], None));
+        for _ in 0..5 {
+            r.send(Opcode::ControlV1, vec![]);
+        }
+        assert_eq!(r.deadline(), Some(Instant::default()));
+        assert_eq!(sent(&mut r, at(0)), [0, 1, 2, 3, 4]);
+        r.acknowledged(&[2, 3, 4]);
+        assert_eq!((sent(&mut r, at(60_000)), r.deadline()), (vec![], None));
+        assert_eq!(r.receive(0, Opcode::HardResetClientV2, b""), Received::Seen);
+        assert_eq!(r.receive(1, Opcode::ControlV1, b"a"), Received::New);
+        r.acknowledged(&[0, 1]);
+        assert!(r.is_idle());
     }
 
     #[test]

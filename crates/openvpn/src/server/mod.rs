@@ -9,7 +9,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 pub use cookie::{CookieJar, FirstPacket};
-pub use session::{Session, TlsFactory};
+pub use session::{Session, TlsFactory, tcp_reset};
 
 pub use crate::PeerInfo;
 use crate::data::{Cipher, KeyMaterial};

@@ -30,6 +30,17 @@ const MAX_TEXT_BYTES: usize = 2046;
 /// The same for clients of the AWS dialect.
 const MAX_TEXT_AWS_BYTES: usize = (1 << 18) - 1;
 
+/// The session id of a client whose first packet over TCP this may be: a hard reset as clients send it.
+#[must_use]
+pub fn tcp_reset(packet: &[u8]) -> Option<SessionId> {
+    let control = Control::parse(packet).ok()?;
+    let reset = control.opcode == Opcode::HardResetClientV2
+        && control.key_id == 0
+        && control.message_id == Some(0)
+        && control.peer_session.is_none();
+    reset.then_some(control.session)
+}
+
 /// One client's control channel.
 ///
 /// Driver contract: after any `handle_*` or command, drain [`Session::poll_transmit`], then
@@ -42,6 +53,8 @@ pub struct Session {
     factory: TlsFactory,
     client_sid: SessionId,
     server_sid: SessionId,
+    /// Runs over TCP.
+    over_tcp: bool,
     draw: Draw,
     current: Key,
     /// Being negotiated, to replace `current`.
@@ -100,12 +113,44 @@ impl Session {
         now: Instant,
     ) -> Result<Self, TlsError> {
         let exchange = Exchange::new(0, Reliable::new(1), tls()?);
+        Ok(Self::with(config, tls, (client_sid, server_sid), exchange, false, seed, now))
+    }
+
+    /// A session over TCP, for a client whose first packet [`tcp_reset`] found to be a hard reset: TCP itself has
+    /// proved the address, so there is no cookie, and the answer to the reset is the session's first packet.
+    /// `server_sid` must be random. Nothing is sent twice: the driver must not lose what it polls.
+    ///
+    /// # Errors
+    /// `tls` failed.
+    pub fn over_tcp(
+        config: Arc<SessionConfig>,
+        mut tls: TlsFactory,
+        client_sid: SessionId,
+        server_sid: SessionId,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Result<Self, TlsError> {
+        let mut exchange = Exchange::new(0, Reliable::answering_reset().over_tcp(), tls()?);
+        exchange.send_reset(Opcode::HardResetServerV2);
+        Ok(Self::with(config, tls, (client_sid, server_sid), exchange, true, seed, now))
+    }
+
+    fn with(
+        config: Arc<SessionConfig>,
+        factory: TlsFactory,
+        (client_sid, server_sid): (SessionId, SessionId),
+        exchange: Exchange,
+        over_tcp: bool,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Self {
         let current = Key::new(exchange, &config, now);
-        Ok(Self {
+        Self {
             config,
-            factory: tls,
+            factory,
             client_sid,
             server_sid,
+            over_tcp,
             draw: Draw::new(seed),
             current,
             next: None,
@@ -117,7 +162,7 @@ impl Session {
             goodbye: None,
             over: false,
             events: VecDeque::new(),
-        })
+        }
     }
 
     /// Takes a control packet of this session.
@@ -342,7 +387,9 @@ impl Session {
         self.retire_old();
         match (self.factory)() {
             Ok(tls) => {
-                let mut exchange = Exchange::new(self.next_key_id(), Reliable::new(0), tls);
+                let reliable = Reliable::new(0);
+                let reliable = if self.over_tcp { reliable.over_tcp() } else { reliable };
+                let mut exchange = Exchange::new(self.next_key_id(), reliable, tls);
                 exchange.send_reset(Opcode::SoftResetV1);
                 self.next = Some(Key::new(exchange, &self.config, now));
             }

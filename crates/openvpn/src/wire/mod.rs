@@ -3,6 +3,7 @@
 //! spec: openvpn-protocol §2. Only the unwrapped form (no tls-auth, no tls-crypt) exists here.
 
 mod control;
+pub mod frame;
 
 pub use control::{AckIds, CONTROL_HEADER_MAX_BYTES, Control, MAX_ACKS, Malformed};
 
