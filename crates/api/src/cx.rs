@@ -1,17 +1,20 @@
 //! What an action may reach: reads of the store in its scope, the caller, the time, and nothing that writes.
 
+use std::collections::BTreeSet;
+
 use model::{
     Association, AuthorizationRule, Certificate, Connection, Endpoint, EndpointCode, EndpointId, Key, Kind,
     Route, Scope, SecurityGroup, SecurityGroupId, Subnet, SubnetId, Timestamp, Vpc, VpcId, prefix,
 };
 use serde::de::DeserializeOwned;
 use store::typed::{self, Record};
-use store::{MasterKey, Store};
+use store::{Entry, MasterKey, Store};
 
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::identities::Caller;
 use crate::ports::LiveConnections;
+use crate::taggable::{self, Taggable, Tags};
 
 /// One call's surroundings.
 pub(crate) struct Cx<'a> {
@@ -184,6 +187,34 @@ impl<'a> Cx<'a> {
     /// All ACM certificates.
     pub(crate) async fn certificates(&self) -> Result<Vec<Record<Certificate>>, ApiError> {
         self.all(Kind::Certificate).await
+    }
+
+    /// What these ids name, each once, as the store has it.
+    pub(crate) async fn tagged(&self, ids: &[String]) -> Result<Vec<(&'static Taggable, Entry)>, ApiError> {
+        let mut found: Vec<(&'static Taggable, Entry)> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for id in ids.iter().filter(|id| seen.insert(id.as_str())) {
+            let row = taggable::of(id).ok_or_else(|| taggable::no_id(id))?;
+            if row.kind == Kind::Endpoint {
+                // One that is being deleted is no more.
+                self.endpoint(id).await?;
+            }
+            let key = format!("{}{id}", prefix::of(self.scope, row.kind));
+            let entry = self.store.get(&key).await?.ok_or_else(|| row.no_such(id))?;
+            found.push((row, entry));
+        }
+        Ok(found)
+    }
+
+    /// All tags of a kind, by id.
+    pub(crate) async fn tags(&self, row: &Taggable) -> Result<Vec<(String, Tags)>, ApiError> {
+        let prefix = prefix::of(self.scope, row.kind);
+        let mut found = Vec::new();
+        for entry in self.store.list(&prefix).await?.entries {
+            let id = entry.key.strip_prefix(&prefix).unwrap_or_default().to_owned();
+            found.push((id, (row.read)(&entry.value)?));
+        }
+        Ok(found)
     }
 
     /// The addresses, transports and ports that have an owner: their store keys.

@@ -3,7 +3,7 @@
 use model::{EndpointId, Key};
 use serde::Serialize;
 use store::typed::{self, Record};
-use store::{Check, Op, Transaction};
+use store::{Check, Entry, Op, Transaction};
 
 /// One transaction in the making.
 #[derive(Default)]
@@ -29,6 +29,28 @@ impl Draft {
     pub(crate) fn replace<T: Serialize, U: Serialize>(&mut self, read: &Record<U>, value: &T) {
         self.unchanged(read);
         self.ops.push(Op::Put(read.key.clone(), typed::encode(value)));
+    }
+
+    /// Rewrites a record, given as the store has it, that must be as it was read.
+    pub(crate) fn rewrite(&mut self, read: &Entry, value: Vec<u8>) {
+        self.checks.push(Check::Modified(read.key.clone(), read.modified));
+        self.ops.push(Op::Put(read.key.clone(), value));
+    }
+
+    /// Rewrites a record as it was: whoever decides at the same time that nothing refers to it meets a conflict.
+    pub(crate) fn touch<T: Serialize>(&mut self, read: &Record<T>) {
+        self.replace(read, &read.value);
+    }
+
+    /// Deletes a record that must be as it was read.
+    pub(crate) fn delete<U>(&mut self, read: &Record<U>) {
+        self.unchanged(read);
+        self.ops.push(Op::Delete(read.key.clone()));
+    }
+
+    /// Deletes what stands there, if anything does.
+    pub(crate) fn remove(&mut self, key: impl Into<String>) {
+        self.ops.push(Op::Delete(key.into()));
     }
 
     /// Writes a record, whatever stands there.

@@ -27,6 +27,7 @@ mod registry;
 mod server;
 mod service;
 mod sts;
+mod taggable;
 mod tags;
 mod touch;
 

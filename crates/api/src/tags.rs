@@ -1,4 +1,4 @@
-//! Tags given at creation (spec: aws-client-vpn §2.0.6).
+//! Tags as given (spec: aws-client-vpn §2.0.6).
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use crate::ec2::shapes::{Tag, TagSpecification};
 use crate::error::ApiError;
 
 /// Most tags of a resource.
-const MAX_TAGS: usize = 50;
+pub(crate) const MAX_TAGS: usize = 50;
 const MAX_KEY_CHARS: usize = 128;
 const MAX_VALUE_CHARS: usize = 256;
 
@@ -37,6 +37,18 @@ pub(crate) fn read(
         faults.push(ApiError::new("TagLimitExceeded", format!("More than {MAX_TAGS} tags specified")));
     }
     tags
+}
+
+/// The tags given for things that exist; faults of keys, of values and of their number.
+pub(crate) fn given(tags: &[Tag], faults: &mut Vec<ApiError>) -> BTreeMap<String, String> {
+    let mut taken = BTreeMap::new();
+    for tag in tags {
+        take(tag, &mut taken, faults);
+    }
+    if taken.len() > MAX_TAGS {
+        faults.push(ApiError::new("TagLimitExceeded", format!("More than {MAX_TAGS} tags specified")));
+    }
+    taken
 }
 
 fn take(tag: &Tag, tags: &mut BTreeMap<String, String>, faults: &mut Vec<ApiError>) {

@@ -26,6 +26,8 @@ pub(crate) enum Resource {
     Subnet(Option<String>),
     /// A security group.
     SecurityGroup(String),
+    /// Anything else of EC2, by its id.
+    Named(String),
     /// An ACM certificate, by ARN.
     Certificate(Option<String>),
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aws_query::{FromQuery, ToXml};
+use aws_query::{FromQuery, Member, Members, ToXml};
 
 /// The namespace of EC2 answers.
 pub(crate) const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
@@ -45,6 +45,41 @@ status_from!(
 pub(crate) struct Tag {
     pub key: Option<String>,
     pub value: Option<String>,
+}
+
+/// The answer of actions that answer nothing: AWS's model gives them no output, its service says `return` all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToXml)]
+#[xml(no_members)]
+pub(crate) struct Silent {
+    #[xml(name = "return")]
+    done: bool,
+}
+
+impl Silent {
+    /// It is done.
+    pub(crate) fn done() -> Self {
+        Self { done: true }
+    }
+}
+
+impl Members for Silent {
+    fn members() -> Vec<Member> {
+        Vec::new()
+    }
+}
+
+/// The answer of actions that say that they are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToXml)]
+pub(crate) struct Done {
+    #[xml(name = "return", model = "Return")]
+    done: bool,
+}
+
+impl Done {
+    /// It is done.
+    pub(crate) fn done() -> Self {
+        Self { done: true }
+    }
 }
 
 /// Tags for a resource to be made.

@@ -110,6 +110,16 @@ impl Api {
                 }
                 arn::ec2(scope, "security-group", id)
             }
+            Resource::Named(id) => match crate::taggable::of(id) {
+                Some(row) => {
+                    let key = format!("{}{id}", model::prefix::of(scope, row.kind));
+                    if let Some(entry) = self.store.get(&key).await? {
+                        tags(&(row.read)(&entry.value)?, context);
+                    }
+                    arn::ec2(scope, row.resource, id)
+                }
+                None => arn::ec2(scope, "*", id),
+            },
             Resource::Certificate(arn) => {
                 let key = arn.as_deref().and_then(|arn| arn::certificate_id(arn, scope));
                 let key = key.map(|id| Key::certificate(scope, id));

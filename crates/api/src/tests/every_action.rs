@@ -26,6 +26,9 @@ fn sample(action: &str) -> Vec<(&'static str, &'static str)> {
             ("DestinationCidrBlock", "10.5.0.0/16"),
             ("TargetVpcSubnetId", "subnet-0123456789abcdef0"),
         ],
+        "CreateTags" | "DeleteTags" => {
+            vec![("ResourceId.1", "vpc-0123456789abcdef0"), ("Tag.1.Key", "env"), ("Tag.1.Value", "test")]
+        }
         "CreateSubnet" => vec![("VpcId", "vpc-0123456789abcdef0"), ("CidrBlock", "10.0.1.0/24")],
         "CreateVpc" => vec![("CidrBlock", "10.0.0.0/16")],
         "DisassociateClientVpnTargetNetwork" => {
@@ -38,6 +41,7 @@ fn sample(action: &str) -> Vec<(&'static str, &'static str)> {
         | "DescribeClientVpnEndpoints"
         | "DescribeSecurityGroups"
         | "DescribeSubnets"
+        | "DescribeTags"
         | "DescribeVpcs" => vec![],
         "DeleteClientVpnEndpoint"
         | "DescribeClientVpnAuthorizationRules"

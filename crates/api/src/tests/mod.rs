@@ -12,6 +12,7 @@ mod protocol;
 mod routes;
 mod rules;
 mod sockets;
+mod tags;
 mod tokens;
 
 use std::collections::BTreeMap;

@@ -5,9 +5,11 @@ mod authorize_client_vpn_ingress;
 mod create_client_vpn_endpoint;
 mod create_client_vpn_route;
 mod create_subnet;
+mod create_tags;
 mod create_vpc;
 mod delete_client_vpn_endpoint;
 mod delete_client_vpn_route;
+mod delete_tags;
 mod describe_availability_zones;
 mod describe_client_vpn_authorization_rules;
 mod describe_client_vpn_connections;
@@ -16,6 +18,7 @@ mod describe_client_vpn_routes;
 mod describe_client_vpn_target_networks;
 mod describe_security_groups;
 mod describe_subnets;
+mod describe_tags;
 mod describe_vpcs;
 mod disassociate_client_vpn_target_network;
 mod export_client_vpn_client_configuration;
@@ -32,9 +35,11 @@ pub(crate) static ACTIONS: &[Registered] = &[
     action::<create_client_vpn_endpoint::CreateClientVpnEndpoint>(),
     action::<create_client_vpn_route::CreateClientVpnRoute>(),
     action::<create_subnet::CreateSubnet>(),
+    action::<create_tags::CreateTags>(),
     action::<create_vpc::CreateVpc>(),
     action::<delete_client_vpn_endpoint::DeleteClientVpnEndpoint>(),
     action::<delete_client_vpn_route::DeleteClientVpnRoute>(),
+    action::<delete_tags::DeleteTags>(),
     action::<describe_availability_zones::DescribeAvailabilityZones>(),
     action::<describe_client_vpn_authorization_rules::DescribeClientVpnAuthorizationRules>(),
     action::<describe_client_vpn_connections::DescribeClientVpnConnections>(),
@@ -43,6 +48,7 @@ pub(crate) static ACTIONS: &[Registered] = &[
     action::<describe_client_vpn_target_networks::DescribeClientVpnTargetNetworks>(),
     action::<describe_security_groups::DescribeSecurityGroups>(),
     action::<describe_subnets::DescribeSubnets>(),
+    action::<describe_tags::DescribeTags>(),
     action::<describe_vpcs::DescribeVpcs>(),
     action::<disassociate_client_vpn_target_network::DisassociateClientVpnTargetNetwork>(),
     action::<export_client_vpn_client_configuration::ExportClientVpnClientConfiguration>(),
@@ -64,7 +70,6 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "CreateRoute",
     "CreateRouteTable",
     "CreateSecurityGroup",
-    "CreateTags",
     "DeleteClientVpnEndpointAuthorizationPolicy",
     "DeleteInternetGateway",
     "DeleteNatGateway",
@@ -72,7 +77,6 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "DeleteRouteTable",
     "DeleteSecurityGroup",
     "DeleteSubnet",
-    "DeleteTags",
     "DeleteTransitGatewayClientVpnAttachment",
     "DeleteVpc",
     "DescribeInternetGateways",
@@ -82,7 +86,6 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "DescribeRegions",
     "DescribeRouteTables",
     "DescribeSecurityGroupRules",
-    "DescribeTags",
     "DescribeTransitGatewayAttachments",
     "DescribeVpcAttribute",
     "ExportClientVpnClientCertificateRevocationList",
