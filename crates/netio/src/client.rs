@@ -123,6 +123,10 @@ impl Fabric for HelperFabric {
     fn bind_udp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {
         self.call(&Request::BindUdp { address, sockets })
     }
+
+    fn bind_tcp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {
+        self.call(&Request::BindTcp { address, sockets })
+    }
 }
 
 impl Drop for HelperFabric {

@@ -54,6 +54,12 @@ pub trait Fabric: Send {
     /// # Errors
     /// The address is not ours, or is taken.
     fn bind_udp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError>;
+
+    /// Binds the same of listening TCP sockets: the kernel spreads connections over them.
+    ///
+    /// # Errors
+    /// The address is not ours, or is taken.
+    fn bind_tcp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError>;
 }
 
 /// The kernel side of one association.

@@ -88,6 +88,7 @@ fn carry_out(fabric: &mut KernelFabric, request: Request) -> Result<Vec<OwnedFd>
         Request::Remove { key } => fabric.remove(&key).map(|()| Vec::new()),
         Request::SetEgress { key, egress } => fabric.set_egress(&key, &egress).map(|()| Vec::new()),
         Request::BindUdp { address, sockets } => fabric.bind_udp(address, sockets),
+        Request::BindTcp { address, sockets } => fabric.bind_tcp(address, sockets),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What touches the machine: batched UDP, TUN packets, and the **fabric**, what lies behind the tunnel (links, routes,
+//! What touches the machine: batched UDP, TCP connections, TUN packets, and the **fabric**, what lies behind the tunnel (links, routes,
 //! rules, nftables, connection tracking), reached by typed messages through a small privileged process.
 //!
 //! The only crate with `unsafe`; each use says why it is sound. The packet design of the fabric stands in [`kernel`].
@@ -9,6 +9,7 @@ pub mod failpoint;
 mod helper;
 mod host;
 pub mod kernel;
+pub mod tcp;
 pub mod tun;
 pub mod udp;
 mod wire;

@@ -50,6 +50,13 @@ pub(crate) enum Request {
         /// How many.
         sockets: u16,
     },
+    /// See [`crate::Fabric::bind_tcp`].
+    BindTcp {
+        /// Where.
+        address: SocketAddr,
+        /// How many.
+        sockets: u16,
+    },
 }
 
 /// The answer to each.

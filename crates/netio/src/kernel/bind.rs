@@ -1,4 +1,4 @@
-//! Binds groups of UDP sockets that share one address.
+//! Binds groups of UDP sockets, or of listening TCP sockets, that share one address.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,18 +16,27 @@ use crate::fabric::{FabricError, MAX_SOCKETS};
 
 /// Buffer of each socket, either way. Bursts of many clients wait here while a worker is busy.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+/// Connections waiting to be accepted, at each socket; the kernel answers no more than that (it has SYN cookies).
+const BACKLOG: i32 = 1024;
 /// How often, and how long apart, a taken address is tried: whoever closes its sockets now may need a moment.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// What is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Udp,
+    Tcp,
+}
+
 /// `sockets` of them, in order. Steering counts on the order of binding.
-pub(super) fn group(address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {
+pub(super) fn group(kind: Kind, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {
     if !(1..=MAX_SOCKETS).contains(&sockets) {
         return Err(FabricError::Permanent(format!("1 to {MAX_SOCKETS} sockets")));
     }
     let mut tried = 0;
     let bound = loop {
-        match try_group(address, sockets) {
+        match try_group(kind, address, sockets) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tried < TRIES => {
                 tried += 1;
                 thread::sleep(PAUSE);
@@ -35,16 +44,20 @@ pub(super) fn group(address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, F
             other => break other,
         }
     };
-    bound.map_err(|error| FabricError::Permanent(explain(address, &error)))
+    bound.map_err(|error| FabricError::Permanent(explain(kind, address, &error)))
 }
 
-fn explain(address: SocketAddr, error: &io::Error) -> String {
+fn explain(kind: Kind, address: SocketAddr, error: &io::Error) -> String {
     let port = address.port();
+    let (name, flag) = match kind {
+        Kind::Udp => ("UDP", 'u'),
+        Kind::Tcp => ("TCP", 't'),
+    };
     let ip = address.ip();
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!(
-                "UDP {address} is taken by another program: see which (ss -lunp sport = :{port}) and stop it"
+                "{name} {address} is taken by another program: see which (ss -l{flag}np sport = :{port}) and stop it"
             )
         }
         io::ErrorKind::AddrNotAvailable => {
@@ -53,28 +66,48 @@ fn explain(address: SocketAddr, error: &io::Error) -> String {
                 "{ip} is not an address of this host: add it (ip address add {ip}/{bits} dev …) or choose another"
             )
         }
-        _ => format!("cannot bind UDP {address}: {error}"),
+        _ => format!("cannot bind {name} {address}: {error}"),
     }
 }
 
-fn try_group(address: SocketAddr, sockets: u16) -> io::Result<Vec<OwnedFd>> {
+fn try_group(kind: Kind, address: SocketAddr, sockets: u16) -> io::Result<Vec<OwnedFd>> {
+    let open = |address| match kind {
+        Kind::Udp => open_udp(address),
+        Kind::Tcp => open_tcp(address),
+    };
     // Sharing a port is granted to any program of the same user: look whether it is free without sharing first.
     let probe = open(address)?;
     probe.bind(&address.into())?;
     // Port 0 is any free port: the whole group takes the one that the probe got.
     let chosen = probe.local_addr()?;
     drop(probe);
-    (0..sockets)
+    let bound: Vec<Socket> = (0..sockets)
         .map(|_| {
             let socket = open(address)?;
             socket.set_reuse_port(true)?;
             socket.bind(&chosen)?;
-            Ok(OwnedFd::from(socket))
+            Ok(socket)
         })
-        .collect()
+        .collect::<io::Result<_>>()?;
+    if kind == Kind::Tcp {
+        // All are bound before the first one listens: no connection comes while something may still fail.
+        bound.iter().try_for_each(|socket| socket.listen(BACKLOG))?;
+    }
+    Ok(bound.into_iter().map(OwnedFd::from).collect())
 }
 
-fn open(address: SocketAddr) -> io::Result<Socket> {
+fn open_tcp(address: SocketAddr) -> io::Result<Socket> {
+    let socket =
+        Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Connections of an earlier life that linger must not keep the address; a listening socket still does.
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+fn open_udp(address: SocketAddr) -> io::Result<Socket> {
     let socket =
         Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
     // No don't-fragment bit: the outer packet of a full inner one may be larger than the path takes.

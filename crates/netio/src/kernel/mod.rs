@@ -272,6 +272,10 @@ impl Fabric for KernelFabric {
     }
 
     fn bind_udp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {
-        bind::group(address, sockets)
+        bind::group(bind::Kind::Udp, address, sockets)
+    }
+
+    fn bind_tcp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {
+        bind::group(bind::Kind::Tcp, address, sockets)
     }
 }

@@ -235,7 +235,24 @@ impl Netlink {
             .collect())
     }
 
-    /// Global addresses of the interfaces that are up, IPv4 first, loopback not.
+    /// Interfaces of the default routes: where the world comes in.
+    fn default_links(&self) -> Result<BTreeSet<u32>, FabricError> {
+        let routes = self.routes()?;
+        let default = routes.iter().filter(|route| {
+            route.header.kind == RouteType::Unicast
+                && destination_of(route).is_some_and(|net| net.prefix_len() == 0)
+        });
+        Ok(default
+            .flat_map(|route| &route.attributes)
+            .filter_map(|attribute| match attribute {
+                RouteAttribute::Oif(index) => Some(*index),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Global addresses of the interfaces that are up, loopback not: IPv4 first, those of the default route's
+    /// interface before others, then by interface and in the kernel's order.
     pub(crate) fn host_addresses(&self) -> Result<Vec<IpAddr>, FabricError> {
         let up: BTreeSet<u32> = self
             .links()?
@@ -245,7 +262,8 @@ impl Netlink {
             })
             .map(|link| link.header.index)
             .collect();
-        let mut found = BTreeSet::new();
+        let outside = self.default_links()?;
+        let mut found = Vec::new();
         for address in self.list("list addresses", self.handle.address().get().execute())? {
             if address.header.scope != AddressScope::Universe || !up.contains(&address.header.index) {
                 continue;
@@ -261,9 +279,12 @@ impl Netlink {
                     _ => None,
                 })
             });
-            found.extend(own);
+            let link = address.header.index;
+            found.extend(own.map(|ip| ((ip.is_ipv6(), !outside.contains(&link), link), ip)));
         }
-        Ok(found.into_iter().collect())
+        // Stable: the kernel lists an interface's primary address first.
+        found.sort_by_key(|(rank, _)| *rank);
+        Ok(found.into_iter().map(|(_, ip)| ip).collect())
     }
 }
 
