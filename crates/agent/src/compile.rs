@@ -63,6 +63,10 @@ impl Compiler {
         of: &EndpointWorld,
         record: &Endpoint,
     ) -> Result<desired::Endpoint, String> {
+        if let Some(key) = of.unreadable.iter().next() {
+            // Fail closed: it might forbid what the others allow.
+            return Err(format!("the stored record {key} cannot be read by this version"));
+        }
         let spec = &record.spec;
         let client_cidr = spec.client_cidr.ok_or(
             "this endpoint has no IPv4 client CIDR: IPv6 traffic inside the tunnel is not served yet",
@@ -202,5 +206,5 @@ fn associations(
 fn egress(world: &World, endpoint: &Endpoint) -> Vec<SecurityRule> {
     let groups = endpoint.spec.security_group_ids.iter();
     let known = groups.filter_map(|id| world.security_groups.get(&(endpoint.scope.clone(), id.clone())));
-    known.flat_map(|group| group.value.egress.iter().cloned()).collect()
+    known.flat_map(|group| group.value.egress.iter().map(|rule| rule.says.clone())).collect()
 }

@@ -63,7 +63,18 @@ fn take_in(world: &mut World, changes: &[Change]) -> Touched {
                 | Kind::Certificate,
             ) => touched.concerns_gateway = true,
             Some(Kind::Gateway) => touched.gateways = true,
-            Some(Kind::Connection | Kind::AssociationClaim | Kind::Vpc | Kind::Token | Kind::Listener)
+            Some(
+                Kind::Connection
+                | Kind::AssociationClaim
+                | Kind::Vpc
+                | Kind::Token
+                | Kind::Listener
+                | Kind::SecurityRule
+                | Kind::SamlProvider
+                | Kind::LogGroup
+                | Kind::LogStream
+                | Kind::LogBatch,
+            )
             | None => {}
         }
         if let Some(owner) = owner
@@ -83,12 +94,8 @@ fn put(world: &mut World, key: &str, value: &[u8], modified: u64) -> Option<(Sco
             None
         }
         Err(error) => {
-            tracing::error!(
-                key,
-                error = &error as &dyn std::error::Error,
-                "a stored record cannot be read; left out"
-            );
-            None
+            tracing::error!(key, error = &error as &dyn std::error::Error, "a stored record cannot be read");
+            world.put_unreadable(key, modified)
         }
     }
 }
@@ -107,6 +114,16 @@ fn decode(key: &str, value: &[u8]) -> Result<Option<Row>, store::StoreError> {
         Some(Kind::Certificate) => Some(Row::Certificate(Box::new(json(value)?))),
         Some(Kind::Token) => Some(Row::Token(json(value)?)),
         Some(Kind::Gateway) => Some(Row::Gateway(json(value)?)),
-        Some(Kind::AssociationClaim | Kind::Vpc | Kind::Listener) | None => None,
+        Some(
+            Kind::AssociationClaim
+            | Kind::Vpc
+            | Kind::Listener
+            | Kind::SecurityRule
+            | Kind::SamlProvider
+            | Kind::LogGroup
+            | Kind::LogStream
+            | Kind::LogBatch,
+        )
+        | None => None,
     })
 }

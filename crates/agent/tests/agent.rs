@@ -28,6 +28,7 @@ struct World {
     store: Arc<dyn Store>,
     plane: Arc<InMemory>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    stop: Option<watch::Sender<bool>>,
 }
 
 impl Drop for World {
@@ -39,7 +40,7 @@ impl Drop for World {
 impl World {
     async fn start(plane: InMemory) -> Self {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let world = Self { store, plane: Arc::new(plane), tasks: Vec::new() };
+        let world = Self { store, plane: Arc::new(plane), tasks: Vec::new(), stop: None };
         world.records().await;
         world.run().await
     }
@@ -48,7 +49,11 @@ impl World {
         let (ready, mut is_ready) = watch::channel(false);
         let key = Arc::new(MasterKey::from_bytes(&[7; 32]).unwrap());
         let agent = Agent::new(self.store.clone(), self.plane.clone(), key, "node", ready);
-        self.tasks.push(tokio::spawn(agent.run()));
+        let (stop, stopping) = watch::channel(false);
+        self.stop = Some(stop);
+        self.tasks.push(tokio::spawn(async move {
+            let _ = agent.run(stopping).await;
+        }));
         self.tasks.push(tokio::spawn(Controller::new(self.store.clone()).run()));
         tokio::time::timeout(LIMIT, is_ready.wait_for(|ready| *ready)).await.unwrap().unwrap();
         self
@@ -86,6 +91,7 @@ impl World {
             zone: "us-east-1a".parse().unwrap(),
             tags: Default::default(),
             created_at: Timestamp(0),
+            attributes: Default::default(),
         };
         self.put(Key::subnet(&scope(), &subnet.id), &subnet).await;
         self.put(Key::endpoint(&scope(), &endpoint_id()), &endpoint()).await;
@@ -257,7 +263,7 @@ async fn a_certificate_that_is_gone_fails_the_association() {
 #[tokio::test]
 async fn rows_of_an_earlier_life_are_closed_at_start() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let world = World { store, plane: Arc::new(InMemory::new()), tasks: Vec::new() };
+    let world = World { store, plane: Arc::new(InMemory::new()), tasks: Vec::new(), stop: None };
     world.records().await;
     let key = || Key::connection(&scope(), &endpoint_id(), &ConnectionId::from_entropy(9));
     let start = connection(9);

@@ -87,6 +87,8 @@ id!(/// A subnet of a VPC.
     SubnetId, "subnet-");
 id!(/// A security group of a VPC.
     SecurityGroupId, "sg-");
+id!(/// A rule of a security group.
+    SecurityRuleId, "sgr-");
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
@@ -153,6 +155,13 @@ pub struct Scope {
     pub region: RegionName,
 }
 
+impl Scope {
+    /// The scope of services without regions (IAM).
+    pub fn global(account: &AccountId) -> Self {
+        Self { account: account.clone(), region: RegionName("aws-global".to_owned()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +172,13 @@ mod tests {
         assert_eq!(id.as_str(), "cvpn-endpoint-00c5d11fc4729f2a5");
         assert_eq!(id.as_str().parse::<EndpointId>(), Ok(id.clone()));
         assert_eq!(id.digits(), "00c5d11fc4729f2a5");
-        for bad in ["", "cvpn-endpoint-", "cvpn-assoc-00c5d11fc4729f2a5", "cvpn-endpoint-00C5D11FC4729F2A5", "cvpn-endpoint-zz"] {
+        for bad in [
+            "",
+            "cvpn-endpoint-",
+            "cvpn-assoc-00c5d11fc4729f2a5",
+            "cvpn-endpoint-00C5D11FC4729F2A5",
+            "cvpn-endpoint-zz",
+        ] {
             assert!(bad.parse::<EndpointId>().is_err(), "{bad}");
         }
         assert!("vpc-12345678".parse::<VpcId>().is_ok());

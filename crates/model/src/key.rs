@@ -4,8 +4,8 @@
 use std::fmt;
 
 use crate::{
-    AssociationId, ConnectionId, EndpointId, RouteTarget, RuleGroup, Scope, SecurityGroupId, SubnetId, Transport, VpcId,
-    ZoneName,
+    AssociationId, ConnectionId, EndpointId, RouteTarget, RuleGroup, Scope, SecurityGroupId, SecurityRuleId,
+    SubnetId, Transport, VpcId, ZoneName,
 };
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -33,8 +33,18 @@ pub enum Kind {
     Subnet,
     /// Security groups.
     SecurityGroup,
+    /// Tags of the rules of security groups.
+    SecurityRule,
     /// ACM certificates.
     Certificate,
+    /// IAM SAML providers (global scope).
+    SamlProvider,
+    /// Log groups.
+    LogGroup,
+    /// Log streams, by group.
+    LogStream,
+    /// Batches of log events, by stream.
+    LogBatch,
     /// Client tokens of mutating calls.
     Token,
     /// What each gateway has in force (no scope).
@@ -57,7 +67,12 @@ impl Kind {
             Kind::Vpc => "vpc",
             Kind::Subnet => "subnet",
             Kind::SecurityGroup => "security-group",
+            Kind::SecurityRule => "security-rule",
             Kind::Certificate => "certificate",
+            Kind::SamlProvider => "saml-provider",
+            Kind::LogGroup => "log-group",
+            Kind::LogStream => "log-stream",
+            Kind::LogBatch => "log-batch",
             Kind::Token => "token",
             Kind::Gateway => "gateway",
             Kind::Listener => "listener",
@@ -66,7 +81,7 @@ impl Kind {
 
     /// The kind named by a folder.
     pub fn parse(text: &str) -> Option<Self> {
-        const ALL: [Kind; 14] = [
+        const ALL: [Kind; 19] = [
             Kind::Endpoint,
             Kind::Association,
             Kind::AssociationClaim,
@@ -77,7 +92,12 @@ impl Kind {
             Kind::Vpc,
             Kind::Subnet,
             Kind::SecurityGroup,
+            Kind::SecurityRule,
             Kind::Certificate,
+            Kind::SamlProvider,
+            Kind::LogGroup,
+            Kind::LogStream,
+            Kind::LogBatch,
             Kind::Token,
             Kind::Gateway,
             Kind::Listener,
@@ -99,6 +119,22 @@ impl Key {
     /// The kind of record a key text names, `None` for keys that are not ours.
     pub fn kind_of(text: &str) -> Option<Kind> {
         text.strip_prefix("/v1/")?.split('/').nth(2).and_then(Kind::parse)
+    }
+
+    /// The scope and endpoint that a key text belongs to: an endpoint's own key, or that of something under one.
+    pub fn owner_of(text: &str) -> Option<(Scope, EndpointId)> {
+        let mut parts = text.strip_prefix("/v1/")?.split('/');
+        let scope = Scope { account: parts.next()?.parse().ok()?, region: parts.next()?.parse().ok()? };
+        match parts.next().and_then(Kind::parse)? {
+            Kind::Endpoint
+            | Kind::Association
+            | Kind::AssociationClaim
+            | Kind::Route
+            | Kind::Rule
+            | Kind::Connection
+            | Kind::Termination => Some((scope, parts.next()?.parse().ok()?)),
+            _ => None,
+        }
     }
 
     /// An endpoint.
@@ -123,7 +159,12 @@ impl Key {
 
     /// A route.
     pub fn route(scope: &Scope, endpoint: &EndpointId, destination: &IpNet, target: &RouteTarget) -> Self {
-        Self(format!("{}{}/{}", prefix::under(scope, Kind::Route, endpoint), cidr(destination), target.as_str()))
+        Self(format!(
+            "{}{}/{}",
+            prefix::under(scope, Kind::Route, endpoint),
+            cidr(destination),
+            target.as_str()
+        ))
     }
 
     /// An authorization rule.
@@ -160,9 +201,34 @@ impl Key {
         Self(format!("{}{id}", prefix::of(scope, Kind::SecurityGroup)))
     }
 
+    /// The tags of a security group's rule.
+    pub fn security_rule(scope: &Scope, id: &SecurityRuleId) -> Self {
+        Self(format!("{}{id}", prefix::of(scope, Kind::SecurityRule)))
+    }
+
     /// An ACM certificate, by the id that ends its ARN.
     pub fn certificate(scope: &Scope, id: &str) -> Self {
         Self(format!("{}{}", prefix::of(scope, Kind::Certificate), hex_unless_plain(id)))
+    }
+
+    /// A SAML provider, by name.
+    pub fn saml_provider(scope: &Scope, name: &str) -> Self {
+        Self(format!("{}{}", prefix::of(scope, Kind::SamlProvider), hex(name.as_bytes())))
+    }
+
+    /// A log group, by name.
+    pub fn log_group(scope: &Scope, name: &str) -> Self {
+        Self(format!("{}{}", prefix::of(scope, Kind::LogGroup), segment(name)))
+    }
+
+    /// A log stream, by its group's id and its name.
+    pub fn log_stream(scope: &Scope, group: &str, name: &str) -> Self {
+        Self(format!("{}{}", prefix::log_streams(scope, group), segment(name)))
+    }
+
+    /// A batch of a log stream, by the stream's id and the batch's number.
+    pub fn log_batch(scope: &Scope, stream: &str, number: u64) -> Self {
+        Self(format!("{}{number:020}", prefix::log_batches(scope, stream)))
     }
 
     /// A client token of an action.
@@ -202,8 +268,15 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn hex_unless_plain(text: &str) -> String {
-    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let plain =
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if plain { text.to_owned() } else { format!("x{}", hex(text.as_bytes())) }
+}
+
+/// Text as one segment of a key: what is plain stays, so that long names stay short and sorted; all else is `~xx`.
+fn segment(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.#$[]@=+".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("~{b:02x}") }).collect()
 }
 
 /// Prefixes to list and watch.
@@ -223,6 +296,16 @@ pub mod prefix {
         format!("{}{endpoint}/", of(scope, kind))
     }
 
+    /// The streams of a log group, by the group's id.
+    pub fn log_streams(scope: &Scope, group: &str) -> String {
+        format!("{}{group}/", of(scope, Kind::LogStream))
+    }
+
+    /// The batches of a log stream, by the stream's id.
+    pub fn log_batches(scope: &Scope, stream: &str) -> String {
+        format!("{}{stream}/", of(scope, Kind::LogBatch))
+    }
+
     /// All records of a kind that belong to no account.
     pub fn unscoped(kind: Kind) -> String {
         format!("/v1/-/-/{}/", kind.as_str())
@@ -238,10 +321,16 @@ mod tests {
         let scope = Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() };
         let endpoint = EndpointId::from_entropy(1);
         let key = Key::route(&scope, &endpoint, &"10.0.0.0/16".parse().unwrap(), &RouteTarget::Local);
-        assert_eq!(key.as_str(), "/v1/000000000000/us-east-1/route/cvpn-endpoint-00000000000000001/10.0.0.0-16/local");
+        assert_eq!(
+            key.as_str(),
+            "/v1/000000000000/us-east-1/route/cvpn-endpoint-00000000000000001/10.0.0.0-16/local"
+        );
         assert_eq!(Key::kind_of(key.as_str()), Some(Kind::Route));
         assert_eq!(Key::kind_of(Key::gateway("n").as_str()), Some(Kind::Gateway));
         assert_eq!(Key::kind_of("/other"), None);
+        assert_eq!(Key::owner_of(key.as_str()), Some((scope.clone(), endpoint.clone())));
+        assert_eq!(Key::owner_of(Key::endpoint(&scope, &endpoint).as_str()), Some((scope, endpoint)));
+        assert_eq!(Key::owner_of(Key::gateway("n").as_str()), None);
     }
 
     #[test]
@@ -249,6 +338,7 @@ mod tests {
         let scope = Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() };
         let key = Key::token(&scope, "CreateVpc", "../../x");
         assert!(key.as_str().ends_with("/2e2e2f2e2e2f78"));
+        assert!(Key::log_group(&scope, "/a/b").as_str().ends_with("/log-group/~2fa~2fb"));
         assert!(Key::certificate(&scope, "a/b").as_str().ends_with("/x612f62"));
     }
 }

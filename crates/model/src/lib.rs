@@ -9,28 +9,34 @@ mod connection;
 mod endpoint;
 mod ids;
 mod key;
+mod logs;
 mod network;
 mod observed;
 mod quota;
 mod rule;
+mod saml;
 mod token;
 
 pub use association::{Association, AssociationCode, AssociationSpec};
 pub use certificate::{Certificate, Sealed};
 pub use connection::{Connection, ConnectionCode, Termination};
 pub use endpoint::{
-    Authentication, Banner, ClientConnect, ConnectionLog, Endpoint, EndpointCode, EndpointSpec, IpType, Listen,
-    ListenerClaim, Transport,
+    Authentication, Banner, ClientConnect, ConnectionLog, Endpoint, EndpointCode, EndpointSpec, IpType,
+    Listen, ListenerClaim, Transport,
 };
 pub use ids::{
-    AccountId, AssociationId, ConnectionId, EndpointId, IdError, RegionName, Scope, SecurityGroupId, SubnetId, VpcId,
-    ZoneName,
+    AccountId, AssociationId, ConnectionId, EndpointId, IdError, RegionName, Scope, SecurityGroupId,
+    SecurityRuleId, SubnetId, VpcId, ZoneName,
 };
 pub use key::{Key, Kind, prefix};
-pub use network::{SecurityGroup, SecurityRule, Subnet, Vpc};
+pub use logs::{LogBatch, LogEvent, LogGroup, LogStream};
+pub use network::{
+    GroupRule, RuleTags, SecurityGroup, SecurityRule, Subnet, SubnetAttributes, Vpc, VpcAttributes,
+};
 pub use observed::{Failure, GatewayStatus};
 pub use quota::Quotas;
 pub use rule::{AuthorizationRule, Route, RouteCode, RouteOrigin, RouteTarget, RuleCode, RuleGroup};
+pub use saml::SamlProvider;
 pub use token::TokenRecord;
 
 /// Seconds since the Unix epoch, UTC.

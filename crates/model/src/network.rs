@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
-use crate::{Scope, SecurityGroupId, SubnetId, Timestamp, VpcId, ZoneName};
+use crate::{Scope, SecurityGroupId, SecurityRuleId, SubnetId, Timestamp, VpcId, ZoneName};
 
 /// A VPC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,27 @@ pub struct Vpc {
     pub subnet_epoch: u64,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Its attributes.
+    #[serde(default)]
+    pub attributes: VpcAttributes,
+}
+
+/// Attributes of a VPC: kept and answered; nothing here acts on them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VpcAttributes {
+    /// Whether the VPC's resolver answers.
+    pub dns_support: bool,
+    /// Whether instances get public names.
+    pub dns_hostnames: bool,
+    /// Whether address usage is measured.
+    pub address_usage_metrics: bool,
+}
+
+impl Default for VpcAttributes {
+    fn default() -> Self {
+        Self { dns_support: true, dns_hostnames: false, address_usage_metrics: false }
+    }
 }
 
 /// A subnet.
@@ -45,9 +66,26 @@ pub struct Subnet {
     pub tags: BTreeMap<String, String>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Its attributes.
+    #[serde(default)]
+    pub attributes: SubnetAttributes,
 }
 
-/// A rule of a security group.
+/// Attributes of a subnet: kept and answered; nothing here acts on them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SubnetAttributes {
+    /// Whether instances get a public address.
+    pub map_public_ip: bool,
+    /// Whether instances are named after their id rather than their address.
+    pub resource_names: bool,
+    /// Whether such a name has an A record.
+    pub resource_name_a: bool,
+    /// Whether such a name has an AAAA record.
+    pub resource_name_aaaa: bool,
+}
+
+/// What a rule of a security group says, as gateways enforce it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityRule {
     /// `-1` for all protocols, else the protocol's number or AWS's name for it.
@@ -56,8 +94,39 @@ pub struct SecurityRule {
     pub from_port: Option<i32>,
     /// Last port, or ICMP code.
     pub to_port: Option<i32>,
-    /// The far side; `None`: the group itself.
+    /// The far side; `None`: the members of a group.
     pub cidr: Option<IpNet>,
+}
+
+/// A rule of a security group with what the API keeps beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRule {
+    /// Its id.
+    #[serde(default = "unnumbered")]
+    pub id: SecurityRuleId,
+    /// What it says.
+    #[serde(flatten)]
+    pub says: SecurityRule,
+    /// The group whose members are the far side, when that is no block; `None`: the rule's own group.
+    #[serde(default)]
+    pub group: Option<SecurityGroupId>,
+    /// Free text.
+    #[serde(default)]
+    pub description: Option<String>,
+}
+
+/// The tags of a rule, apart from it: they stand under the rule's id, and change without the group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleTags {
+    /// The rule's group.
+    pub group: SecurityGroupId,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Rules of records older than rule ids.
+fn unnumbered() -> SecurityRuleId {
+    SecurityRuleId::from_entropy(0)
 }
 
 /// A security group.
@@ -74,9 +143,9 @@ pub struct SecurityGroup {
     /// Free text.
     pub description: String,
     /// What may come in.
-    pub ingress: Vec<SecurityRule>,
+    pub ingress: Vec<GroupRule>,
     /// What may go out.
-    pub egress: Vec<SecurityRule>,
+    pub egress: Vec<GroupRule>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
 }

@@ -16,6 +16,12 @@ pub struct Quotas {
     pub vpcs_per_region: usize,
     /// Subnets per VPC.
     pub subnets_per_vpc: usize,
+    /// IPv4 blocks per VPC.
+    pub blocks_per_vpc: usize,
+    /// Security groups per region.
+    pub security_groups_per_region: usize,
+    /// Rules per security group and direction.
+    pub rules_per_security_group: usize,
     /// Connections ended by one call with a user name.
     pub terminate_by_username: usize,
 }
@@ -28,6 +34,9 @@ impl Default for Quotas {
             routes_per_association: 100,
             vpcs_per_region: 5,
             subnets_per_vpc: 200,
+            blocks_per_vpc: 5,
+            security_groups_per_region: 2500,
+            rules_per_security_group: 60,
             terminate_by_username: 5,
         }
     }

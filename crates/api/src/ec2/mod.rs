@@ -3,6 +3,7 @@
 mod actions;
 mod endpoint_options;
 mod network_shapes;
+mod security;
 pub(crate) mod shapes;
 
 use aws_query::{FromQuery, Members, ToXml};

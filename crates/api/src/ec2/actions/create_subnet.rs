@@ -69,6 +69,7 @@ impl Action for CreateSubnet {
             zone: self.zone(cx, &siblings)?,
             tags: tags::valid(&self.tag_specifications, "subnet"),
             created_at: cx.now,
+            attributes: Default::default(),
         };
         let mut counted = vpc.value.clone();
         counted.subnet_epoch = counted.subnet_epoch.saturating_add(1);

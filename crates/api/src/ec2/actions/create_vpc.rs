@@ -1,17 +1,16 @@
 //! `CreateVpc`, with the default security group every VPC has.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
 use aws_query::{FromQuery, QueryEnum, ToXml};
 use ipnet::IpNet;
-use model::{Key, Scope, SecurityGroup, SecurityGroupId, SecurityRule, Vpc, VpcId};
+use model::{Key, Scope, SecurityGroupId, Vpc, VpcId};
 
 use crate::action::{Action, Decision};
 use crate::check;
 use crate::cx::Cx;
 use crate::draft::Draft;
 use crate::ec2::network_shapes::VpcAnswer;
+use crate::ec2::security;
 use crate::ec2::shapes::TagSpecification;
 use crate::error::ApiError;
 use crate::tags;
@@ -69,11 +68,11 @@ impl Action for CreateVpc {
             tags: tags::valid(&self.tag_specifications, "vpc"),
             subnet_epoch: 0,
             created_at: cx.now,
+            attributes: Default::default(),
         };
         let mut draft = Draft::default();
         draft.create(Key::vpc(cx.scope, &id), &vpc);
-        draft
-            .create(Key::security_group(cx.scope, &group_id), &default_group(cx.scope, group_id.clone(), id));
+        security::create(&mut draft, &security::default_group(cx, group_id, id));
         Ok(Decision::write(Answer { vpc: VpcAnswer::from(&vpc) }, draft))
     }
 }
@@ -88,25 +87,5 @@ impl CreateVpc {
                 format!("The CIDR '{}' is invalid.", crate::error::short(text)),
             )),
         }
-    }
-}
-
-/// Everything may go out, and what comes from the group itself may come in.
-fn default_group(scope: &Scope, id: SecurityGroupId, vpc_id: VpcId) -> SecurityGroup {
-    let all = |cidr: Option<IpNet>| SecurityRule {
-        protocol: "-1".to_owned(),
-        from_port: None,
-        to_port: None,
-        cidr,
-    };
-    SecurityGroup {
-        id,
-        scope: scope.clone(),
-        vpc_id,
-        name: "default".to_owned(),
-        description: "default VPC security group".to_owned(),
-        ingress: vec![all(None)],
-        egress: vec![all(Some(IpNet::V4(Default::default())))],
-        tags: BTreeMap::new(),
     }
 }

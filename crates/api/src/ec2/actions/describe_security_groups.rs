@@ -2,13 +2,12 @@
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
-use ipnet::IpNet;
-use model::{Scope, SecurityGroup, SecurityRule};
+use model::{Scope, SecurityGroup};
 
 use crate::action::{Action, Decision};
 use crate::arn;
 use crate::cx::Cx;
-use crate::ec2::network_shapes::Nothing;
+use crate::ec2::security::{GROUP, Permission, permissions};
 use crate::ec2::shapes::{TagAnswer, tag_set};
 use crate::error::{ApiError, short};
 use crate::filter::{self, Filter, Filters};
@@ -50,34 +49,6 @@ struct Group {
     #[xml(name = "groupDescription", model = "Description")]
     description: String,
     ip_permissions: Vec<Permission>,
-}
-
-#[derive(ToXml)]
-struct Permission {
-    ip_protocol: String,
-    from_port: Option<i32>,
-    to_port: Option<i32>,
-    #[xml(name = "groups")]
-    user_id_group_pairs: Vec<GroupPair>,
-    ip_ranges: Vec<IpRange>,
-    ipv6_ranges: Vec<Ipv6Range>,
-    prefix_list_ids: Vec<Nothing>,
-}
-
-#[derive(ToXml)]
-struct GroupPair {
-    user_id: String,
-    group_id: String,
-}
-
-#[derive(ToXml)]
-struct IpRange {
-    cidr_ip: String,
-}
-
-#[derive(ToXml)]
-struct Ipv6Range {
-    cidr_ipv6: String,
 }
 
 #[async_trait]
@@ -124,36 +95,15 @@ impl Action for DescribeSecurityGroups {
 }
 
 fn group(row: &SecurityGroup) -> Group {
-    let permissions = |rules: &[SecurityRule]| rules.iter().map(|rule| permission(rule, row)).collect();
     Group {
         group_id: row.id.to_string(),
-        ip_permissions_egress: permissions(&row.egress),
+        ip_permissions_egress: permissions(&row.egress, row),
         tags: tag_set(&row.tags),
         vpc_id: row.vpc_id.to_string(),
-        security_group_arn: arn::ec2(&row.scope, "security-group", row.id.as_str()),
+        security_group_arn: arn::ec2(&row.scope, GROUP, row.id.as_str()),
         owner_id: row.scope.account.to_string(),
         group_name: row.name.clone(),
         description: row.description.clone(),
-        ip_permissions: permissions(&row.ingress),
+        ip_permissions: permissions(&row.ingress, row),
     }
-}
-
-fn permission(rule: &SecurityRule, group: &SecurityGroup) -> Permission {
-    let mut permission = Permission {
-        ip_protocol: rule.protocol.clone(),
-        from_port: rule.from_port,
-        to_port: rule.to_port,
-        user_id_group_pairs: Vec::new(),
-        ip_ranges: Vec::new(),
-        ipv6_ranges: Vec::new(),
-        prefix_list_ids: Vec::new(),
-    };
-    match rule.cidr {
-        Some(IpNet::V4(net)) => permission.ip_ranges.push(IpRange { cidr_ip: net.to_string() }),
-        Some(IpNet::V6(net)) => permission.ipv6_ranges.push(Ipv6Range { cidr_ipv6: net.to_string() }),
-        None => permission
-            .user_id_group_pairs
-            .push(GroupPair { user_id: group.scope.account.to_string(), group_id: group.id.to_string() }),
-    }
-    permission
 }

@@ -1,0 +1,140 @@
+//! Security groups: rules as callers give them in either style, as records keep them, and as answers show them.
+
+mod answers;
+mod asked;
+mod edit;
+
+use std::collections::BTreeMap;
+
+use model::{
+    GroupRule, Key, RuleTags, Scope, SecurityGroup, SecurityGroupId, SecurityRule, SecurityRuleId, VpcId,
+};
+use store::typed::Record;
+
+use crate::cx::Cx;
+use crate::draft::Draft;
+use crate::error::{ApiError, short};
+
+pub(crate) use answers::{Permission, RevokedRule, RuleAnswer, permissions, revoked, rule_answer};
+pub(crate) use asked::{Asked, CidrIpRule, IpPermission, RuleRequest, ask, port_range, protocol};
+pub(crate) use edit::{authorize, describe_anew, revoke};
+
+/// What tags of a rule are given for.
+pub(crate) const RULE: &str = "security-group-rule";
+/// What tags of a group are given for.
+pub(crate) const GROUP: &str = "security-group";
+
+/// Which way the traffic of a rule goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Towards the members of the group.
+    Ingress,
+    /// Away from them.
+    Egress,
+}
+
+impl Direction {
+    /// The group's rules of this direction.
+    pub(crate) fn rules(self, group: &SecurityGroup) -> &[GroupRule] {
+        match self {
+            Self::Ingress => &group.ingress,
+            Self::Egress => &group.egress,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn rules_mut(self, group: &mut SecurityGroup) -> &mut Vec<GroupRule> {
+        match self {
+            Self::Ingress => &mut group.ingress,
+            Self::Egress => &mut group.egress,
+        }
+    }
+}
+
+/// The default group of a new VPC: everything may go out, and what comes from the group itself may come in.
+pub(crate) fn default_group(cx: &Cx<'_>, id: SecurityGroupId, vpc_id: VpcId) -> SecurityGroup {
+    SecurityGroup {
+        id,
+        scope: cx.scope.clone(),
+        vpc_id,
+        name: "default".to_owned(),
+        description: "default VPC security group".to_owned(),
+        ingress: vec![everything(cx, false)],
+        egress: vec![everything(cx, true)],
+        tags: BTreeMap::new(),
+    }
+}
+
+/// The rule for all protocols: to anywhere, or among the members of the group.
+pub(crate) fn everything(cx: &Cx<'_>, anywhere: bool) -> GroupRule {
+    GroupRule {
+        id: SecurityRuleId::from_entropy(cx.entropy()),
+        says: SecurityRule {
+            protocol: "-1".to_owned(),
+            from_port: None,
+            to_port: None,
+            cidr: anywhere.then(|| ipnet::IpNet::V4(Default::default())),
+        },
+        group: None,
+        description: None,
+    }
+}
+
+/// Writes a new group with the tags of its rules.
+pub(crate) fn create(draft: &mut Draft, group: &SecurityGroup) {
+    draft.create(Key::security_group(&group.scope, &group.id), group);
+    for rule in group.ingress.iter().chain(&group.egress) {
+        number(draft, &group.scope, &group.id, &rule.id, BTreeMap::new());
+    }
+}
+
+/// Deletes a group with the tags of its rules.
+pub(crate) fn delete(draft: &mut Draft, group: &Record<SecurityGroup>) {
+    draft.delete(group);
+    for rule in group.value.ingress.iter().chain(&group.value.egress) {
+        draft.remove(Key::security_rule(&group.value.scope, &rule.id));
+    }
+}
+
+/// The record under a rule's id.
+fn number(
+    draft: &mut Draft,
+    scope: &Scope,
+    group: &SecurityGroupId,
+    id: &SecurityRuleId,
+    tags: BTreeMap<String, String>,
+) {
+    draft.create(Key::security_rule(scope, id), &RuleTags { group: group.clone(), tags });
+}
+
+/// The group a call names: by id, or by name if just one group is called so.
+pub(crate) async fn named(
+    cx: &Cx<'_>,
+    id: Option<&str>,
+    name: Option<&str>,
+) -> Result<Record<SecurityGroup>, ApiError> {
+    match (id, name) {
+        (Some(id), _) => cx.security_group(id).await,
+        (None, Some(name)) => {
+            let mut found: Vec<_> =
+                cx.security_groups().await?.into_iter().filter(|group| group.value.name == name).collect();
+            match (found.pop(), found.is_empty()) {
+                (Some(group), true) => Ok(group),
+                // The service looks for names in the default VPC only, which there is none of here.
+                _ => Err(no_group(name)),
+            }
+        }
+        (None, None) => Err(ApiError::missing("GroupId")),
+    }
+}
+
+/// No such group.
+pub(crate) fn no_group(id: &str) -> ApiError {
+    ApiError::new("InvalidGroup.NotFound", format!("The security group '{}' does not exist", short(id)))
+}
+
+/// No such rule.
+pub(crate) fn no_rule(id: &str) -> ApiError {
+    let message = format!("The security group rule ID '{}' does not exist", short(id));
+    ApiError::new("InvalidSecurityGroupRuleId.NotFound", message)
+}
