@@ -1,6 +1,7 @@
 """The quick start of README with the AWS CLI and boto3, unchanged, signatures verified; and with a wrong secret."""
 
 import concurrent.futures
+import pathlib
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from support.servers import BINARY, ROOT, environment, eventually
 from support.world import World
 
-AWS = str(__import__("pathlib").Path(sys.executable).with_name("aws"))
+AWS = str(pathlib.Path(sys.executable).with_name("aws"))
 
 
 def quick_start():

@@ -185,6 +185,8 @@ class Server:
 
     def _ended(self):
         self.process.wait(STOP_SECONDS)
+        if self.process.stdout.closed:
+            return
         with contextlib.suppress(OSError):
             while chunk := os.read(self.process.stdout.fileno(), 65536):
                 self.output += chunk
@@ -197,6 +199,8 @@ class Server:
                 self.stop()
             if self.is_alive():
                 self.kill()
+        elif self.process is not None:
+            self._ended()
 
 
 class Certificates:
