@@ -10,7 +10,7 @@ import pytest
 
 from support import namespaces
 from support.calls import Caller, insecure_tls, form
-from support.servers import FABRIC_MISSING, Certificates, bascule, environment, eventually
+from support.servers import Certificates, Server, bascule, environment, eventually
 from support.world import World
 
 NOBODY = ("AKIANOBODY0000000000", "nobody-nobody-nobody-nobody-nobody-nobody")
@@ -216,8 +216,6 @@ def test_metrics_of_their_own_port(make_server):
 
 @pytest.fixture(scope="module")
 def open_server(places):
-    from support.servers import Server
-
     server = Server(places, "--dev-open").start()
     yield server
     server.close()
@@ -292,7 +290,7 @@ def test_a_stop_lets_calls_end_and_is_clean(make_server):
         assert server.stop() == 0
         assert time.monotonic() - started < 5
     for caller in kept:
-        caller._kept.close()
+        caller.__exit__()
 
 
 @pytest.mark.parametrize("text", [b"", b"\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9.9\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5000 + b"\r\n", b"GET /" + b"x" * 100000 + b" HTTP/1.1\r\n\r\n", b"A" * 200000])

@@ -1,5 +1,6 @@
 """`users.toml`: users, keys and policies, read again while the server runs; a broken file changes nothing."""
 
+import itertools
 import json
 import os
 import stat
@@ -9,7 +10,7 @@ import pytest
 
 from conftest import users_toml
 from support.calls import Caller
-from support.servers import bascule, eventually
+from support.servers import Server, bascule, eventually
 from support.world import World
 
 KEY = ("AKIAUSER000000000000", "user-user-user-user-user-user-user-user")
@@ -32,8 +33,6 @@ def deny(action, resource="*", **more):
 @pytest.fixture(scope="module")
 def served(places, certificates):
     """A server with an endpoint that has a tag, and another without."""
-    from support.servers import Server
-
     server = Server(places).start()
     world = World(server, certificates, "us-east-1")
     tags = [{"ResourceType": "client-vpn-endpoint", "Tags": [{"Key": "team", "Value": "red"}]}]
@@ -42,22 +41,29 @@ def served(places, certificates):
     server.close()
 
 
-def put(server, document, key=KEY):
-    """Puts a policy in force and waits until it is."""
-    marker = {"Sid": "Marker", "Effect": "Deny", "Action": "ec2:DescribeVpcs", "Resource": "*"}
-    whole = json.loads(document)
-    put.number = getattr(put, "number", 0) + 1
-    user = f"user-{put.number}"
-    whole["Statement"].append(marker)
-    server.write_users(users_toml({user: key}, {user: json.dumps(whole)}))
-    caller = Caller(server, key)
+_files = itertools.count(1)
+
+
+def put_all(server, documents, key=KEY):
+    """Puts users in force, one for each policy, and waits until they are; a caller for each."""
+    number = next(_files)
+    keys = {name: (f"{key[0]}{index}", key[1]) for index, name in enumerate(documents)}
+    users = {f"{name}-{number}": keys[name] for name in documents}
+    server.write_users(users_toml(users, {f"{name}-{number}": text for name, text in documents.items()}))
+    callers = {name: Caller(server, keys[name]) for name in documents}
 
     def in_force():
+        name, caller = next(iter(callers.items()))
         reply = caller.query([("Action", "GetCallerIdentity"), ("Version", "2011-06-15")], service="sts")
-        return reply.status == 200 and f"user/{user}" in reply.text
+        return reply.status == 200 and f"user/{name}-{number}<" in reply.text
 
     eventually(in_force, what="the file is read again")
-    return caller
+    return callers
+
+
+def put(server, document, key=KEY):
+    """The same for one user."""
+    return put_all(server, {"user": document}, key)["user"]
 
 
 def may(caller, action, **parameters):
@@ -70,42 +76,33 @@ def test_policies(served):
     server, world, endpoints = served
     red, plain = ({"ClientVpnEndpointId": endpoints[name]} for name in ("red", "plain"))
     arn = f"arn:aws:ec2:us-east-1:000000000000:client-vpn-endpoint/{endpoints['red']}"
-
-    caller = put(server, policy(allow("ec2:Create*")))
-    assert may(caller, "CreateVpc", **PARAMETERS) and not may(caller, "DescribeSubnets")
-    assert not may(caller, "DescribeVpcs"), "a deny wins over nothing, too"
-
-    caller = put(server, policy(allow("*"), deny("ec2:DeleteClientVpnEndpoint", arn)))
-    assert not may(caller, "DeleteClientVpnEndpoint", **red) and may(caller, "DeleteClientVpnEndpoint", **plain)
-
-    caller = put(server, policy(allow("ec2:ExportClientVpnClientConfiguration", arn)))
-    assert may(caller, "ExportClientVpnClientConfiguration", **red)
-    assert not may(caller, "ExportClientVpnClientConfiguration", **plain)
-    assert not may(caller.in_region("eu-west-1"), "ExportClientVpnClientConfiguration", **red)
-
-    condition = {"StringEquals": {"ec2:ResourceTag/team": "red"}}
-    caller = put(server, policy(allow("ec2:*ClientVpn*", Condition=condition)))
-    assert may(caller, "DeleteClientVpnEndpoint", **red) and not may(caller, "DeleteClientVpnEndpoint", **plain)
-
-    condition = {"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}}
-    caller = put(server, policy(allow("ec2:DescribeSubnets", Condition=condition)))
-    assert may(caller, "DescribeSubnets")
-    condition = {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}
-    assert not may(put(server, policy(allow("*", Condition=condition))), "DescribeSubnets")
-
-    # Each resource a call touches is asked for.
-    caller = put(server, policy(allow("ec2:AssociateClientVpnTargetNetwork", arn)))
+    subnets = "arn:aws:ec2:us-east-1:000000000000:subnet/*"
     association = {**red, "SubnetId": "subnet-0123456789abcdef0"}
-    assert not may(caller, "AssociateClientVpnTargetNetwork", **association)
-    everything = "arn:aws:ec2:us-east-1:000000000000:subnet/*"
-    caller = put(server, policy(allow("ec2:AssociateClientVpnTargetNetwork", [arn, everything])))
-    assert may(caller, "AssociateClientVpnTargetNetwork", **association)
-
-    # And tagging while creating is a permission of its own.
     tagged = {**PARAMETERS, "TagSpecification.1.ResourceType": "vpc", "TagSpecification.1.Tag.1.Key": "a"}
-    caller = put(server, policy(allow("ec2:CreateVpc")))
-    assert may(caller, "CreateVpc", **PARAMETERS) and not may(caller, "CreateVpc", **tagged)
-    assert may(put(server, policy(allow(["ec2:CreateVpc", "ec2:CreateTags"]))), "CreateVpc", **tagged)
+    team = {"StringEquals": {"ec2:ResourceTag/team": "red"}}
+    here, there = ({"IpAddress": {"aws:SourceIp": block}} for block in ("127.0.0.0/8", "192.0.2.0/24"))
+    delete, export, associate = "DeleteClientVpnEndpoint", "ExportClientVpnClientConfiguration", "AssociateClientVpnTargetNetwork"
+    # A name, a policy, and what it lets do and what not.
+    rows = [
+        ("prefix", policy(allow("ec2:Create*")), [("CreateVpc", PARAMETERS)], [("DescribeSubnets", {})]),
+        ("deny", policy(allow("*"), deny(f"ec2:{delete}", arn)), [(delete, plain)], [(delete, red)]),
+        ("resource", policy(allow(f"ec2:{export}", arn)), [(export, red)], [(export, plain)]),
+        ("tag", policy(allow("ec2:*ClientVpn*", Condition=team)), [(delete, red)], [(delete, plain)]),
+        ("here", policy(allow("ec2:DescribeSubnets", Condition=here)), [("DescribeSubnets", {})], []),
+        ("there", policy(allow("*", Condition=there)), [], [("DescribeSubnets", {})]),
+        # Each resource a call touches is asked for.
+        ("one", policy(allow(f"ec2:{associate}", arn)), [], [(associate, association)]),
+        ("both", policy(allow(f"ec2:{associate}", [arn, subnets])), [(associate, association)], []),
+        # And tagging while creating is a permission of its own.
+        ("create", policy(allow("ec2:CreateVpc")), [("CreateVpc", PARAMETERS)], [("CreateVpc", tagged)]),
+        ("tagging", policy(allow(["ec2:CreateVpc", "ec2:CreateTags"])), [("CreateVpc", tagged)], []),
+    ]
+    callers = put_all(server, {name: document for name, document, _, _ in rows})
+    for name, _, yes, no in rows:
+        for expected, calls in ((True, yes), (False, no)):
+            for action, parameters in calls:
+                assert may(callers[name], action, **parameters) == expected, (name, action)
+    assert not may(callers["resource"].in_region("eu-west-1"), export, **red)
 
 
 def test_what_is_denied_has_no_effect(served):
@@ -134,10 +131,16 @@ BROKEN = {
 }
 
 
+@pytest.fixture(scope="module")
+def good(served):
+    """A user whose file stays the last good one while all broken ones come."""
+    return put(served[0], policy(allow("ec2:DescribeSubnets")))
+
+
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_broken_file_keeps_the_last_good_one(served, what):
+def test_a_broken_file_keeps_the_last_good_one(served, good, what):
     server, _, _ = served
-    caller = put(server, policy(allow("ec2:DescribeSubnets")))
+    caller = good
     text = BROKEN[what]
     if text is None:
         text = users_toml({"root2": (server.root_key[0], "sixteen-characters-and-more")}, {})

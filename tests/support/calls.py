@@ -111,6 +111,14 @@ class Caller:
         self.key = key
         self._kept = None
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._kept:
+            self._kept.close()
+            self._kept = None
+
     def with_key(self, key):
         """The same with another access key (id, secret)."""
         return Caller(self.server, key, self.region, self.tls)
@@ -146,9 +154,11 @@ class Caller:
     def send(self, method, target, body=b"", headers=None, service="ec2", keep=False):
         """Sends it as it is; the answer. With `keep` the connection stays for the next call."""
         for attempt in (1, 2):
-            connection = self._kept if keep and self._kept else self.connection()
-            fresh = connection is not self._kept
-            self._kept = None
+            fresh = not (keep and self._kept)
+            if fresh:
+                connection = self.connection()
+            else:
+                connection, self._kept = self._kept, None
             try:
                 connection.request(method, target, body=body or None, headers=headers or {})
                 response = connection.getresponse()
