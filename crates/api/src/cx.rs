@@ -57,15 +57,18 @@ impl<'a> Cx<'a> {
         uuid::Uuid::new_v4().to_string()
     }
 
-    async fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<Record<T>>, ApiError> {
+    /// A record by key.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<Record<T>>, ApiError> {
         Ok(typed::get(self.store, key.as_str()).await?)
     }
 
-    async fn list<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<Record<T>>, ApiError> {
+    /// The records under a prefix, in the order of their keys.
+    pub(crate) async fn list<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<Record<T>>, ApiError> {
         Ok(typed::list(self.store, prefix).await?.0)
     }
 
-    async fn all<T: DeserializeOwned>(&self, kind: Kind) -> Result<Vec<Record<T>>, ApiError> {
+    /// All records of a kind in the scope.
+    pub(crate) async fn all<T: DeserializeOwned>(&self, kind: Kind) -> Result<Vec<Record<T>>, ApiError> {
         self.list(&prefix::of(self.scope, kind)).await
     }
 
@@ -152,6 +155,13 @@ impl<'a> Cx<'a> {
     /// A subnet, if it exists.
     pub(crate) async fn subnet(&self, id: &SubnetId) -> Result<Option<Record<Subnet>>, ApiError> {
         self.get(&Key::subnet(self.scope, id)).await
+    }
+
+    /// A subnet, by the caller's word.
+    pub(crate) async fn known_subnet(&self, id: &str) -> Result<Record<Subnet>, ApiError> {
+        self.subnet(&crate::check::subnet_id(id)?).await?.ok_or_else(|| {
+            ApiError::new("InvalidSubnetID.NotFound", format!("The subnet ID '{id}' does not exist"))
+        })
     }
 
     /// All subnets.

@@ -56,6 +56,14 @@ pub(crate) static TAGGABLE: &[Taggable] = &[
         "InvalidClientVpnEndpointId.NotFound"
     ),
     taggable!("security-group", "sg-", SecurityGroup, model::SecurityGroup, tags, "InvalidGroup.NotFound"),
+    taggable!(
+        "security-group-rule",
+        "sgr-",
+        SecurityRule,
+        model::RuleTags,
+        tags,
+        "InvalidSecurityGroupRuleId.NotFound"
+    ),
     taggable!("subnet", "subnet-", Subnet, model::Subnet, tags, "InvalidSubnetID.NotFound"),
     taggable!("vpc", "vpc-", Vpc, model::Vpc, tags, "InvalidVpcID.NotFound"),
 ];

@@ -26,10 +26,19 @@ pub(crate) enum Resource {
     Subnet(Option<String>),
     /// A security group.
     SecurityGroup(String),
+    /// A resource of this type to be made.
+    New(&'static str),
     /// Anything else of EC2, by its id.
     Named(String),
     /// An ACM certificate, by ARN.
     Certificate(Option<String>),
+}
+
+impl Resource {
+    /// A security group by its id, or any if it is named otherwise.
+    pub(crate) fn group(id: Option<&str>) -> Self {
+        Self::SecurityGroup(id.unwrap_or("*").to_owned())
+    }
 }
 
 impl Touch {

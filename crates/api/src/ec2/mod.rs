@@ -1,8 +1,11 @@
 //! EC2 (Query, with its own error form): Client VPN and the networks it refers to.
 
 mod actions;
+mod derived;
 mod endpoint_options;
+mod interfaces;
 mod network_shapes;
+pub(crate) mod references;
 mod security;
 pub(crate) mod shapes;
 

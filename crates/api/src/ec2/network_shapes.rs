@@ -1,6 +1,7 @@
 //! VPCs and subnets as answered, and their zones (spec: terraform-provider §3).
 
-use aws_query::ToXml;
+use aws_query::{FromQuery, ToXml};
+use ipnet::Ipv4Net;
 use model::{RegionName, Subnet, Vpc, ZoneName};
 
 use crate::arn;
@@ -29,8 +30,29 @@ pub(crate) struct VpcAnswer {
 #[derive(ToXml)]
 pub(crate) struct Nothing {}
 
+/// An attribute as the service takes it: a boolean in a structure.
+#[derive(Clone, Debug, FromQuery)]
+pub(crate) struct BoolValue {
+    value: Option<bool>,
+}
+
+impl BoolValue {
+    /// Puts the value in place, if one was given.
+    pub(crate) fn set(given: &Option<Self>, place: &mut bool) {
+        if let Some(value) = given.as_ref().and_then(|given| given.value) {
+            *place = value;
+        }
+    }
+
+    /// Whether it is set to true.
+    pub(crate) fn is_true(&self) -> bool {
+        self.value == Some(true)
+    }
+}
+
+/// A block of a VPC.
 #[derive(ToXml)]
-struct CidrAssociation {
+pub(crate) struct CidrAssociation {
     association_id: String,
     cidr_block: String,
     cidr_block_state: CidrState,
@@ -41,22 +63,34 @@ struct CidrState {
     state: &'static str,
 }
 
+impl CidrAssociation {
+    /// Made from the VPC and the block, so that it stays the same: the record keeps no id for a block.
+    pub(crate) fn id(vpc: &Vpc, block: &Ipv4Net) -> String {
+        const VPC_DIGITS: usize = 7;
+        let digits = vpc.id.digits();
+        let tail = digits.get(digits.len().saturating_sub(VPC_DIGITS)..).unwrap_or_default();
+        let (network, length) = (u32::from(block.network()), block.prefix_len());
+        format!("vpc-cidr-assoc-{network:08x}{length:02x}{tail}")
+    }
+
+    /// In some state.
+    pub(crate) fn of(vpc: &Vpc, block: &Ipv4Net, state: &'static str) -> Self {
+        Self {
+            association_id: Self::id(vpc, block),
+            cidr_block: block.to_string(),
+            cidr_block_state: CidrState { state },
+        }
+    }
+}
+
 impl From<&Vpc> for VpcAnswer {
     fn from(vpc: &Vpc) -> Self {
-        let association = |(index, cidr): (usize, &ipnet::Ipv4Net)| CidrAssociation {
-            // Derived, so that it stays the same: the record keeps no id for a block.
-            association_id: format!(
-                "vpc-cidr-assoc-{}{index:x}",
-                vpc.id.digits().get(1..).unwrap_or_default()
-            ),
-            cidr_block: cidr.to_string(),
-            cidr_block_state: CidrState { state: "associated" },
-        };
+        let association = |block: &Ipv4Net| CidrAssociation::of(vpc, block, "associated");
         Self {
             owner_id: vpc.scope.account.to_string(),
             instance_tenancy: vpc.instance_tenancy.clone(),
             ipv6_cidr_block_association_set: Vec::new(),
-            cidr_block_association_set: vpc.cidrs.iter().enumerate().map(association).collect(),
+            cidr_block_association_set: vpc.cidrs.iter().map(association).collect(),
             is_default: false,
             tags: tag_set(&vpc.tags),
             vpc_id: vpc.id.to_string(),
@@ -70,6 +104,7 @@ impl From<&Vpc> for VpcAnswer {
 #[derive(ToXml)]
 pub(crate) struct SubnetAnswer {
     availability_zone_id: String,
+    map_customer_owned_ip_on_launch: bool,
     owner_id: String,
     assign_ipv6_address_on_creation: bool,
     ipv6_cidr_block_association_set: Vec<Nothing>,
@@ -78,6 +113,7 @@ pub(crate) struct SubnetAnswer {
     subnet_arn: String,
     enable_dns64: bool,
     ipv6_native: bool,
+    private_dns_name_options_on_launch: NameOptions,
     subnet_id: String,
     state: &'static str,
     vpc_id: String,
@@ -88,9 +124,26 @@ pub(crate) struct SubnetAnswer {
     map_public_ip_on_launch: bool,
 }
 
-impl From<&Subnet> for SubnetAnswer {
-    fn from(subnet: &Subnet) -> Self {
+#[derive(ToXml)]
+struct NameOptions {
+    hostname_type: &'static str,
+    #[xml(name = "enableResourceNameDnsARecord", model = "EnableResourceNameDnsARecord")]
+    a: bool,
+    #[xml(name = "enableResourceNameDnsAAAARecord", model = "EnableResourceNameDnsAAAARecord")]
+    aaaa: bool,
+}
+
+impl SubnetAnswer {
+    /// A subnet with so many interfaces in it.
+    pub(crate) fn of(subnet: &Subnet, interfaces: u32) -> Self {
+        let is = &subnet.attributes;
         Self {
+            map_customer_owned_ip_on_launch: false,
+            private_dns_name_options_on_launch: NameOptions {
+                hostname_type: if is.resource_names { "resource-name" } else { "ip-name" },
+                a: is.resource_name_a,
+                aaaa: is.resource_name_aaaa,
+            },
             availability_zone_id: zone_id(&subnet.scope.region, subnet.zone.as_str()),
             owner_id: subnet.scope.account.to_string(),
             assign_ipv6_address_on_creation: false,
@@ -103,15 +156,15 @@ impl From<&Subnet> for SubnetAnswer {
             state: "available",
             vpc_id: subnet.vpc_id.to_string(),
             cidr_block: subnet.cidr.to_string(),
-            available_ip_address_count: i64::from(addresses(subnet)),
+            available_ip_address_count: i64::from(addresses(subnet).saturating_sub(interfaces)),
             availability_zone: subnet.zone.to_string(),
             default_for_az: false,
-            map_public_ip_on_launch: false,
+            map_public_ip_on_launch: is.map_public_ip,
         }
     }
 }
 
-/// Free addresses: nothing else lives in a subnet here.
+/// Addresses of an empty subnet.
 fn addresses(subnet: &Subnet) -> u32 {
     let bits = 32_u32.saturating_sub(u32::from(subnet.cidr.prefix_len()));
     1_u32.checked_shl(bits).unwrap_or(u32::MAX).saturating_sub(RESERVED_ADDRESSES)

@@ -110,6 +110,7 @@ impl Api {
                 }
                 arn::ec2(scope, "security-group", id)
             }
+            Resource::New(kind) => arn::ec2(scope, kind, "*"),
             Resource::Named(id) => match crate::taggable::of(id) {
                 Some(row) => {
                     let key = format!("{}{id}", model::prefix::of(scope, row.kind));

@@ -4,6 +4,9 @@ use super::{How, Pairs, World, allow};
 
 const ENDPOINT: (&str, &str) = ("ClientVpnEndpointId", "cvpn-endpoint-0123456789abcdef0");
 
+const VPC: (&str, &str) = ("VpcId", "vpc-0123456789abcdef0");
+const GROUP: (&str, &str) = ("GroupId", "sg-0123456789abcdef0");
+
 /// Well-formed parameters of every EC2 action, naming things that do not exist.
 fn sample(action: &str) -> Vec<(&'static str, &'static str)> {
     match action {
@@ -26,6 +29,33 @@ fn sample(action: &str) -> Vec<(&'static str, &'static str)> {
             ("DestinationCidrBlock", "10.5.0.0/16"),
             ("TargetVpcSubnetId", "subnet-0123456789abcdef0"),
         ],
+        "DeleteVpc" => vec![VPC],
+        "DescribeVpcAttribute" => vec![VPC, ("Attribute", "enableDnsSupport")],
+        "ModifyVpcAttribute" => vec![VPC, ("EnableDnsSupport.Value", "true")],
+        "AssociateVpcCidrBlock" => vec![VPC, ("CidrBlock", "10.1.0.0/16")],
+        "DisassociateVpcCidrBlock" => vec![("AssociationId", "vpc-cidr-assoc-0123456789abcdef0")],
+        "DeleteSubnet" => vec![("SubnetId", "subnet-0123456789abcdef0")],
+        "ModifySubnetAttribute" => {
+            vec![("SubnetId", "subnet-0123456789abcdef0"), ("MapPublicIpOnLaunch.Value", "true")]
+        }
+        "CreateSecurityGroup" => vec![VPC, ("GroupName", "web"), ("GroupDescription", "for the web")],
+        "DeleteSecurityGroup" => vec![GROUP],
+        "AuthorizeSecurityGroupEgress"
+        | "AuthorizeSecurityGroupIngress"
+        | "RevokeSecurityGroupEgress"
+        | "RevokeSecurityGroupIngress"
+        | "UpdateSecurityGroupRuleDescriptionsEgress"
+        | "UpdateSecurityGroupRuleDescriptionsIngress" => vec![
+            GROUP,
+            ("IpPermissions.1.IpProtocol", "-1"),
+            ("IpPermissions.1.IpRanges.1.CidrIp", "10.0.0.0/8"),
+        ],
+        "ModifySecurityGroupRules" => vec![
+            GROUP,
+            ("SecurityGroupRule.1.SecurityGroupRuleId", "sgr-0123456789abcdef0"),
+            ("SecurityGroupRule.1.SecurityGroupRule.IpProtocol", "-1"),
+            ("SecurityGroupRule.1.SecurityGroupRule.CidrIpv4", "10.0.0.0/8"),
+        ],
         "CreateTags" | "DeleteTags" => {
             vec![("ResourceId.1", "vpc-0123456789abcdef0"), ("Tag.1.Key", "env"), ("Tag.1.Value", "test")]
         }
@@ -37,8 +67,13 @@ fn sample(action: &str) -> Vec<(&'static str, &'static str)> {
         "TerminateClientVpnConnections" => {
             vec![ENDPOINT, ("ConnectionId", "cvpn-connection-0123456789abcdef0")]
         }
-        "DescribeAvailabilityZones"
+        "DescribeAccountAttributes"
+        | "DescribeAvailabilityZones"
         | "DescribeClientVpnEndpoints"
+        | "DescribeNetworkAcls"
+        | "DescribeNetworkInterfaces"
+        | "DescribeRouteTables"
+        | "DescribeSecurityGroupRules"
         | "DescribeSecurityGroups"
         | "DescribeSubnets"
         | "DescribeTags"
@@ -167,7 +202,8 @@ async fn every_page_size_and_token_is_checked() {
     let world = World::new();
     for action in names() {
         let pairs = sample(action);
-        if !action.starts_with("Describe") || action == "DescribeAvailabilityZones" {
+        let unpaged = ["DescribeAccountAttributes", "DescribeAvailabilityZones", "DescribeVpcAttribute"];
+        if !action.starts_with("Describe") || unpaged.contains(&action) {
             continue;
         }
         for (size, code) in

@@ -77,8 +77,8 @@ impl Action for AssociateClientVpnTargetNetwork {
             ));
         }
         let subnet = self.subnet(cx, &endpoint.value).await?;
-        let vpc = cx.vpc(subnet.vpc_id.as_str()).await?;
-        self.admissible(cx, &endpoint.value, &subnet, &vpc.value).await?;
+        let vpc = cx.vpc(subnet.value.vpc_id.as_str()).await?;
+        self.admissible(cx, &endpoint.value, &subnet.value, &vpc.value).await?;
         let id = AssociationId::from_entropy(cx.entropy());
         let draft = draft(cx, &endpoint, &id, &subnet, &vpc);
         let status = Status::of(AssociationCode::Associating.as_str());
@@ -88,10 +88,12 @@ impl Action for AssociateClientVpnTargetNetwork {
 
 impl AssociateClientVpnTargetNetwork {
     /// The subnet, if it is in the VPC the endpoint is bound to.
-    async fn subnet(&self, cx: &Cx<'_>, endpoint: &Endpoint) -> Result<Subnet, ApiError> {
+    async fn subnet(&self, cx: &Cx<'_>, endpoint: &Endpoint) -> Result<Record<Subnet>, ApiError> {
         let id = check::checked(self.subnet_id.as_deref())?;
-        let found = cx.subnet(&check::subnet_id(id)?).await?.map(|record| record.value);
-        let bound = |subnet: &Subnet| endpoint.spec.vpc_id.as_ref().is_none_or(|vpc| *vpc == subnet.vpc_id);
+        let found = cx.subnet(&check::subnet_id(id)?).await?;
+        let bound = |subnet: &Record<Subnet>| {
+            endpoint.spec.vpc_id.as_ref().is_none_or(|vpc| *vpc == subnet.value.vpc_id)
+        };
         found.filter(bound).ok_or_else(|| {
             ApiError::new(
                 "InvalidClientVpnSubnetId.NotFound",
@@ -144,9 +146,10 @@ fn draft(
     cx: &Cx<'_>,
     endpoint: &Record<Endpoint>,
     id: &AssociationId,
-    subnet: &Subnet,
+    subnet: &Record<Subnet>,
     vpc: &Record<Vpc>,
 ) -> Draft {
+    let (subnet_record, subnet) = (subnet, &subnet.value);
     let mut draft = Draft::of(&endpoint.value.id);
     let mut bound = endpoint.value.clone();
     bound.association_epoch = bound.association_epoch.saturating_add(1);
@@ -155,7 +158,8 @@ fn draft(
         bound.spec.security_group_ids = vec![vpc.value.default_security_group.clone()];
     }
     draft.replace(endpoint, &bound);
-    draft.unchanged(vpc);
+    draft.touch(vpc);
+    draft.touch(subnet_record);
     let association = Association {
         id: id.clone(),
         endpoint: bound.id.clone(),

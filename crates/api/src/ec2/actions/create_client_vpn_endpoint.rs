@@ -18,6 +18,7 @@ use crate::ec2::endpoint_options::{
     self as options, AuthenticationRequest, ClientConnectOptions, ClientLoginBannerOptions,
     ClientRouteEnforcementOptions, ConnectionLogOptions, TransitGatewayConfiguration,
 };
+use crate::ec2::references;
 use crate::ec2::shapes::{Status, TagSpecification};
 use crate::error::ApiError;
 use crate::touch::{Resource, Touch};
@@ -192,7 +193,9 @@ impl Action for CreateClientVpnEndpoint {
             tags: tags::valid(&self.tag_specifications, TAGGED),
             listen: Listen { address, port: vpn_port },
         };
-        Ok(decide(cx, id, spec))
+        let mut decision = decide(cx, id, spec.clone());
+        references::hold(cx, &mut decision.draft, &spec).await?;
+        Ok(decision)
     }
 }
 

@@ -76,7 +76,7 @@ impl Action for CreateSubnet {
         let mut draft = Draft::default();
         draft.replace(&vpc, &counted);
         draft.create(Key::subnet(cx.scope, &subnet.id), &subnet);
-        Ok(Decision::write(Answer { subnet: SubnetAnswer::from(&subnet) }, draft))
+        Ok(Decision::write(Answer { subnet: SubnetAnswer::of(&subnet, 0) }, draft))
     }
 }
 

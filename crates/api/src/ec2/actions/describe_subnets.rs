@@ -7,6 +7,7 @@ use model::{Scope, Subnet};
 use crate::action::{Action, Decision};
 use crate::check;
 use crate::cx::Cx;
+use crate::ec2::interfaces;
 use crate::ec2::network_shapes::{SubnetAnswer, zone_id};
 use crate::error::ApiError;
 use crate::filter::{self, Filter, Filters};
@@ -23,6 +24,7 @@ const FILTERS: &[&str] = &[
     "cidrBlock",
     "default-for-az",
     "defaultForAz",
+    "map-public-ip-on-launch",
     "owner-id",
     "state",
     "subnet-arn",
@@ -79,7 +81,10 @@ impl Action for DescribeSubnets {
         });
         let (rows, next_token) =
             page(rows, |row| row.id.as_str(), self.next_token.as_deref(), self.max_results)?;
-        Ok(Decision::read(Answer { next_token, subnets: rows.iter().map(SubnetAnswer::from).collect() }))
+        let associations: Vec<_> =
+            cx.all_associations().await?.into_iter().map(|record| record.value).collect();
+        let subnet = |row: &Subnet| SubnetAnswer::of(row, interfaces::count(&associations, &row.id));
+        Ok(Decision::read(Answer { next_token, subnets: rows.iter().map(subnet).collect() }))
     }
 }
 
@@ -97,6 +102,7 @@ fn passes(row: &Subnet, filters: &Filters<'_>) -> bool {
         ("cidrBlock", vec![cidr.as_str()]),
         ("default-for-az", vec!["false"]),
         ("defaultForAz", vec!["false"]),
+        ("map-public-ip-on-launch", vec![if row.attributes.map_public_ip { "true" } else { "false" }]),
         ("owner-id", vec![row.scope.account.as_str()]),
         ("state", vec!["available"]),
         ("subnet-arn", vec![arn.as_str()]),

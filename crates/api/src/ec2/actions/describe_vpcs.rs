@@ -6,7 +6,7 @@ use model::{Scope, Vpc};
 
 use crate::action::{Action, Decision};
 use crate::cx::Cx;
-use crate::ec2::network_shapes::VpcAnswer;
+use crate::ec2::network_shapes::{CidrAssociation, VpcAnswer};
 use crate::error::ApiError;
 use crate::filter::{self, Filter, Filters};
 use crate::page::page;
@@ -16,7 +16,9 @@ const FILTERS: &[&str] = &[
     "cidr",
     "cidr-block",
     "cidrBlock",
+    "cidr-block-association.association-id",
     "cidr-block-association.cidr-block",
+    "cidr-block-association.state",
     "dhcp-options-id",
     "is-default",
     "isDefault",
@@ -75,12 +77,15 @@ impl Action for DescribeVpcs {
 fn passes(row: &Vpc, filters: &Filters<'_>) -> bool {
     let cidrs: Vec<String> = row.cidrs.iter().map(ToString::to_string).collect();
     let all: Vec<&str> = cidrs.iter().map(String::as_str).collect();
+    let ids: Vec<String> = row.cidrs.iter().map(|block| CidrAssociation::id(row, block)).collect();
     let primary: Vec<&str> = all.iter().take(1).copied().collect();
     let facets = vec![
         ("cidr", primary.clone()),
         ("cidr-block", primary.clone()),
         ("cidrBlock", primary),
+        ("cidr-block-association.association-id", ids.iter().map(String::as_str).collect()),
         ("cidr-block-association.cidr-block", all),
+        ("cidr-block-association.state", vec!["associated"]),
         ("dhcp-options-id", vec!["default"]),
         ("is-default", vec!["false"]),
         ("isDefault", vec!["false"]),

@@ -1,29 +1,50 @@
 //! The actions of EC2, one file each. Registering one is one line here.
 
 mod associate_client_vpn_target_network;
+mod associate_vpc_cidr_block;
 mod authorize_client_vpn_ingress;
+mod authorize_security_group_egress;
+mod authorize_security_group_ingress;
 mod create_client_vpn_endpoint;
 mod create_client_vpn_route;
+mod create_security_group;
 mod create_subnet;
 mod create_tags;
 mod create_vpc;
 mod delete_client_vpn_endpoint;
 mod delete_client_vpn_route;
+mod delete_security_group;
+mod delete_subnet;
 mod delete_tags;
+mod delete_vpc;
+mod describe_account_attributes;
 mod describe_availability_zones;
 mod describe_client_vpn_authorization_rules;
 mod describe_client_vpn_connections;
 mod describe_client_vpn_endpoints;
 mod describe_client_vpn_routes;
 mod describe_client_vpn_target_networks;
+mod describe_network_acls;
+mod describe_network_interfaces;
+mod describe_route_tables;
+mod describe_security_group_rules;
 mod describe_security_groups;
 mod describe_subnets;
 mod describe_tags;
+mod describe_vpc_attribute;
 mod describe_vpcs;
 mod disassociate_client_vpn_target_network;
+mod disassociate_vpc_cidr_block;
 mod export_client_vpn_client_configuration;
+mod modify_security_group_rules;
+mod modify_subnet_attribute;
+mod modify_vpc_attribute;
 mod revoke_client_vpn_ingress;
+mod revoke_security_group_egress;
+mod revoke_security_group_ingress;
 mod terminate_client_vpn_connections;
+mod update_security_group_rule_descriptions_egress;
+mod update_security_group_rule_descriptions_ingress;
 
 use super::action;
 use crate::registry::Registered;
@@ -31,29 +52,50 @@ use crate::registry::Registered;
 /// The registry.
 pub(crate) static ACTIONS: &[Registered] = &[
     action::<associate_client_vpn_target_network::AssociateClientVpnTargetNetwork>(),
+    action::<associate_vpc_cidr_block::AssociateVpcCidrBlock>(),
     action::<authorize_client_vpn_ingress::AuthorizeClientVpnIngress>(),
+    action::<authorize_security_group_egress::AuthorizeSecurityGroupEgress>(),
+    action::<authorize_security_group_ingress::AuthorizeSecurityGroupIngress>(),
     action::<create_client_vpn_endpoint::CreateClientVpnEndpoint>(),
     action::<create_client_vpn_route::CreateClientVpnRoute>(),
+    action::<create_security_group::CreateSecurityGroup>(),
     action::<create_subnet::CreateSubnet>(),
     action::<create_tags::CreateTags>(),
     action::<create_vpc::CreateVpc>(),
     action::<delete_client_vpn_endpoint::DeleteClientVpnEndpoint>(),
     action::<delete_client_vpn_route::DeleteClientVpnRoute>(),
+    action::<delete_security_group::DeleteSecurityGroup>(),
+    action::<delete_subnet::DeleteSubnet>(),
     action::<delete_tags::DeleteTags>(),
+    action::<delete_vpc::DeleteVpc>(),
+    action::<describe_account_attributes::DescribeAccountAttributes>(),
     action::<describe_availability_zones::DescribeAvailabilityZones>(),
     action::<describe_client_vpn_authorization_rules::DescribeClientVpnAuthorizationRules>(),
     action::<describe_client_vpn_connections::DescribeClientVpnConnections>(),
     action::<describe_client_vpn_endpoints::DescribeClientVpnEndpoints>(),
     action::<describe_client_vpn_routes::DescribeClientVpnRoutes>(),
     action::<describe_client_vpn_target_networks::DescribeClientVpnTargetNetworks>(),
+    action::<describe_network_acls::DescribeNetworkAcls>(),
+    action::<describe_network_interfaces::DescribeNetworkInterfaces>(),
+    action::<describe_route_tables::DescribeRouteTables>(),
+    action::<describe_security_group_rules::DescribeSecurityGroupRules>(),
     action::<describe_security_groups::DescribeSecurityGroups>(),
     action::<describe_subnets::DescribeSubnets>(),
     action::<describe_tags::DescribeTags>(),
+    action::<describe_vpc_attribute::DescribeVpcAttribute>(),
     action::<describe_vpcs::DescribeVpcs>(),
     action::<disassociate_client_vpn_target_network::DisassociateClientVpnTargetNetwork>(),
+    action::<disassociate_vpc_cidr_block::DisassociateVpcCidrBlock>(),
     action::<export_client_vpn_client_configuration::ExportClientVpnClientConfiguration>(),
+    action::<modify_security_group_rules::ModifySecurityGroupRules>(),
+    action::<modify_subnet_attribute::ModifySubnetAttribute>(),
+    action::<modify_vpc_attribute::ModifyVpcAttribute>(),
     action::<revoke_client_vpn_ingress::RevokeClientVpnIngress>(),
+    action::<revoke_security_group_egress::RevokeSecurityGroupEgress>(),
+    action::<revoke_security_group_ingress::RevokeSecurityGroupIngress>(),
     action::<terminate_client_vpn_connections::TerminateClientVpnConnections>(),
+    action::<update_security_group_rule_descriptions_egress::UpdateSecurityGroupRuleDescriptionsEgress>(),
+    action::<update_security_group_rule_descriptions_ingress::UpdateSecurityGroupRuleDescriptionsIngress>(),
 ];
 
 /// Actions clients of a Client VPN know and that are not built yet: told apart from words that are no action.
@@ -63,40 +105,25 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "ApplySecurityGroupsToClientVpnTargetNetwork",
     "AssociateRouteTable",
     "AttachInternetGateway",
-    "AuthorizeSecurityGroupEgress",
-    "AuthorizeSecurityGroupIngress",
     "CreateInternetGateway",
     "CreateNatGateway",
     "CreateRoute",
     "CreateRouteTable",
-    "CreateSecurityGroup",
     "DeleteClientVpnEndpointAuthorizationPolicy",
     "DeleteInternetGateway",
     "DeleteNatGateway",
     "DeleteRoute",
     "DeleteRouteTable",
-    "DeleteSecurityGroup",
-    "DeleteSubnet",
     "DeleteTransitGatewayClientVpnAttachment",
-    "DeleteVpc",
     "DescribeInternetGateways",
     "DescribeNatGateways",
-    "DescribeNetworkAcls",
-    "DescribeNetworkInterfaces",
     "DescribeRegions",
-    "DescribeRouteTables",
-    "DescribeSecurityGroupRules",
     "DescribeTransitGatewayAttachments",
-    "DescribeVpcAttribute",
     "ExportClientVpnClientCertificateRevocationList",
     "GetClientVpnEndpointAuthorizationPolicy",
     "ImportClientVpnClientCertificateRevocationList",
     "ModifyClientVpnEndpoint",
     "ModifyClientVpnEndpointAuthorizationPolicy",
-    "ModifySubnetAttribute",
-    "ModifyVpcAttribute",
     "RejectTransitGatewayClientVpnAttachment",
     "ReplaceRoute",
-    "RevokeSecurityGroupEgress",
-    "RevokeSecurityGroupIngress",
 ];

@@ -75,6 +75,13 @@ pub(crate) struct RuleRequest {
     description: Option<String>,
 }
 
+/// A rule's new description, by the rule's id.
+#[derive(Clone, Debug, FromQuery)]
+pub(crate) struct RuleDescription {
+    pub security_group_rule_id: Option<String>,
+    pub description: Option<String>,
+}
+
 /// A rule that somebody asks for; the group is the caller's word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
@@ -111,6 +118,25 @@ pub(crate) fn ask(own: &CidrIpRule<'_>, permissions: &[IpPermission]) -> Result<
         return Err(ApiError::missing("IpPermissions"));
     }
     Ok(asked)
+}
+
+/// The rules whose descriptions change, besides those named by id.
+pub(crate) fn ask_again(
+    permissions: &[IpPermission],
+    by_id: &[RuleDescription],
+) -> Result<Vec<Asked>, ApiError> {
+    for one in by_id {
+        if one.security_group_rule_id.is_none() {
+            return Err(ApiError::missing("SecurityGroupRuleDescription.1.SecurityGroupRuleId"));
+        }
+        description(one.description.as_deref())?;
+    }
+    if permissions.is_empty() && !by_id.is_empty() {
+        return Ok(Vec::new());
+    }
+    let nothing =
+        CidrIpRule { protocol: None, from_port: None, to_port: None, cidr_ip: None, source_group: None };
+    ask(&nothing, permissions)
 }
 
 impl IpPermission {
@@ -236,7 +262,7 @@ fn says(
 }
 
 /// AWS's word for a protocol: a name where there is one, else the number.
-pub(crate) fn protocol(text: &str) -> Result<String, ApiError> {
+fn protocol(text: &str) -> Result<String, ApiError> {
     let lower = text.to_ascii_lowercase();
     let known = match lower.as_str() {
         "-1" | "all" => "-1",
@@ -254,7 +280,7 @@ pub(crate) fn protocol(text: &str) -> Result<String, ApiError> {
 }
 
 /// Ports of TCP and UDP, type and code of ICMP; nothing for other protocols, whatever was given.
-pub(crate) fn port_range(
+fn port_range(
     protocol: &str,
     from: Option<i32>,
     to: Option<i32>,

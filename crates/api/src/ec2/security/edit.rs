@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use model::{GroupRule, Key, SecurityGroup, SecurityGroupId, SecurityRuleId};
 use store::typed::Record;
 
-use super::{Asked, Direction, RevokedRule, RuleAnswer, no_rule, number, revoked, rule_answer};
+use super::{
+    Asked, Direction, RevokedRule, RuleAnswer, RuleDescription, no_rule, number, revoked, rule_answer,
+};
 use crate::cx::Cx;
 use crate::draft::Draft;
 use crate::error::{ApiError, short};
@@ -25,7 +27,7 @@ pub(crate) async fn authorize(
     for one in asked {
         let far = one.far_group(cx, &group.value).await?;
         if direction.rules(&changed).iter().any(|rule| same(rule, &one, far.as_ref())) {
-            return Err(ApiError::new("InvalidPermission.Duplicate", duplicate(&one, far.as_ref())));
+            return Err(duplicate(&one, far.as_ref()));
         }
         let rule = GroupRule {
             id: SecurityRuleId::from_entropy(cx.entropy()),
@@ -43,11 +45,7 @@ pub(crate) async fn authorize(
         let message = format!("The maximum number of rules per security group ({most}) has been reached.");
         return Err(ApiError::new("RulesPerSecurityGroupLimitExceeded", message));
     }
-    far_groups.sort();
-    far_groups.dedup();
-    for id in far_groups {
-        draft.touch(&cx.security_group(id.as_str()).await?);
-    }
+    hold(cx, &mut draft, far_groups).await?;
     draft.replace(group, &changed);
     Ok((answers, draft))
 }
@@ -91,12 +89,13 @@ pub(crate) async fn describe_anew(
     cx: &Cx<'_>,
     group: &Record<SecurityGroup>,
     direction: Direction,
-    by_id: &[(String, Option<String>)],
+    by_id: &[RuleDescription],
     asked: Vec<Asked>,
 ) -> Result<Draft, ApiError> {
     let mut changed = group.value.clone();
     let rules = direction.rules_mut(&mut changed);
-    for (id, description) in by_id {
+    for RuleDescription { security_group_rule_id, description } in by_id {
+        let id = security_group_rule_id.as_deref().unwrap_or_default();
         let rule = rules.iter_mut().find(|rule| rule.id.as_str() == id).ok_or_else(|| no_rule(id))?;
         rule.description = description.clone().filter(|text| !text.is_empty());
     }
@@ -110,8 +109,22 @@ pub(crate) async fn describe_anew(
     Ok(draft)
 }
 
+/// The far groups of new rules are not deleted meanwhile.
+pub(crate) async fn hold(
+    cx: &Cx<'_>,
+    draft: &mut Draft,
+    mut far_groups: Vec<SecurityGroupId>,
+) -> Result<(), ApiError> {
+    far_groups.sort();
+    far_groups.dedup();
+    for id in far_groups {
+        draft.touch(&cx.security_group(id.as_str()).await?);
+    }
+    Ok(())
+}
+
 /// Descriptions do not tell rules apart.
-pub(super) fn same(rule: &GroupRule, asked: &Asked, far: Option<&SecurityGroupId>) -> bool {
+pub(crate) fn same(rule: &GroupRule, asked: &Asked, far: Option<&SecurityGroupId>) -> bool {
     rule.says == asked.says && rule.group.as_ref() == far
 }
 
@@ -119,7 +132,8 @@ fn absent() -> ApiError {
     ApiError::new("InvalidPermission.NotFound", "The specified rule does not exist in this security group.")
 }
 
-fn duplicate(asked: &Asked, far: Option<&SecurityGroupId>) -> String {
+/// A rule that is there already.
+pub(crate) fn duplicate(asked: &Asked, far: Option<&SecurityGroupId>) -> ApiError {
     let peer = match (&asked.says.cidr, far) {
         (Some(net), _) => net.to_string(),
         (None, Some(id)) => id.to_string(),
@@ -133,5 +147,7 @@ fn duplicate(asked: &Asked, far: Option<&SecurityGroupId>) -> String {
         (Some(from), Some(to)) => format!(", from port: {from}, to port: {to}"),
         _ => String::new(),
     };
-    format!("the specified rule \"peer: {}, {what}{ports}, ALLOW\" already exists", short(&peer))
+    let message =
+        format!("the specified rule \"peer: {}, {what}{ports}, ALLOW\" already exists", short(&peer));
+    ApiError::new("InvalidPermission.Duplicate", message)
 }

@@ -16,8 +16,8 @@ use crate::draft::Draft;
 use crate::error::{ApiError, short};
 
 pub(crate) use answers::{Permission, RevokedRule, RuleAnswer, permissions, revoked, rule_answer};
-pub(crate) use asked::{Asked, CidrIpRule, IpPermission, RuleRequest, ask, port_range, protocol};
-pub(crate) use edit::{authorize, describe_anew, revoke};
+pub(crate) use asked::{Asked, CidrIpRule, IpPermission, RuleDescription, RuleRequest, ask, ask_again};
+pub(crate) use edit::{authorize, describe_anew, duplicate, hold, revoke, same};
 
 /// What tags of a rule are given for.
 pub(crate) const RULE: &str = "security-group-rule";
