@@ -1,7 +1,33 @@
 //! What an engine is started with, and why it may not start.
 
+use std::time::Duration;
+
 /// Most worker threads: the worker's number must fit the steering program and the fabric's queue count.
 pub const WORKERS_MAX: u16 = 64;
+
+/// Bounds of TCP connections, over all endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// Connections open at once; less where the system's limit of descriptors is lower.
+    pub max_streams: usize,
+    /// Those without a session yet.
+    pub max_waiting: usize,
+    /// The same from one source: an IPv4 address or an IPv6 /64.
+    pub max_waiting_per_source: usize,
+    /// How long a connection may be open before its first packet has come.
+    pub first_packet_timeout: Duration,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self {
+            max_streams: 32_768,
+            max_waiting: 8_192,
+            max_waiting_per_source: 512,
+            first_packet_timeout: Duration::from_secs(10),
+        }
+    }
+}
 
 /// How to start an [`crate::Engine`].
 #[derive(Clone)]
@@ -12,6 +38,8 @@ pub struct EngineConfig {
     pub seed: [u8; 32],
     /// Bounds of the gateway.
     pub limits: gateway::Limits,
+    /// Bounds of TCP connections.
+    pub streams: StreamLimits,
     /// Whether to attach the program that steers DATA_V2 to its session's worker; off only in tests of the hand-off.
     pub steering: bool,
 }
@@ -19,7 +47,13 @@ pub struct EngineConfig {
 impl EngineConfig {
     /// The defaults, with this start's entropy.
     pub fn new(seed: [u8; 32]) -> Self {
-        Self { workers: 0, seed, limits: gateway::Limits::default(), steering: true }
+        Self {
+            workers: 0,
+            seed,
+            limits: gateway::Limits::default(),
+            streams: StreamLimits::default(),
+            steering: true,
+        }
     }
 
     /// The number of workers this configuration means on this machine.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender};
 use gateway::{ConnectionEnd, Effect, Gateway, Transmit};
-use model::{AssociationId, EndpointId};
+use model::{AssociationId, EndpointId, Transport};
 
 use crate::SessionEvent;
 use crate::clock::Clock;
@@ -19,7 +19,7 @@ use crate::control::apply::{Built, Job};
 pub(crate) use crate::control::links::{COMMANDS_MAX, WorkerLink};
 use crate::engine::Shared;
 use crate::fabric::{Batch, Results};
-use crate::handoff::ControlPacket;
+use crate::handoff::Upward;
 use crate::table::AddressTable;
 use crate::worker::{Command, NOTES_MAX, Note};
 
@@ -36,7 +36,7 @@ pub(crate) struct Wiring {
     pub(crate) clock: Clock,
     pub(crate) workers: Vec<WorkerLink>,
     pub(crate) bell: Receiver<()>,
-    pub(crate) packets: Receiver<ControlPacket>,
+    pub(crate) packets: Receiver<Upward>,
     pub(crate) notes: Receiver<Note>,
     pub(crate) fabric: Sender<Batch>,
     pub(crate) fabric_results: Receiver<Results>,
@@ -53,8 +53,9 @@ struct Served {
 /// The control thread's share of an endpoint's sockets.
 struct Listener {
     /// As wanted; what was bound may differ in the port (tests bind port 0).
-    wanted: SocketAddr,
-    socket: UdpSocket,
+    wanted: (SocketAddr, Transport),
+    /// `None` over TCP: the workers own the connections.
+    socket: Option<UdpSocket>,
 }
 
 pub(crate) struct Control {
@@ -150,10 +151,19 @@ impl Control {
             if self.wiring.clock.now() >= until {
                 return;
             }
-            let Ok(mut packet) = self.wiring.packets.try_recv() else { return };
-            let Some(endpoint) = self.slots.get(&packet.endpoint) else { continue };
+            let Ok(upward) = self.wiring.packets.try_recv() else { return };
             let (now, wall) = (self.wiring.clock.now(), self.wiring.clock.wall());
-            self.gateway.handle_control(endpoint, packet.from, packet.buffer.bytes(), now, wall);
+            match upward {
+                Upward::Packet(mut packet) => {
+                    let Some(endpoint) = self.slots.get(&packet.endpoint) else { continue };
+                    let (from, bytes) = (packet.from, packet.buffer.bytes());
+                    match packet.stream {
+                        Some(stream) => self.gateway.handle_stream(endpoint, stream, from, bytes, now, wall),
+                        None => self.gateway.handle_control(endpoint, from, bytes, now, wall),
+                    }
+                }
+                Upward::Closed(stream) => self.gateway.handle_stream_closed(stream, now),
+            }
             // Answers go out at once; a burst of packets must not delay the first one's.
             self.pump();
         }
@@ -161,6 +171,17 @@ impl Control {
 
     /// Does what the gateway asks for. Effects first: a client that is told it is connected may send at once.
     fn pump(&mut self) {
+        self.perform_all();
+        let mut out = std::mem::take(&mut self.out);
+        while let Some(transmit) = self.gateway.poll_transmit(self.wiring.clock.now(), &mut out) {
+            self.transmit(&transmit, &out);
+        }
+        self.out = out;
+        // What has said its last word may go.
+        self.perform_all();
+    }
+
+    fn perform_all(&mut self) {
         let before = self.ending.len();
         while let Some(effect) = self.gateway.poll_effect() {
             self.perform(effect);
@@ -172,16 +193,11 @@ impl Control {
                 *at = generation;
             }
         }
-        let mut out = std::mem::take(&mut self.out);
-        while let Some(transmit) = self.gateway.poll_transmit(self.wiring.clock.now(), &mut out) {
-            self.transmit(&transmit, &out);
-        }
-        self.out = out;
     }
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Install { worker, endpoint, association, peer_id, address, path } => {
+            Effect::Install { worker, endpoint, association, peer_id, address, stream, path } => {
                 let (Some(served), Some(built)) =
                     (self.endpoints.get(&endpoint), self.built.get(&association))
                 else {
@@ -194,6 +210,7 @@ impl Control {
                     association: built.index,
                     peer_id,
                     address,
+                    stream: stream.map(|stream| stream.number),
                     path,
                 };
                 self.tell(worker, command);
@@ -202,6 +219,9 @@ impl Control {
                 self.tell(worker, Command::Update { peer_id, update })
             }
             Effect::Remove { worker, peer_id, .. } => self.tell(worker, Command::Remove { peer_id }),
+            Effect::CloseStream { stream } => {
+                self.tell(stream.worker, Command::CloseStream { number: stream.number })
+            }
             Effect::Connected(start) => {
                 let shared = &self.wiring.shared;
                 let mut live = shared.live.lock().unwrap_or_else(PoisonError::into_inner);
@@ -229,13 +249,18 @@ impl Control {
 
     fn transmit(&self, transmit: &Transmit, datagram: &[u8]) {
         let stats = &self.wiring.shared.control;
-        let Some(listener) =
-            self.endpoints.get(&transmit.endpoint).and_then(|served| served.listener.as_ref())
-        else {
+        if let Some(stream) = transmit.stream {
+            let command = Command::SendControl { number: stream.number, packet: datagram.to_vec() };
+            self.tell(stream.worker, command);
+            stats.transmits.add(1);
+            return;
+        }
+        let listener = self.endpoints.get(&transmit.endpoint).and_then(|served| served.listener.as_ref());
+        let Some(socket) = listener.and_then(|listener| listener.socket.as_ref()) else {
             stats.transmit_drops.add(1);
             return;
         };
-        match listener.socket.send_to(datagram, transmit.peer) {
+        match socket.send_to(datagram, transmit.peer) {
             Ok(_) => stats.transmits.add(1),
             // Retransmission is the protocol's business.
             Err(_) => stats.transmit_drops.add(1),

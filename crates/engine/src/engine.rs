@@ -14,6 +14,7 @@ use gateway::{ConnectionStart, Gateway, GatewayConfig, UnixTime};
 use model::{ConnectionId, EndpointId, Failure};
 use netio::Fabric;
 use rustix::event::epoll::{self, CreateFlags};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
@@ -21,6 +22,7 @@ use crate::control::{COMMANDS_MAX, Control, Wiring, WorkerLink};
 use crate::events::EventQueue;
 use crate::fabric;
 use crate::handoff::{Bell, CONTROL_PACKETS_MAX, HANDOFF_MAX, Waker};
+use crate::seats::Seats;
 use crate::stats::{ControlStats, Snapshot, WorkerStats};
 use crate::worker::{self, NOTES_MAX, Worker};
 use crate::{Applied, DataPlane, EngineConfig, EngineError, LiveConnection, SessionEvent};
@@ -46,6 +48,7 @@ pub(crate) struct Shared {
     /// A copy of the gateway's own counts, renewed by the control thread.
     pub(crate) gateway: Mutex<gateway::Stats>,
     workers: Vec<Arc<WorkerStats>>,
+    seats: Arc<Seats>,
 }
 
 /// What callers want next.
@@ -104,6 +107,7 @@ impl Engine {
             control: ControlStats::default(),
             gateway: Mutex::default(),
             workers: stats.clone(),
+            seats: Arc::new(Seats::new(config.streams, descriptors())),
         });
         // From here on an error drops the engine, which joins what was started.
         let engine = Self { shared: Arc::clone(&shared), threads: Mutex::default() };
@@ -135,6 +139,7 @@ impl Engine {
                 notes: notes.clone(),
                 others: others.clone(),
                 inbox,
+                seats: Arc::clone(&shared.seats),
             };
             let shared = Arc::clone(&shared);
             engine.spawn(format!("worker-{number}"), move || run_worker(&shared, number, wiring))?;
@@ -172,6 +177,7 @@ impl Engine {
             events_lost: self.shared.events.lost(),
             listeners: self.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             gateway: self.shared.gateway.lock().unwrap_or_else(PoisonError::into_inner).iter().collect(),
+            streams_open: u64::try_from(self.shared.seats.open()).unwrap_or(u64::MAX),
             ..Snapshot::default()
         };
         snapshot.add_control(&self.shared.control);
@@ -197,6 +203,8 @@ fn run_worker(shared: &Shared, number: u16, wiring: worker::Wiring) {
         Err(_) => tracing::error!(worker = number, "a worker panicked"),
     }
     shared.control.worker_losses.add(1);
+    // Its sessions would be a black hole, and new ones would be sent there: the process is to end and start anew.
+    shared.events.close();
 }
 
 impl Drop for Engine {
@@ -269,6 +277,15 @@ impl DataPlane for Engine {
         // An error: it has stopped, and so holds nothing any more.
         let _ = receiver.await;
     }
+}
+
+/// Raises this process's limit of open descriptors as far as it may, since each TCP connection takes one; what it is
+/// then, if there is one.
+fn descriptors() -> Option<usize> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
+    let most = if raised { maximum } else { current };
+    most.map(|most| usize::try_from(most).unwrap_or(usize::MAX))
 }
 
 /// What a data plane that takes nothing up any more answers.

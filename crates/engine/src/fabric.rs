@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use crossbeam_channel::{Receiver, Sender};
-use model::{AssociationId, EndpointId};
+use model::{AssociationId, EndpointId, Transport};
 use netio::{EgressRule, Fabric, FabricAssociation, FabricError};
 
 use crate::handoff::Bell;
@@ -15,7 +15,7 @@ pub(crate) struct Batch {
     pub(crate) removes: Vec<AssociationId>,
     pub(crate) regulations: Vec<(AssociationId, Vec<EgressRule>)>,
     pub(crate) adds: Vec<(AssociationId, FabricAssociation)>,
-    pub(crate) binds: Vec<(EndpointId, SocketAddr)>,
+    pub(crate) binds: Vec<(EndpointId, SocketAddr, Transport)>,
 }
 
 impl Batch {
@@ -84,8 +84,12 @@ fn work(fabric: &mut dyn Fabric, workers: u16, batch: Batch) -> Results {
         };
         done.added.push((id, association, added));
     }
-    for (id, address) in batch.binds {
-        let bound = fabric.bind_udp(address, workers).and_then(|sockets| counted(sockets, workers));
+    for (id, address, transport) in batch.binds {
+        let bound = match transport {
+            Transport::Udp => fabric.bind_udp(address, workers),
+            Transport::Tcp => fabric.bind_tcp(address, workers),
+        };
+        let bound = bound.and_then(|sockets| counted(sockets, workers));
         done.bound.push((id, bound));
     }
     done

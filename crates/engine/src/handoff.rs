@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use gateway::StreamId;
+use openvpn::wire::MAX_PACKET_BYTES;
 use rustix::event::{EventfdFlags, eventfd};
 
 /// Largest datagram or inner packet taken in, in bytes: a 1,500-byte packet sealed, and then some.
@@ -32,11 +34,21 @@ pub(crate) enum Way {
     Down { peer_id: u32 },
 }
 
+/// What goes up to the control thread, in order.
+#[derive(Debug)]
+pub(crate) enum Upward {
+    Packet(ControlPacket),
+    /// A connection that had sent some is gone.
+    Closed(StreamId),
+}
+
 /// A control packet for the control thread.
 #[derive(Debug)]
 pub(crate) struct ControlPacket {
     pub(crate) endpoint: u32,
     pub(crate) from: SocketAddr,
+    /// The TCP connection it came by, if it did.
+    pub(crate) stream: Option<StreamId>,
     pub(crate) buffer: Lent,
 }
 
@@ -76,7 +88,8 @@ impl Pool {
 
     /// A copy of `packet`, or `None` if too many are out or it is too long.
     pub(crate) fn lend(&mut self, packet: &[u8]) -> Option<Lent> {
-        if packet.len() > PACKET_MAX {
+        // Longer than most only where a TCP frame was.
+        if packet.len() > MAX_PACKET_BYTES {
             return None;
         }
         let mut bytes = match self.free.try_recv() {
@@ -161,7 +174,7 @@ mod tests {
         let mut again = pool.lend(b"again").unwrap();
         assert_eq!(again.bytes(), b"again");
         assert_eq!(pool.made, LENT_BUFFERS_MAX);
-        assert!(pool.lend(&[0; PACKET_MAX + 1]).is_none());
+        assert!(pool.lend(&[0; MAX_PACKET_BYTES + 1]).is_none());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! | thread | owns |
 //! |---|---|
 //! | control | the gateway: control channel, admission, addresses, sweeps; puts whole snapshots in force in stages |
-//! | workers | sockets, TUN queues, the data paths of their sessions |
+//! | workers | sockets, TCP connections, TUN queues, the data paths of their sessions |
 //! | fabric | the line to the privileged helper, whose calls block |
 //!
 //! Callers see a [`DataPlane`]: [`Engine`] is the real one, [`InMemory`] one without packets.
@@ -18,11 +18,12 @@ mod fabric;
 mod handoff;
 mod memory;
 mod plane;
+mod seats;
 mod stats;
 mod table;
 mod worker;
 
-pub use config::{EngineConfig, EngineError, WORKERS_MAX};
+pub use config::{EngineConfig, EngineError, StreamLimits, WORKERS_MAX};
 pub use engine::Engine;
 pub use events::EVENTS_MAX;
 pub use memory::InMemory;

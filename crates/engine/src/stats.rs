@@ -56,6 +56,17 @@ counts! {
         no_address,
         tun_drops,
         send_drops,
+        /// Packets that a TCP connection had no room for.
+        stream_drops,
+        streams_accepted,
+        /// TCP connections turned away for their bounds.
+        streams_refused,
+        /// TCP connections whose first packet did not come in time.
+        streams_silent,
+        /// TCP connections that sent what no client sends.
+        streams_malformed,
+        /// TCP connections that took nothing any more.
+        streams_stalled,
     }
 }
 
@@ -107,6 +118,10 @@ pub struct Snapshot {
     pub gateway: BTreeMap<&'static str, u64>,
     /// Packets dropped, by reason.
     pub drops: BTreeMap<&'static str, u64>,
+    /// TCP connections open right now.
+    pub streams_open: u64,
+    /// TCP connections accepted and turned away, and why others were closed.
+    pub streams: BTreeMap<&'static str, u64>,
     /// Where each endpoint listens right now.
     pub listeners: BTreeMap<EndpointId, SocketAddr>,
 }
@@ -136,8 +151,18 @@ impl Snapshot {
             ("no-such-address", &worker.no_address),
             ("tun-full", &worker.tun_drops),
             ("socket-full", &worker.send_drops),
+            ("stream-full", &worker.stream_drops),
         ] {
             *self.drops.entry(reason).or_default() += count.get();
+        }
+        for (what, count) in [
+            ("accepted", &worker.streams_accepted),
+            ("refused", &worker.streams_refused),
+            ("silent", &worker.streams_silent),
+            ("malformed", &worker.streams_malformed),
+            ("stalled", &worker.streams_stalled),
+        ] {
+            *self.streams.entry(what).or_default() += count.get();
         }
         for (reason, count) in DropReason::ALL.iter().zip(&worker.path_drops) {
             *self.drops.entry(reason.as_str()).or_default() += count.get();
@@ -182,6 +207,10 @@ impl Snapshot {
         for (name, value) in &self.gateway {
             metrics::counter!("bascule_gateway_total", "what" => *name).absolute(*value);
         }
+        metrics::gauge!("bascule_tcp_connections").set(lossy(self.streams_open));
+        for (what, value) in &self.streams {
+            metrics::counter!("bascule_tcp_connections_total", "what" => *what).absolute(*value);
+        }
         for (reason, value) in &self.drops {
             metrics::counter!("bascule_drops_total", "reason" => *reason).absolute(*value);
         }
@@ -217,6 +246,11 @@ pub fn describe_metrics() {
     metrics::describe_counter!(
         "bascule_gateway_total",
         "What the gateway counts: handshakes, refusals, farewells"
+    );
+    metrics::describe_gauge!("bascule_tcp_connections", "TCP connections open");
+    metrics::describe_counter!(
+        "bascule_tcp_connections_total",
+        "TCP connections accepted and turned away, and why others were closed"
     );
     metrics::describe_counter!("bascule_drops_total", "Packets dropped, by reason");
 }

@@ -3,6 +3,9 @@
 mod command;
 mod down;
 mod outbox;
+mod stream;
+mod streams;
+mod tcp;
 mod up;
 
 use std::collections::{HashMap, VecDeque};
@@ -21,8 +24,10 @@ use rustix::time::Timespec;
 
 pub(crate) use self::command::Command;
 use self::outbox::Outbox;
+use self::streams::{Kind, Streams};
 use crate::clock::Clock;
-use crate::handoff::{Bell, ControlPacket, HANDOFF_MAX, HandOff, PACKET_MAX, Pool, Waker};
+use crate::handoff::{Bell, HANDOFF_MAX, HandOff, PACKET_MAX, Pool, Upward, Waker};
+use crate::seats::Seats;
 use crate::stats::WorkerStats;
 use crate::table::AddressTable;
 
@@ -55,11 +60,12 @@ pub(crate) struct Wiring {
     pub(crate) commands: Receiver<Command>,
     pub(crate) passed: Arc<AtomicU64>,
     pub(crate) bell: Bell,
-    pub(crate) packets: Sender<ControlPacket>,
+    pub(crate) packets: Sender<Upward>,
     pub(crate) notes: Sender<Note>,
     /// Every worker's inbox and waker, in order; its own among them.
     pub(crate) others: Vec<(Sender<HandOff>, Arc<Waker>)>,
     pub(crate) inbox: Receiver<HandOff>,
+    pub(crate) seats: Arc<Seats>,
 }
 
 /// One TUN queue.
@@ -76,6 +82,8 @@ struct Session {
     table: Arc<AddressTable>,
     /// Where it was installed from: finds sessions whose packets carry no peer id.
     source: SocketAddr,
+    /// The TCP connection that carries it, if one does.
+    stream: Option<u64>,
     path: Box<DataPath>,
 }
 
@@ -93,6 +101,10 @@ pub(crate) struct Worker {
     wiring: Wiring,
     count: u32,
     sockets: HashMap<u32, Rc<OwnedFd>>,
+    listeners: HashMap<u32, Rc<OwnedFd>>,
+    /// Endpoints whose listener waits for the system to have room again.
+    paused: Vec<u32>,
+    streams: Streams,
     tuns: HashMap<u16, Rc<Tun>>,
     sessions: HashMap<u32, Session, BuildHasherDefault<PeerIdHasher>>,
     by_source: HashMap<(u32, SocketAddr), u32>,
@@ -119,8 +131,11 @@ impl Worker {
         let mut worker = Self {
             count: u32::try_from(wiring.others.len()).unwrap_or(1).max(1),
             next_tick: wiring.clock.now() + TICK,
+            streams: Streams::new(wiring.number),
             wiring,
             sockets: HashMap::new(),
+            listeners: HashMap::new(),
+            paused: Vec::new(),
             tuns: HashMap::new(),
             sessions: HashMap::default(),
             by_source: HashMap::new(),
@@ -145,6 +160,7 @@ impl Worker {
             }
             worker.send_notes();
             worker.pass_barrier();
+            worker.resume_streams();
             worker.empty_inbox();
             worker.tick();
             worker.finish_turn();
@@ -163,6 +179,8 @@ impl Worker {
                 match Source::of(event.data) {
                     Source::Waker => {}
                     Source::Socket(endpoint) => worker.socket_ready(endpoint, &mut receiver),
+                    Source::Listener(endpoint) => worker.listener_ready(endpoint),
+                    Source::Stream(number) => worker.stream_ready(number, event.flags),
                     Source::Tun(association) => worker.tun_ready(association),
                 }
             }
@@ -195,6 +213,8 @@ impl Worker {
     /// Sends what is batched and wakes whom something was handed to.
     fn finish_turn(&mut self) {
         self.outbox.flush(&self.sockets, &self.wiring.stats);
+        self.streams.flush(&self.wiring.epoll, self.now);
+        self.tell_gone();
         self.send_notes();
         let mut to_wake = std::mem::take(&mut self.to_wake);
         while to_wake != 0 {
@@ -223,12 +243,18 @@ impl Worker {
             return;
         }
         self.next_tick = now + TICK;
+        self.tick_streams();
         for (peer_id, session) in &mut self.sessions {
             match session.path.handle_tick(now) {
                 Tick::Nothing => {}
                 Tick::Ping => {
                     let peer = session.path.peer();
                     let path = &mut session.path;
+                    if let Some(number) = session.stream {
+                        let write = |out: &mut Vec<u8>| path.ping(out);
+                        self.streams.push(&self.wiring.epoll, number, Kind::Data, now, write);
+                        continue;
+                    }
                     if self.outbox.is_full() {
                         self.outbox.flush(&self.sockets, &self.wiring.stats);
                     }
@@ -249,7 +275,10 @@ impl Worker {
         let now = self.wiring.clock.now();
         let patience = if !self.wiring.inbox.is_empty() {
             Duration::ZERO
-        } else if !self.backlog.is_empty() {
+        } else if !self.backlog.is_empty()
+            || !self.streams.blocked.is_empty()
+            || !self.streams.gone.is_empty()
+        {
             RETRY
         } else {
             self.next_tick.since(now)
@@ -274,31 +303,42 @@ impl Drop for Gone {
 }
 
 /// What a descriptor is, as epoll remembers it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Waker,
+    /// An endpoint's UDP socket.
     Socket(u32),
     Tun(u16),
+    /// An endpoint's listening TCP socket.
+    Listener(u32),
+    /// A TCP connection, by its number.
+    Stream(u64),
 }
 
-const SOCKET_TAG: u64 = 1 << 32;
-const TUN_TAG: u64 = 2 << 32;
+/// The kind of source stands above its number.
+const TAG_SHIFT: u32 = 56;
 
 impl Source {
     fn data(self) -> EventData {
-        EventData::new_u64(match self {
-            Source::Waker => 0,
-            Source::Socket(endpoint) => SOCKET_TAG | u64::from(endpoint),
-            Source::Tun(association) => TUN_TAG | u64::from(association),
-        })
+        let (tag, number) = match self {
+            Source::Waker => (0, 0),
+            Source::Socket(endpoint) => (1, u64::from(endpoint)),
+            Source::Tun(association) => (2, u64::from(association)),
+            Source::Listener(endpoint) => (3, u64::from(endpoint)),
+            Source::Stream(number) => (4, number),
+        };
+        EventData::new_u64(tag << TAG_SHIFT | number)
     }
 
     fn of(data: EventData) -> Self {
         let data = data.u64();
-        let number = u32::try_from(data & 0xffff_ffff).unwrap_or_default();
-        match data >> 32 {
-            1 => Source::Socket(number),
+        let number = data & ((1 << TAG_SHIFT) - 1);
+        let endpoint = u32::try_from(number).unwrap_or(u32::MAX);
+        match data >> TAG_SHIFT {
+            1 => Source::Socket(endpoint),
             2 => u16::try_from(number).map_or(Source::Waker, Source::Tun),
+            3 => Source::Listener(endpoint),
+            4 => Source::Stream(number),
             _ => Source::Waker,
         }
     }
@@ -321,5 +361,25 @@ impl Hasher for PeerIdHasher {
 
     fn write_u32(&mut self, value: u32) {
         self.0 = (self.0 ^ u64::from(value)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epoll_remembers_what_a_descriptor_is() {
+        for source in [
+            Source::Waker,
+            Source::Socket(0),
+            Source::Socket(u32::MAX),
+            Source::Tun(7),
+            Source::Listener(3),
+            Source::Stream(0),
+            Source::Stream((1 << TAG_SHIFT) - 1),
+        ] {
+            assert_eq!(Source::of(source.data()), source);
+        }
     }
 }

@@ -9,13 +9,24 @@ use openvpn::UnixTime;
 use crate::counters::Counters;
 use crate::path::{DataPath, Notice, PathUpdate};
 
-/// Where a datagram goes.
+/// One TCP connection of a client, named by the worker that accepted it. A name is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId {
+    /// The worker that owns the connection, from its first byte to its last: its session is carried there.
+    pub worker: u16,
+    /// Which of that worker's.
+    pub number: u64,
+}
+
+/// Where a packet goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
     /// From the socket of this endpoint.
     pub endpoint: EndpointId,
     /// To this address.
     pub peer: SocketAddr,
+    /// Over this connection, where it must not be lost; `None`: as a datagram.
+    pub stream: Option<StreamId>,
 }
 
 /// What the driver has to do, in order.
@@ -33,6 +44,8 @@ pub enum Effect {
         peer_id: u32,
         /// The client's address in the tunnel: packets to it belong to this path.
         address: Ipv4Addr,
+        /// The connection it is reached over, where it is not by datagrams. The same worker has it.
+        stream: Option<StreamId>,
         /// The path.
         path: Box<DataPath>,
     },
@@ -55,6 +68,11 @@ pub enum Effect {
         endpoint: EndpointId,
         /// Its name.
         peer_id: u32,
+    },
+    /// Close a connection, once what was given for it has been sent: its session is over, or none was to begin.
+    CloseStream {
+        /// The connection; it may be closed already.
+        stream: StreamId,
     },
     /// A connection began.
     Connected(ConnectionStart),
@@ -109,6 +127,8 @@ pub struct ConnectionEnd {
 pub enum EndReason {
     /// The client said that it leaves.
     ClientExit,
+    /// Its TCP connection was closed, or broke.
+    Disconnected,
     /// Nothing came from the client for too long.
     PingTimeout,
     /// The client began anew from the same address.
@@ -140,6 +160,7 @@ impl EndReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             EndReason::ClientExit => "client-exit",
+            EndReason::Disconnected => "disconnected",
             EndReason::PingTimeout => "ping-timeout",
             EndReason::Replaced => "replaced",
             EndReason::Terminated => "terminated",

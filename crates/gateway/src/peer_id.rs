@@ -32,12 +32,11 @@ impl PeerIds {
         Self { lanes: (0..workers.max(1)).map(lane).collect() }
     }
 
-    /// An id of the least busy worker, or of worker 0 where the client cannot send DATA_V2 (such packets carry no
-    /// id, so nothing steers them). Returns (worker, id).
-    pub(crate) fn allocate(&mut self, steered: bool, now: Instant) -> Option<(u16, u32)> {
+    /// An id of this worker, or of the least busy one. Returns (worker, id).
+    pub(crate) fn allocate(&mut self, on: Option<u16>, now: Instant) -> Option<(u16, u32)> {
         let stride = u32::try_from(self.lanes.len()).ok()?;
         let lanes = self.lanes.iter_mut().enumerate();
-        let eligible = lanes.filter(|(at, _)| steered || *at == 0);
+        let eligible = lanes.filter(|(at, _)| on.is_none_or(|on| usize::from(on) == *at));
         let (worker, lane) = eligible.min_by_key(|(_, lane)| lane.in_use)?;
         let rested = lane.resting.front().is_some_and(|(at, _)| now.since(*at) >= PEER_ID_QUARANTINE);
         let id = match rested.then(|| lane.resting.pop_front()).flatten() {
@@ -70,20 +69,21 @@ mod tests {
     fn spreads_over_workers_and_rests() {
         let mut ids = PeerIds::new(3);
         let now = Instant(0);
-        let given: Vec<_> = (0..6).map(|_| ids.allocate(true, now).unwrap()).collect();
+        let given: Vec<_> = (0..6).map(|_| ids.allocate(None, now).unwrap()).collect();
         assert_eq!(given, [(0, 0), (1, 1), (2, 2), (0, 3), (1, 4), (2, 5)]);
-        assert_eq!(ids.allocate(false, now), Some((0, 6)));
+        assert_eq!(ids.allocate(Some(0), now), Some((0, 6)));
+        assert_eq!(ids.allocate(Some(3), now), None, "there is no such worker");
         ids.release(1, 4, now);
-        assert_eq!(ids.allocate(true, Instant(59_999_999)), Some((1, 7)));
+        assert_eq!(ids.allocate(None, Instant(59_999_999)), Some((1, 7)));
         ids.release(1, 1, Instant(60_000_000));
-        assert_eq!(ids.allocate(true, Instant(60_000_000)), Some((1, 4)));
+        assert_eq!(ids.allocate(None, Instant(60_000_000)), Some((1, 4)));
     }
 
     #[test]
     fn never_gives_the_id_that_means_none() {
         let mut ids = PeerIds::new(1);
         ids.lanes[0].next = PEER_IDS - 1;
-        assert_eq!(ids.allocate(true, Instant(0)), Some((0, 0xff_fffe)));
-        assert_eq!(ids.allocate(true, Instant(0)), None);
+        assert_eq!(ids.allocate(None, Instant(0)), Some((0, 0xff_fffe)));
+        assert_eq!(ids.allocate(None, Instant(0)), None);
     }
 }

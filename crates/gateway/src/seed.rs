@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::hmac;
+use openvpn::wire::SessionId;
 
 /// A deterministic stream of unguessable values.
 pub(crate) struct Draws {
@@ -27,6 +28,13 @@ impl Draws {
             *to = *from;
         }
         out
+    }
+
+    /// A session id of ours.
+    pub(crate) fn session_id(&mut self) -> SessionId {
+        let id = SessionId(self.bytes("session id").first_chunk().copied().unwrap_or_default());
+        // All zero is none.
+        if id.is_valid() { id } else { SessionId([1; 8]) }
     }
 
     /// The next 128 bits.

@@ -4,7 +4,7 @@
 //! what is gone close → the fabric follows → gates open → done. Draining is the same road towards nothing.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -65,11 +65,14 @@ enum Stage {
     Settled { barrier: u64 },
 }
 
+/// Where an endpoint listens, and for what.
+type Place = (SocketAddr, Transport);
+
 /// The difference between what stands and what is wanted.
 #[derive(Default)]
 struct Plan {
     /// What shall listen where, and its associations.
-    endpoints: BTreeMap<EndpointId, (SocketAddr, Vec<AssociationId>)>,
+    endpoints: BTreeMap<EndpointId, (Place, Vec<AssociationId>)>,
     /// The kernel side of every association that shall be served; their index is given at the time.
     associations: BTreeMap<AssociationId, FabricAssociation>,
     closing: Vec<EndpointId>,
@@ -162,9 +165,9 @@ impl Control {
             desired.endpoints.iter().filter(|(_, endpoint)| !endpoint.associations.is_empty())
         {
             match listen_address(endpoint) {
-                Ok(address) => {
+                Ok(place) => {
                     plan.endpoints
-                        .insert(id.clone(), (address, endpoint.associations.keys().cloned().collect()));
+                        .insert(id.clone(), (place, endpoint.associations.keys().cloned().collect()));
                     plan.associations.extend(self.specs(endpoint));
                 }
                 Err(reason) => {
@@ -177,7 +180,7 @@ impl Control {
             .endpoints
             .iter()
             .filter(|(id, served)| {
-                let wanted = plan.endpoints.get(*id).map(|(address, _)| *address);
+                let wanted = plan.endpoints.get(*id).map(|(place, _)| *place);
                 served.listener.as_ref().is_some_and(|listener| Some(listener.wanted) != wanted)
                     || !desired.endpoints.contains_key(*id)
             })
@@ -334,9 +337,9 @@ impl Control {
                 },
             }
         }
-        for (id, (address, _)) in &job.plan.endpoints {
+        for (id, ((address, transport), _)) in &job.plan.endpoints {
             if self.endpoints.get(id).is_none_or(|served| served.listener.is_none()) {
-                batch.binds.push((id.clone(), *address));
+                batch.binds.push((id.clone(), *address, *transport));
             }
         }
         batch
@@ -435,21 +438,28 @@ impl Control {
         let client_cidr =
             associations.iter().find_map(|id| plan.associations.get(id)).map(|spec| spec.client_cidr);
         let Some(client_cidr) = client_cidr else { return Ok(()) };
-        if self.wiring.steering && sockets.len() > 1 {
+        let wanted @ (_, transport) = *wanted;
+        if self.wiring.steering && transport == Transport::Udp && sockets.len() > 1 {
             let workers = u16::try_from(sockets.len()).unwrap_or(u16::MAX);
             if let Err(error) = netio::udp::steering(first, workers) {
                 // Correct all the same: packets that arrive at the wrong worker are handed on.
                 tracing::warn!(endpoint = %id, %error, "packets cannot be steered to their worker by the kernel");
             }
         }
-        let socket = UdpSocket::from(first.try_clone().map_err(failed)?);
-        let bound = socket.local_addr().map_err(failed)?;
-        let wanted = *wanted;
+        let first = first.try_clone().map_err(failed)?;
+        let (bound, socket) = match transport {
+            Transport::Udp => {
+                let socket = UdpSocket::from(first);
+                (socket.local_addr(), Some(socket))
+            }
+            Transport::Tcp => (TcpListener::from(first).local_addr(), None),
+        };
+        let bound = bound.map_err(failed)?;
         let served = self.served(id, client_cidr);
         served.listener = Some(Listener { wanted, socket });
         let endpoint = served.slot;
         for (worker, socket) in self.wiring.workers.iter().zip(sockets) {
-            worker.send(Command::OpenEndpoint { endpoint, socket });
+            worker.send(Command::OpenEndpoint { endpoint, socket, transport });
         }
         self.wiring.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), bound);
         Ok(())
@@ -520,17 +530,11 @@ enum Next {
 }
 
 /// Where the endpoint shall listen, or why it cannot.
-fn listen_address(endpoint: &Endpoint) -> Result<SocketAddr, &'static str> {
-    match (endpoint.transport, endpoint.listen) {
-        (Transport::Tcp, _) => {
-            Err("TCP is not served yet: create the endpoint with --transport-protocol udp")
-        }
-        (Transport::Udp, Some(address)) => Ok(address),
-        (Transport::Udp, None) => Err(
-            "no free gateway address for this endpoint: other endpoints have taken them all; give the gateway another \
-             listen address, or delete an endpoint that is not needed",
-        ),
-    }
+fn listen_address(endpoint: &Endpoint) -> Result<Place, &'static str> {
+    endpoint.listen.map(|address| (address, endpoint.transport)).ok_or(
+        "no free gateway address for this endpoint: other endpoints have taken them all; give the gateway another \
+         listen address, or delete an endpoint that is not needed",
+    )
 }
 
 fn same_but_egress(a: &FabricAssociation, b: &FabricAssociation) -> bool {

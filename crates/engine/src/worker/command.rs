@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::TryRecvError;
 use gateway::{DataPath, PathNotice, PathUpdate};
+use model::Transport;
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{Note, Session, Source, Tun, Worker};
@@ -16,8 +17,8 @@ use crate::table::AddressTable;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Serve this socket of an endpoint.
-    OpenEndpoint { endpoint: u32, socket: OwnedFd },
-    /// Close it.
+    OpenEndpoint { endpoint: u32, socket: OwnedFd, transport: Transport },
+    /// Close it, and the connections that came by it.
     CloseEndpoint { endpoint: u32 },
     /// Serve this queue of an association's TUN device, in place of the one it had.
     OpenTun { association: u16, queue: OwnedFd, table: Arc<AddressTable> },
@@ -30,12 +31,18 @@ pub(crate) enum Command {
         association: u16,
         peer_id: u32,
         address: Ipv4Addr,
+        /// The connection of this worker that carries it, if one does.
+        stream: Option<u64>,
         path: Box<DataPath>,
     },
     /// Change a session's path.
     Update { peer_id: u32, update: PathUpdate },
     /// Drop a session with its keys.
     Remove { peer_id: u32 },
+    /// Send a control packet over a connection.
+    SendControl { number: u64, packet: Vec<u8> },
+    /// Close a connection, once everything is sent.
+    CloseStream { number: u64 },
     /// Acknowledge that everything before this is done.
     Barrier { generation: u64 },
     /// End.
@@ -63,14 +70,21 @@ impl Worker {
 
     fn execute(&mut self, command: Command) {
         match command {
-            Command::OpenEndpoint { endpoint, socket } => {
+            Command::OpenEndpoint { endpoint, socket, transport: Transport::Tcp } => {
+                self.watch(Source::Listener(endpoint), &socket);
+                self.listeners.insert(endpoint, Rc::new(socket));
+            }
+            Command::OpenEndpoint { endpoint, socket, transport: Transport::Udp } => {
                 self.watch(Source::Socket(endpoint), &socket);
                 self.sockets.insert(endpoint, Rc::new(socket));
             }
             Command::CloseEndpoint { endpoint } => {
-                if let Some(socket) = self.sockets.remove(&endpoint) {
-                    self.unwatch(&socket);
+                for socket in
+                    [self.sockets.remove(&endpoint), self.listeners.remove(&endpoint)].iter().flatten()
+                {
+                    self.unwatch(socket);
                 }
+                self.streams.remove_all_of(&self.wiring.epoll, endpoint, self.now);
             }
             Command::OpenTun { association, queue, table } => {
                 self.close_tun(association);
@@ -78,14 +92,18 @@ impl Worker {
                 self.tuns.insert(association, Rc::new(Tun { queue, table }));
             }
             Command::CloseTun { association } => self.close_tun(association),
-            Command::Install { endpoint, table, association, peer_id, address, path } => {
+            Command::Install { endpoint, table, association, peer_id, address, stream, path } => {
                 let source = path.peer();
                 table.set(address, peer_id);
-                if self.wiring.number == 0 {
+                if let Some(stream) = stream.and_then(|number| self.streams.all.get_mut(&number)) {
+                    stream.session = Some(peer_id);
+                    stream.seat.admitted();
+                }
+                if stream.is_none() && self.wiring.number == 0 {
                     self.by_source.insert((endpoint, source), peer_id);
                 }
                 self.sessions
-                    .insert(peer_id, Session { endpoint, association, address, table, source, path });
+                    .insert(peer_id, Session { endpoint, association, address, table, source, stream, path });
             }
             Command::Update { peer_id, update } => {
                 let now = self.now;
@@ -94,6 +112,10 @@ impl Worker {
                 }
             }
             Command::Remove { peer_id } => self.remove(peer_id),
+            Command::SendControl { number, packet } => self.send_control(number, &packet),
+            Command::CloseStream { number } => {
+                self.streams.close(&self.wiring.epoll, number, self.now);
+            }
             Command::Barrier { generation } => self.barrier = Some(generation),
             Command::Stop => {}
         }
@@ -102,6 +124,9 @@ impl Worker {
     fn remove(&mut self, peer_id: u32) {
         let Some(session) = self.sessions.remove(&peer_id) else { return };
         session.table.clear(session.address, peer_id);
+        if let Some(stream) = session.stream.and_then(|number| self.streams.all.get_mut(&number)) {
+            stream.session = None;
+        }
         let key = (session.endpoint, session.source);
         if self.by_source.get(&key) == Some(&peer_id) {
             self.by_source.remove(&key);

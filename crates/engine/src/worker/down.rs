@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use gateway::Down;
 
+use super::streams::{Kind, Queued};
 use super::{Tun, Worker};
 use crate::handoff::Way;
 
@@ -52,9 +53,6 @@ impl Worker {
 
     /// Seals an inner packet for a session of this worker.
     pub(super) fn seal(&mut self, peer_id: u32, packet: &mut [u8]) {
-        if self.outbox.is_full() {
-            self.outbox.flush(&self.sockets, &self.wiring.stats);
-        }
         let stats = &self.wiring.stats;
         let Some(session) = self.sessions.get_mut(&peer_id) else {
             stats.no_session.add(1);
@@ -62,7 +60,7 @@ impl Worker {
         };
         let (peer, path, now) = (session.path.peer(), &mut session.path, self.now);
         let bytes = u64::try_from(packet.len()).unwrap_or_default();
-        self.outbox.push(session.endpoint, peer, |out| match path.down(packet, now, out) {
+        let seal = |out: &mut Vec<u8>| match path.down(packet, now, out) {
             Down::Send => {
                 stats.egress_packets.add(1);
                 stats.egress_bytes.add(bytes);
@@ -72,7 +70,18 @@ impl Worker {
                 stats.path_drop(reason);
                 false
             }
-        });
+        };
+        if let Some(number) = session.stream {
+            // Full: dropped before it is sealed, as a wire would.
+            if self.streams.push(&self.wiring.epoll, number, Kind::Data, now, seal) == Queued::Dropped {
+                stats.stream_drops.add(1);
+            }
+        } else {
+            if self.outbox.is_full() {
+                self.outbox.flush(&self.sockets, stats);
+            }
+            self.outbox.push(session.endpoint, peer, seal);
+        }
         session.drain_notices(peer_id, &mut self.backlog);
     }
 }

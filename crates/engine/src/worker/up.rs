@@ -1,4 +1,4 @@
-//! From clients: sockets → sessions → TUN, and control packets to the control thread.
+//! From clients: UDP sockets → sessions → TUN, and control packets to the control thread.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -8,7 +8,7 @@ use netio::udp::{BATCH, Received};
 use openvpn::wire::{self, Opcode};
 
 use super::Worker;
-use crate::handoff::{ControlPacket, HandOff, PACKET_MAX, Way};
+use crate::handoff::{ControlPacket, HandOff, PACKET_MAX, Upward, Way};
 
 /// Batches taken from one socket before the others have their turn.
 const BATCHES_PER_TURN: usize = 4;
@@ -69,7 +69,7 @@ impl Worker {
         }
     }
 
-    fn open(&mut self, endpoint: u32, peer_id: u32, from: SocketAddr, packet: &mut [u8]) {
+    pub(super) fn open(&mut self, endpoint: u32, peer_id: u32, from: SocketAddr, packet: &mut [u8]) {
         let stats = &self.wiring.stats;
         let Some(session) = self.sessions.get_mut(&peer_id).filter(|session| session.endpoint == endpoint)
         else {
@@ -100,7 +100,8 @@ impl Worker {
             stats.control_drops.add(1);
             return;
         };
-        match self.wiring.packets.try_send(ControlPacket { endpoint, from, buffer }) {
+        let packet = ControlPacket { endpoint, from, stream: None, buffer };
+        match self.wiring.packets.try_send(Upward::Packet(packet)) {
             Ok(()) => self.ring = true,
             Err(_) => stats.control_drops.add(1),
         }

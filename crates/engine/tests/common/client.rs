@@ -1,7 +1,8 @@
 //! A real client: the client's session over a real socket and real TLS.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use gateway::desired::{Endpoint, ServerIdentity};
 use openvpn::client::{Event, Session, SessionConfig};
 use openvpn::data::{Channel, InBand, Role, classify};
 use openvpn::tls::{RustlsClient, Tls, client_config};
-use openvpn::wire::{Opcode, SessionId, opcode};
+use openvpn::wire::{Opcode, SessionId, frame, opcode};
 use pki::issue;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
@@ -93,9 +94,86 @@ pub enum Farewell {
     Failed,
 }
 
+/// What packets come and go by.
+enum Line {
+    Udp(UdpSocket),
+    Tcp { stream: TcpStream, held: Vec<u8>, closed: bool },
+}
+
+impl Line {
+    fn udp(server: SocketAddr) -> Self {
+        let socket = UdpSocket::bind((if server.is_ipv4() { "127.0.0.1" } else { "::1" }, 0)).unwrap();
+        socket.connect(server).unwrap();
+        Line::Udp(socket)
+    }
+
+    fn tcp(server: SocketAddr) -> Self {
+        let stream = TcpStream::connect(server).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Line::Tcp { stream, held: Vec::new(), closed: false }
+    }
+
+    fn port(&self) -> u16 {
+        match self {
+            Line::Udp(socket) => socket.local_addr().unwrap().port(),
+            Line::Tcp { stream, .. } => stream.local_addr().unwrap().port(),
+        }
+    }
+
+    /// Refused where nobody listens any more: as good as lost.
+    fn send(&mut self, packet: &[u8]) {
+        match self {
+            Line::Udp(socket) => {
+                let _ = socket.send(packet);
+            }
+            Line::Tcp { stream, .. } => {
+                let mut framed = Vec::new();
+                assert!(frame::append(&mut framed, |out| {
+                    out.extend_from_slice(packet);
+                    true
+                }));
+                let _ = stream.write_all(&framed);
+            }
+        }
+    }
+
+    fn receive(&mut self, patience: Duration) -> Option<Vec<u8>> {
+        match self {
+            Line::Udp(socket) => {
+                socket.set_read_timeout(Some(patience)).unwrap();
+                let mut buffer = [0; 2048];
+                let len = socket.recv(&mut buffer).ok()?;
+                Some(buffer[..len].to_vec())
+            }
+            Line::Tcp { stream, held, closed } => {
+                stream.set_read_timeout(Some(patience)).unwrap();
+                loop {
+                    if let Some(packet) = frame::cut(&mut held.as_mut_slice()).unwrap() {
+                        let packet = packet.to_vec();
+                        held.drain(..frame::HEADER_BYTES + packet.len());
+                        return Some(packet);
+                    }
+                    let mut buffer = [0; 16_384];
+                    match stream.read(&mut buffer) {
+                        Ok(len @ 1..) => held.extend_from_slice(&buffer[..len]),
+                        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                            return None;
+                        }
+                        _ => {
+                            *closed = true;
+                            return None;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 pub struct Client {
     origin: std::time::Instant,
-    socket: UdpSocket,
+    server: SocketAddr,
+    line: Line,
     session: Session,
     channel: Channel,
     inner: VecDeque<Vec<u8>>,
@@ -106,8 +184,15 @@ pub struct Client {
 impl Client {
     /// Begins to connect; `v1`: as one that knows no peer ids.
     pub fn new(authority: &Authority, server: SocketAddr, name: &str, v1: bool) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(server).unwrap();
+        Self::over(Line::udp(server), authority, server, name, v1)
+    }
+
+    /// The same over TCP.
+    pub fn over_tcp(authority: &Authority, server: SocketAddr, name: &str, v1: bool) -> Self {
+        Self::over(Line::tcp(server), authority, server, name, v1)
+    }
+
+    fn over(line: Line, authority: &Authority, server: SocketAddr, name: &str, v1: bool) -> Self {
         let tls = authority.tls(name);
         let factory = move || {
             let name = ServerName::try_from("vpn.example.com").unwrap();
@@ -119,14 +204,15 @@ impl Client {
             config.peer_info = config.peer_info.replace("IV_PROTO=990", "IV_PROTO=988");
         }
         let mut seed = [0; 32];
-        let port = socket.local_addr().unwrap().port();
+        let port = line.port();
         seed[..2].copy_from_slice(&port.to_be_bytes());
         let sid = SessionId([seed[0], seed[1], 1, 1, 1, 1, 1, 1]);
         let origin = std::time::Instant::now();
         let session = Session::new(Arc::new(config), Box::new(factory), sid, seed, Instant(0)).unwrap();
         Self {
             origin,
-            socket,
+            server,
+            line,
             session,
             channel: Channel::new(Role::Client),
             inner: VecDeque::new(),
@@ -165,25 +251,23 @@ impl Client {
     /// One turn: send, wait for a datagram no longer than this, take it. False if none came.
     pub fn turn(&mut self, patience: Duration) -> bool {
         self.transmit();
-        self.socket.set_read_timeout(Some(patience)).unwrap();
-        let mut buffer = [0; 2048];
-        let received = self.socket.recv(&mut buffer);
-        if let Ok(len) = received {
-            self.take(&mut buffer[..len]);
+        let received = self.line.receive(patience);
+        let came = received.is_some();
+        if let Some(mut packet) = received {
+            self.take(&mut packet);
         }
         self.session.handle_timeout(self.now());
         while let Some(event) = self.session.poll_event() {
             self.hear(event);
         }
         self.transmit();
-        received.is_ok()
+        came
     }
 
     fn transmit(&mut self) {
         let mut out = Vec::new();
         while self.session.poll_transmit(self.now(), &mut out) {
-            // Refused where nobody listens any more: as good as lost.
-            let _ = self.socket.send(&out);
+            self.line.send(&out);
         }
     }
 
@@ -217,16 +301,32 @@ impl Client {
 
     /// Goes on from another port, as behind a NAT that forgot it.
     pub fn float(&mut self) {
-        let server = self.socket.peer_addr().unwrap();
-        self.socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        self.socket.connect(server).unwrap();
+        self.line = Line::udp(self.server);
+    }
+
+    /// Whether the server has closed the connection.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.line, Line::Tcp { closed: true, .. })
+    }
+
+    /// An inner packet as it goes into the stream.
+    pub fn framed(&mut self, inner: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        assert!(frame::append(&mut out, |out| self.channel.seal(inner, out).is_ok()));
+        out
+    }
+
+    /// Bytes as they are, into the stream.
+    pub fn write(&mut self, bytes: &[u8]) {
+        let Line::Tcp { stream, .. } = &mut self.line else { panic!("not over TCP") };
+        let _ = stream.write_all(bytes);
     }
 
     /// Sends an inner packet.
     pub fn send(&mut self, inner: &[u8]) {
         let mut out = Vec::new();
         self.channel.seal(inner, &mut out).unwrap();
-        let _ = self.socket.send(&out);
+        self.line.send(&out);
     }
 
     /// The next inner packet, if one comes at all before nothing has come for this long.

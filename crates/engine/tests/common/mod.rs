@@ -1,5 +1,5 @@
 //! A fabric of socket pairs and loopback sockets, and snapshots to apply.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses its own part
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)] // each test file uses its own part
 
 pub mod client;
 
@@ -80,14 +80,34 @@ impl Fabric for FakeFabric {
     }
 
     fn bind_udp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {
-        let mut world = self.world.lock().unwrap();
-        world.log.push(format!("bind {}", address.ip()));
+        self.world.lock().unwrap().log.push(format!("bind {}", address.ip()));
+        self.bind(Type::DGRAM, Protocol::UDP, address, sockets)
+    }
+
+    fn bind_tcp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {
+        self.world.lock().unwrap().log.push(format!("bind TCP {}", address.ip()));
+        let bound = self.bind(Type::STREAM, Protocol::TCP, address, sockets)?;
+        bound.iter().for_each(|socket| rustix::net::listen(socket, 1024).unwrap());
+        Ok(bound)
+    }
+}
+
+impl FakeFabric {
+    fn bind(
+        &self,
+        kind: Type,
+        protocol: Protocol,
+        address: SocketAddr,
+        sockets: u16,
+    ) -> Result<Vec<OwnedFd>, FabricError> {
+        let world = self.world.lock().unwrap();
         if let Some(error) = &world.fail_bind {
             return Err(error.clone());
         }
         let mut address = address;
         let bound = (0..sockets).map(|_| {
-            let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP)).unwrap();
+            let socket = Socket::new(Domain::for_address(address), kind, Some(protocol)).unwrap();
+            socket.set_reuse_address(kind == Type::STREAM).unwrap();
             socket.set_reuse_port(true).unwrap();
             socket.set_nonblocking(true).unwrap();
             socket.bind(&address.into()).unwrap();

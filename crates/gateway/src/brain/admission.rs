@@ -143,6 +143,11 @@ impl Gateway {
     fn admit(&mut self, id: SlotId, login: Login, now: Instant) -> Result<Outcome, Refused> {
         let slot = self.slots.get(&id).ok_or(Refused::Gate)?;
         let (endpoint, peer) = (slot.endpoint.clone(), slot.peer);
+        // A connection stays with its worker. Datagrams without a peer id are not steered: worker 0 has those clients.
+        let worker = match slot.stream {
+            Some(stream) => Some(stream.worker),
+            None => (!login.peer_info.has(DATA_V2)).then_some(0),
+        };
         let (association, plan) = self.choose(&endpoint).ok_or(Refused::Gate)?;
         let (association, plan) = (association.clone(), plan.clone());
         let identity = self.identify(&endpoint, &login, now)?;
@@ -152,7 +157,7 @@ impl Gateway {
         }
         let state = self.endpoints.get_mut(&endpoint).ok_or(Refused::Gate)?;
         let address = state.pool.allocate(now).ok_or(Refused::NoAddress)?;
-        let Some((worker, peer_id)) = self.peer_ids.allocate(login.peer_info.has(DATA_V2), now) else {
+        let Some((worker, peer_id)) = self.peer_ids.allocate(worker, now) else {
             state.pool.release(address, now);
             return Err(Refused::NoAddress);
         };
@@ -253,6 +258,7 @@ impl Gateway {
             association: held.association.clone(),
             peer_id: held.peer_id,
             address: held.address,
+            stream: slot.stream,
             path,
         });
     }

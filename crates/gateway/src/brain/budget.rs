@@ -46,8 +46,8 @@ impl AnswerBudget {
     }
 }
 
-/// What counts as one source: an IPv4 address, or an IPv6 /64.
-pub(crate) fn source(peer: SocketAddr) -> u128 {
+/// What counts as one source of handshakes: an IPv4 address, or an IPv6 /64.
+pub fn source(peer: SocketAddr) -> u128 {
     match peer.ip().to_canonical() {
         IpAddr::V4(a) => u128::from(u32::from(a)),
         IpAddr::V6(a) => u128::from(a) & !u128::from(u64::MAX),

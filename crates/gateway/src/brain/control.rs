@@ -11,8 +11,16 @@ use openvpn::{Instant, UnixTime};
 use super::budget::source;
 use super::slot::{Slot, SlotId, Stage};
 use super::{Clock, Gateway};
-use crate::effect::{EndReason, PathNotice, Transmit};
+use crate::effect::{EndReason, PathNotice, StreamId, Transmit};
 use crate::path::Notice;
+
+/// How a client that begins a session comes in.
+pub(super) enum Way {
+    /// UDP: it has proved its address with this cookie.
+    Datagrams { server_sid: SessionId },
+    /// TCP.
+    Stream(StreamId),
+}
 
 /// Half-open sessions are forgotten this long after the session itself should have given up.
 const HALF_OPEN_GRACE: Duration = Duration::from_secs(10);
@@ -59,7 +67,7 @@ impl Gateway {
             FirstPacket::Drop => self.stats.not_proven += 1,
             FirstPacket::Answer => self.answer(endpoint, peer, answer, now),
             FirstPacket::Proven { client_sid, server_sid } => {
-                if let Some(id) = self.begin(endpoint, peer, client_sid, server_sid, now) {
+                if let Some(id) = self.begin(endpoint, peer, client_sid, Way::Datagrams { server_sid }, now) {
                     if let Some(slot) = self.slots.get_mut(&id)
                         && slot.session.handle_packet(packet, now).is_err()
                     {
@@ -76,20 +84,20 @@ impl Gateway {
         let room = self.answers.len() < self.limits.max_waiting_answers;
         if room && self.budget.take(peer, &self.limits, now) {
             self.stats.answers += 1;
-            self.answers.push_back((Transmit { endpoint: endpoint.clone(), peer }, answer));
+            self.answers.push_back((Transmit { endpoint: endpoint.clone(), peer, stream: None }, answer));
         } else {
             self.stats.answers_refused += 1;
         }
     }
 
-    /// Begins a session for a proven peer, within the bounds. One beside a live session of the same address is a
+    /// Begins a session for a peer that has proved its address, within the bounds. One beside a live session of the same address is a
     /// candidate: the live one goes only when the candidate is admitted.
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         endpoint: &EndpointId,
         peer: SocketAddr,
         client_sid: SessionId,
-        server_sid: SessionId,
+        way: Way,
         now: Instant,
     ) -> Option<SlotId> {
         if self.endpoints.get_mut(endpoint)?.is_buried(peer, client_sid, now) {
@@ -115,7 +123,16 @@ impl Gateway {
         let tls = state.trust.tls.as_mut()?();
         let seed = self.draws.bytes("session");
         let config = std::sync::Arc::clone(&self.session_config);
-        let Ok(session) = Session::new(config, tls, client_sid, server_sid, seed, now) else {
+        let (session, stream) = match way {
+            Way::Datagrams { server_sid } => {
+                (Session::new(config, tls, client_sid, server_sid, seed, now), None)
+            }
+            Way::Stream(stream) => {
+                let server_sid = self.draws.session_id();
+                (Session::over_tcp(config, tls, client_sid, server_sid, seed, now), Some(stream))
+            }
+        };
+        let Ok(session) = session else {
             self.stats.tls_config_refused += 1;
             return None;
         };
@@ -129,6 +146,7 @@ impl Gateway {
         let slot = Slot {
             endpoint: endpoint.clone(),
             peer,
+            stream,
             client_sid,
             session,
             stage: Stage::HalfOpen { source },

@@ -116,6 +116,11 @@ impl Gateway {
         self.release(id, EndReason::ProtocolError, now);
         let Some(slot) = self.slots.remove(&id) else { return };
         self.leaving.remove(&id);
+        if let Some(stream) = slot.stream
+            && self.streams.remove(&stream).is_some()
+        {
+            self.effects.push_back(Effect::CloseStream { stream });
+        }
         if let Some(at) = slot.armed {
             self.timers.remove(&(at, id));
         }

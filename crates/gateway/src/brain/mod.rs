@@ -5,6 +5,7 @@
 //! | `control` | packets from clients, the stateless first ones too; notices of workers |
 //! | `admission` | events of sessions; who is let in, and onto what |
 //! | `apply` | a new desired state: the gate closes, then the sweep |
+//! | `streams` | the same for clients that come over TCP |
 //! | `ending` | how sessions end and are forgotten |
 
 mod admission;
@@ -16,6 +17,7 @@ mod endpoint;
 mod handshakes;
 mod push;
 mod slot;
+mod streams;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -26,11 +28,12 @@ use openvpn::server::{CookieJar, SessionConfig};
 use openvpn::{Instant, UnixTime};
 
 use self::budget::AnswerBudget;
+pub use self::budget::source;
 use self::endpoint::EndpointState;
 pub use self::handshakes::{Handshakes, Rustls, SessionTls};
 use self::slot::{Slot, SlotId, Stage};
 use crate::desired::Desired;
-use crate::effect::{Effect, Transmit};
+use crate::effect::{Effect, StreamId, Transmit};
 use crate::limits::{Limits, Stats};
 use crate::peer_id::PeerIds;
 use crate::seed::Draws;
@@ -60,7 +63,8 @@ impl std::fmt::Debug for GatewayConfig {
 ///
 /// Driver's contract: after any `handle_*` or command ([`apply`](Self::apply), [`set_ready`](Self::set_ready),
 /// [`drain`](Self::drain)) drain [`poll_effect`](Self::poll_effect), then [`poll_transmit`](Self::poll_transmit),
-/// then re-arm [`poll_timeout`](Self::poll_timeout). Effects are to be carried out in order. Time never goes back.
+/// then the former once more (what has been said may let a connection go), then re-arm
+/// [`poll_timeout`](Self::poll_timeout). Effects are to be carried out in order. Time never goes back.
 ///
 /// Nothing is admitted before [`set_ready`](Self::set_ready) says that it can be served, and
 /// [`apply`](Self::apply) only ever closes gates.
@@ -79,6 +83,8 @@ pub struct Gateway {
     slots: BTreeMap<SlotId, Slot>,
     slots_made: u64,
     by_peer_id: BTreeMap<u32, SlotId>,
+    /// Sessions by the connection that carries them.
+    streams: BTreeMap<StreamId, SlotId>,
     /// Half-open sessions by source.
     half_open_sources: BTreeMap<u128, usize>,
     half_open: usize,
@@ -134,6 +140,7 @@ impl Gateway {
             slots: BTreeMap::new(),
             slots_made: 0,
             by_peer_id: BTreeMap::new(),
+            streams: BTreeMap::new(),
             half_open_sources: BTreeMap::new(),
             half_open: 0,
             leaving: BTreeSet::new(),
@@ -177,7 +184,7 @@ impl Gateway {
         self.effects.pop_front()
     }
 
-    /// The next datagram, in `out` (cleared first), and where it goes.
+    /// The next packet, in `out` (cleared first), and where it goes.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
         out.clear();
         if let Some((transmit, datagram)) = self.answers.pop_front() {
@@ -190,7 +197,8 @@ impl Gateway {
                 continue;
             };
             if slot.session.poll_transmit(now, out) {
-                return Some(Transmit { endpoint: slot.endpoint.clone(), peer: slot.peer });
+                let (endpoint, peer, stream) = (slot.endpoint.clone(), slot.peer, slot.stream);
+                return Some(Transmit { endpoint, peer, stream });
             }
             slot.queued = false;
             self.unsent.pop_front();

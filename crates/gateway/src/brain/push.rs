@@ -26,10 +26,13 @@ pub(crate) fn shared(endpoint: &Endpoint, association: &Association) -> Vec<Stri
     }
     options.push(format!("route-gateway {}", Pool::gateway(endpoint.client_cidr)));
     options.extend(["topology subnet", "ping 1", "ping-restart 20"].map(str::to_owned));
-    if endpoint.transport == Transport::Udp {
-        // Beyond AWS: a client that leaves says so, instead of being missed 40 s later.
-        options.push("explicit-exit-notify 1".to_owned());
-    }
+    // Beyond AWS: a client that leaves says so, instead of being missed 40 s later; over TCP its connection closes,
+    // and small packets are not to wait for each other.
+    let of_transport = match endpoint.transport {
+        Transport::Udp => "explicit-exit-notify 1",
+        Transport::Tcp => "socket-flags TCP_NODELAY",
+    };
+    options.push(of_transport.to_owned());
     options
 }
 

@@ -10,6 +10,7 @@ use openvpn::wire::SessionId;
 use pki::Identity;
 
 use crate::counters::Counters;
+use crate::effect::StreamId;
 use crate::policy::Policy;
 
 /// Names a slot; never reused.
@@ -20,6 +21,8 @@ pub(crate) struct SlotId(pub(crate) u64);
 pub(crate) struct Slot {
     pub(crate) endpoint: EndpointId,
     pub(crate) peer: SocketAddr,
+    /// The TCP connection that carries it, if one does.
+    pub(crate) stream: Option<StreamId>,
     pub(crate) client_sid: SessionId,
     pub(crate) session: Session,
     pub(crate) stage: Stage,

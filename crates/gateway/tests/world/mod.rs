@@ -13,7 +13,7 @@ use ::pki::{Crl, TrustAnchors};
 use gateway::desired::{Association, Desired, Endpoint, Route, Rule, ServerIdentity, Target};
 use gateway::{
     ConnectionEnd, ConnectionStart, DataPath, Down, DropReason, Effect, EndReason, Gateway, GatewayConfig,
-    Handshakes, Instant, Limits, PathNotice, SessionTls, Tick, UnixTime, Up,
+    Handshakes, Instant, Limits, PathNotice, SessionTls, StreamId, Tick, UnixTime, Up,
 };
 use model::{AssociationId, ConnectionId, EndpointId, RuleGroup, Scope, SubnetId, Transport};
 use openvpn::client;
@@ -116,6 +116,8 @@ pub enum Told {
 pub struct Client {
     pub endpoint: EndpointId,
     pub address: SocketAddr,
+    /// Its connection, if it comes over TCP.
+    pub stream: Option<StreamId>,
     pub session: client::Session,
     pub channel: Channel,
     pub pushed: Option<Vec<String>>,
@@ -161,6 +163,8 @@ pub struct World {
     pub clients: Vec<Client>,
     pub paths: BTreeMap<u32, (EndpointId, Path)>,
     pub wire: Vec<Flying>,
+    /// Connections that the gateway has closed.
+    pub closed: BTreeSet<StreamId>,
     pub starts: BTreeMap<ConnectionId, ConnectionStart>,
     pub ends: Vec<ConnectionEnd>,
     /// When an address or a peer id was last taken away.
@@ -186,6 +190,7 @@ impl World {
             clients: vec![],
             paths: BTreeMap::new(),
             wire: vec![],
+            closed: BTreeSet::new(),
             starts: BTreeMap::new(),
             ends: vec![],
             released_addresses: BTreeMap::new(),
@@ -306,10 +311,14 @@ impl World {
         seed[..8].copy_from_slice(&sid.0);
         let session = client::Session::new(Arc::new(config), tls, sid, seed, self.now).unwrap();
         let channel = Channel::new(Role::Client);
+        let number = u64::try_from(self.clients.len()).unwrap();
+        let over_tcp = self.desired.endpoints.get(&endpoint).is_some_and(|e| e.transport == Transport::Tcp);
+        let stream = over_tcp.then_some(StreamId { worker: WORKERS - 1, number });
         let (pushed, told, v2_peer_id) = (None, None, None);
         self.clients.push(Client {
             endpoint,
             address,
+            stream,
             session,
             channel,
             pushed,
@@ -352,28 +361,41 @@ impl World {
     }
 
     pub fn drain_gateway(&mut self) {
-        while let Some(effect) = self.gateway.poll_effect() {
-            self.effect(effect);
-        }
+        self.take_effects();
         let mut bytes = Vec::new();
         while let Some(transmit) = self.gateway.poll_transmit(self.now, &mut bytes) {
             assert!(bytes.len() <= 1250, "control packets fit old clients");
             // All sessions of one address get it; they tell it apart by session id.
             for (client, it) in self.clients.iter().enumerate() {
                 if it.address == transmit.peer && it.endpoint == transmit.endpoint {
+                    assert_eq!(it.stream, transmit.stream);
+                    assert!(it.stream.is_none_or(|stream| !self.closed.contains(&stream)));
                     let (address, bytes) = (transmit.peer, bytes.clone());
                     self.wire.push(Flying { client, to_gateway: false, address, bytes });
                 }
             }
         }
+        self.take_effects();
         self.check();
+    }
+
+    fn take_effects(&mut self) {
+        while let Some(effect) = self.gateway.poll_effect() {
+            self.effect(effect);
+        }
     }
 
     fn effect(&mut self, effect: Effect) {
         let rested =
             |at: Option<&Instant>| at.is_none_or(|at| self.now.since(*at) >= Duration::from_secs(60));
         match effect {
-            Effect::Install { worker, endpoint, association, peer_id, address, path } => {
+            Effect::Install { worker, endpoint, association, peer_id, address, stream, path } => {
+                assert!(
+                    stream.is_none_or(|stream| stream.worker == worker),
+                    "a session is with its connection"
+                );
+                let carries = |it: &Client| it.address == path.peer() && it.stream == stream;
+                assert!(stream.is_none() || self.clients.iter().any(carries), "and it is the client's");
                 assert!(rested(self.released_addresses.get(&(endpoint.clone(), address))), "address rests");
                 assert!(rested(self.released_ids.get(&peer_id)), "peer id rests");
                 assert_eq!(peer_id % u32::from(WORKERS), u32::from(worker));
@@ -390,6 +412,9 @@ impl World {
                 assert_eq!((&at, path.worker), (&endpoint, worker));
                 self.released_addresses.insert((endpoint, path.address), self.now);
                 self.released_ids.insert(peer_id, self.now);
+            }
+            Effect::CloseStream { stream } => {
+                assert!(self.closed.insert(stream), "once");
             }
             Effect::Connected(start) => {
                 assert!(self.starts.insert(start.id.clone(), start).is_none(), "connection ids are unique");
@@ -437,7 +462,15 @@ impl World {
             (true, false) => {
                 let endpoint = self.clients[client].endpoint.clone();
                 let (before, open) = (self.gateway.stats().admitted, self.open(&endpoint));
-                self.gateway.handle_control(&endpoint, address, &bytes, self.now, self.wall());
+                match self.clients[client].stream {
+                    Some(stream) if self.closed.contains(&stream) => {}
+                    Some(stream) => {
+                        self.gateway.handle_stream(&endpoint, stream, address, &bytes, self.now, self.wall())
+                    }
+                    None => {
+                        self.gateway.handle_control(&endpoint, address, &bytes, self.now, self.wall());
+                    }
+                }
                 assert!(open || self.gateway.stats().admitted == before, "a shut gate admits nobody");
                 self.drain_gateway();
             }
@@ -453,6 +486,14 @@ impl World {
             }
             (false, false) => {}
         }
+    }
+
+    /// A client's connection is gone.
+    pub fn hang_up(&mut self, client: usize) {
+        let stream = self.clients[client].stream.unwrap();
+        self.gateway.handle_stream_closed(stream, self.now);
+        self.closed.insert(stream);
+        self.drain_gateway();
     }
 
     /// A data packet at its worker; what the TUN gets.

@@ -1,7 +1,7 @@
 //! Packets that have to pass, and packets that must not. What must not arrive is followed by something that does, on
 //! the same way: nothing is proved by waiting.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use netio::{EgressRule, Fabric, FabricError};
@@ -21,6 +21,7 @@ pub fn all() -> Vec<(&'static str, fn())> {
         ("clients_reach_each_other_within_one_tunnel", clients_reach_each_other_within_one_tunnel),
         ("errors_of_the_host_reach_the_client", errors_of_the_host_reach_the_client),
         ("sockets_are_bound_in_groups", sockets_are_bound_in_groups),
+        ("listening_sockets_are_bound_in_groups", listening_sockets_are_bound_in_groups),
     ]
 }
 
@@ -287,4 +288,35 @@ fn sockets_are_bound_in_groups() {
     drop(held);
     fabric.bind_udp("10.20.1.1:443".parse().unwrap(), 2).unwrap();
     assert!(fabric.bind_udp("10.20.1.1:443".parse().unwrap(), 0).is_err());
+}
+
+fn listening_sockets_are_bound_in_groups() {
+    let site = Site::new();
+    let mut fabric = site.fabric();
+    for address in ["10.20.1.1:443", "[::1]:443", "0.0.0.0:0"] {
+        let address: SocketAddr = address.parse().unwrap();
+        let group: Vec<_> = fabric.bind_tcp(address, 3).unwrap().into_iter().map(TcpListener::from).collect();
+        let bound = group[0].local_addr().unwrap();
+        assert!(group.iter().all(|socket| socket.local_addr().unwrap() == bound));
+        // Every connection comes to one of them, and their end is a refusal, lingering connections or not.
+        let to = if address.ip().is_unspecified() {
+            SocketAddr::from(([127, 0, 0, 1], bound.port()))
+        } else {
+            bound
+        };
+        let clients: Vec<_> = (0..16).map(|_| TcpStream::connect(to).unwrap()).collect();
+        let accepted: Vec<_> = group
+            .iter()
+            .flat_map(|socket| std::iter::from_fn(move || netio::tcp::accept(socket).ok()))
+            .collect();
+        assert_eq!(accepted.len(), clients.len());
+        match fabric.bind_tcp(bound, 2) {
+            Err(FabricError::Permanent(text)) => assert!(text.contains("ss -ltnp"), "{text}"),
+            other => panic!("{other:?}"),
+        }
+        drop(group);
+        assert_eq!(TcpStream::connect(to).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+        drop(accepted);
+        fabric.bind_tcp(bound, 2).unwrap();
+    }
 }
