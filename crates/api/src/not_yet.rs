@@ -1,7 +1,7 @@
 //! Parameters that are accepted, stored and answered while their effect is not built yet. Nothing is ignored in
 //! silence: the log says so when one is set, and the documentation lists this table.
 
-use model::{Authentication, EndpointId, EndpointSpec, IpType, Transport};
+use model::{Authentication, EndpointId, EndpointSpec, IpType};
 
 /// A parameter whose effect is not built yet.
 pub struct NotYetInForce {
@@ -28,11 +28,6 @@ pub const NOT_YET_IN_FORCE: &[NotYetInForce] = &[
         parameter: "ConnectionLogOptions",
         why: "connection logs are not written yet",
         is_set: |spec| spec.connection_log.enabled,
-    },
-    NotYetInForce {
-        parameter: "TransportProtocol",
-        why: "TCP is not served yet",
-        is_set: |spec| spec.transport == Transport::Tcp,
     },
     NotYetInForce {
         parameter: "SelfServicePortal",

@@ -304,7 +304,8 @@ fn listening_sockets_are_bound_in_groups() {
         } else {
             bound
         };
-        let clients: Vec<_> = (0..16).map(|_| TcpStream::connect(to).unwrap()).collect();
+        let connect = || site.gateway.run(move || TcpStream::connect(to));
+        let clients: Vec<_> = (0..16).map(|_| connect().unwrap()).collect();
         let accepted: Vec<_> = group
             .iter()
             .flat_map(|socket| std::iter::from_fn(move || netio::tcp::accept(socket).ok()))
@@ -315,7 +316,7 @@ fn listening_sockets_are_bound_in_groups() {
             other => panic!("{other:?}"),
         }
         drop(group);
-        assert_eq!(TcpStream::connect(to).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(connect().unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
         drop(accepted);
         fabric.bind_tcp(bound, 2).unwrap();
     }
