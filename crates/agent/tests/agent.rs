@@ -146,6 +146,7 @@ fn endpoint() -> Endpoint {
         status: Status::of(EndpointCode::PendingAssociate),
         created_at: Timestamp(0),
         association_epoch: 0,
+        applying: Applying::Nothing,
     }
 }
 

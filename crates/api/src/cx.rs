@@ -186,6 +186,36 @@ impl<'a> Cx<'a> {
         self.all(Kind::SecurityGroup).await
     }
 
+    /// These security groups, all of them of that VPC, each once.
+    pub(crate) async fn groups_of(
+        &self,
+        vpc: &Vpc,
+        ids: &[String],
+    ) -> Result<Vec<SecurityGroupId>, ApiError> {
+        let mut groups = Vec::new();
+        for id in ids {
+            let group = self.security_group(id).await?.value;
+            if group.vpc_id != vpc.id {
+                let message = format!("The security group '{id}' does not exist in VPC '{}'", vpc.id);
+                return Err(ApiError::new("InvalidGroup.NotFound", message));
+            }
+            if !groups.contains(&group.id) {
+                groups.push(group.id);
+            }
+        }
+        Ok(groups)
+    }
+
+    /// Refuses what cannot be an endpoint's server certificate: it exists and names a domain.
+    pub(crate) async fn server_certificate(&self, arn: &str) -> Result<(), ApiError> {
+        let server = self.certificate(arn).await?.ok_or_else(|| no_certificate(arn))?;
+        let der = pki::certificates_from_pem(&server.value.certificate_pem).unwrap_or_default();
+        if der.first().is_some_and(|leaf| pki::has_domain(leaf)) {
+            return Ok(());
+        }
+        Err(ApiError::invalid(format!("Certificate {} does not have a domain", crate::error::short(arn))))
+    }
+
     /// An ACM certificate of this scope, by ARN.
     pub(crate) async fn certificate(&self, arn: &str) -> Result<Option<Record<Certificate>>, ApiError> {
         match crate::arn::certificate_id(arn, self.scope) {
@@ -232,6 +262,11 @@ impl<'a> Cx<'a> {
         let listing = self.store.list(&prefix::unscoped(Kind::Listener)).await?;
         Ok(listing.entries.into_iter().map(|entry| entry.key).collect())
     }
+}
+
+/// UNVERIFIED: the message for a certificate that does not exist.
+pub(crate) fn no_certificate(arn: &str) -> ApiError {
+    ApiError::invalid(format!("Certificate {} does not exist", crate::error::short(arn)))
 }
 
 /// spec: aws-client-vpn §2.0

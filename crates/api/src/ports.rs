@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::{
-    Association, AssociationCode, AuthorizationRule, Connection, ConnectionCode, Endpoint, EndpointCode,
-    EndpointId, Key, Kind, Route, RouteCode, RuleCode, Scope,
+    Applying, Association, AssociationCode, AuthorizationRule, Connection, ConnectionCode, Endpoint,
+    EndpointCode, EndpointId, Key, Kind, Route, RouteCode, RuleCode, Scope,
 };
 use store::{Revision, Store, StoreError, typed};
 
@@ -109,7 +109,9 @@ fn is_transitional(key: &str, value: &[u8]) -> bool {
         typed::decode::<T>(value).is_ok_and(|record| transitional(&record))
     }
     match Key::kind_of(key) {
-        Some(Kind::Endpoint) => code(value, |e: &Endpoint| e.status.code == EndpointCode::Deleting),
+        Some(Kind::Endpoint) => code(value, |e: &Endpoint| {
+            e.status.code == EndpointCode::Deleting || e.applying != Applying::Nothing
+        }),
         Some(Kind::Association) => code(value, |a: &Association| {
             matches!(a.status.code, AssociationCode::Associating | AssociationCode::Disassociating)
         }),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Association, AssociationCode, AssociationId, EndpointCode, Failure, GatewayStatus, Key, Listen,
+    Applying, Association, AssociationCode, AssociationId, EndpointCode, Failure, GatewayStatus, Key, Listen,
     RouteCode, RouteTarget, RuleCode, Status, SubnetId,
 };
 
@@ -47,8 +47,9 @@ pub fn decide(world: &EndpointWorld, observed: &Observed) -> Changes {
     let mut decision =
         Decision { world, observed, changes: Changes::default(), ended: Vec::new(), up: Vec::new() };
     let moved = decision.associations();
-    if moved {
-        decision.endpoint(endpoint_key, endpoint);
+    let applied = decision.applied(endpoint);
+    if moved || applied {
+        decision.endpoint(endpoint_key, endpoint, moved, applied);
     }
     decision.routes();
     decision.rules();
@@ -148,9 +149,31 @@ impl<'a> Decision<'a> {
             .any(|(_, record)| record.value.status.code != AssociationCode::AssociationFailed)
     }
 
-    /// `pending-associate` ↔ `available` (spec: aws-client-vpn §1.2; D-4).
-    fn endpoint(&mut self, key: &str, record: &Versioned<model::Endpoint>) {
+    /// Whether a change of the endpoint has come into force, and everything it serves with it.
+    fn applied(&self, record: &Versioned<model::Endpoint>) -> bool {
+        let failing = |association: &Versioned<Association>| {
+            association.value.status.code.holds_endpoint()
+                && self.observed.failures.contains_key(&association.value.id)
+        };
+        record.value.applying != Applying::Nothing
+            && self.in_force(record)
+            && !self.world.associations.values().any(failing)
+    }
+
+    fn endpoint(&mut self, key: &str, record: &Versioned<model::Endpoint>, moved: bool, applied: bool) {
         let mut endpoint = record.value.clone();
+        if moved {
+            self.settle(&mut endpoint);
+        }
+        if applied {
+            endpoint.applying = Applying::Nothing;
+        }
+        self.changes.expect.push((key.to_owned(), record.modified));
+        self.changes.put.push((key.to_owned(), Write::Endpoint(Box::new(endpoint))));
+    }
+
+    /// `pending-associate` ↔ `available` (spec: aws-client-vpn §1.2; D-4).
+    fn settle(&mut self, endpoint: &mut model::Endpoint) {
         endpoint.association_epoch += 1;
         let code = endpoint.status.code;
         if code == EndpointCode::PendingAssociate && !self.up.is_empty() {
@@ -163,8 +186,6 @@ impl<'a> Decision<'a> {
                 }
             }
         }
-        self.changes.expect.push((key.to_owned(), record.modified));
-        self.changes.put.push((key.to_owned(), Write::Endpoint(Box::new(endpoint))));
     }
 
     fn routes(&mut self) {

@@ -269,7 +269,7 @@ fn a_revocation_list_cuts_the_revoked_only() {
 #[test]
 fn endpoints_end_and_stop_admitting() {
     type Row = (&'static str, fn(&mut World), Told, EndReason);
-    let rows: [Row; 4] = [
+    let rows: [Row; 6] = [
         (
             "deleted",
             |world| world.desired.endpoints.clear(),
@@ -292,6 +292,18 @@ fn endpoints_end_and_stop_admitting() {
             "dns in full tunnel",
             |world| world.endpoint().dns_servers = vec!["10.0.0.2".parse().unwrap()],
             Told::Restart("[P]".to_owned()),
+            EndReason::Reconfigured,
+        ),
+        (
+            "split tunnel",
+            |world| world.endpoint().split_tunnel = true,
+            Told::Restart("[P]".to_owned()),
+            EndReason::Reconfigured,
+        ),
+        (
+            "another port",
+            |world| world.endpoint().listen = Some("192.0.2.1:1194".parse().unwrap()),
+            Told::Restart(String::new()),
             EndReason::Reconfigured,
         ),
     ];

@@ -132,7 +132,8 @@ pub struct Banner {
     pub text: Option<String>,
 }
 
-/// The address an endpoint was given at its creation, kept until its deletion so that an exported profile stays good.
+/// The address an endpoint was given, kept until its deletion so that an exported profile stays good. Only another port,
+/// which breaks profiles anyway, may bring another address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listen {
     /// The address to bind; `None`: none was free.
@@ -188,6 +189,19 @@ pub struct EndpointSpec {
     pub listen: Listen,
 }
 
+/// What was changed of an endpoint and is not in force on every gateway yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Applying {
+    /// Nothing: all that was asked for is in force.
+    #[default]
+    Nothing,
+    /// Something, the connect handler not among it.
+    Change,
+    /// The connect handler, and maybe more (spec: aws-client-vpn §1.9).
+    ClientConnect,
+}
+
 /// A Client VPN endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -204,6 +218,9 @@ pub struct Endpoint {
     /// Counts the changes of its set of associations: whoever changes one rewrites the endpoint, so that "the last"
     /// is decided inside one transaction.
     pub association_epoch: u64,
+    /// What is not in force yet.
+    #[serde(default)]
+    pub applying: Applying,
 }
 
 /// The record that gives an endpoint an address, transport and port.

@@ -21,8 +21,8 @@ pub use association::{Association, AssociationCode, AssociationSpec};
 pub use certificate::{Certificate, Sealed};
 pub use connection::{Connection, ConnectionCode, Termination};
 pub use endpoint::{
-    Authentication, Banner, ClientConnect, ConnectionLog, Endpoint, EndpointCode, EndpointSpec, IpType,
-    Listen, ListenerClaim, Transport,
+    Applying, Authentication, Banner, ClientConnect, ConnectionLog, Endpoint, EndpointCode, EndpointSpec,
+    IpType, Listen, ListenerClaim, Transport,
 };
 pub use ids::{
     AccountId, AssociationId, ConnectionId, EndpointId, IdError, RegionName, Scope, SecurityGroupId,

@@ -109,6 +109,20 @@ impl ConnectionLogOptions {
         Ok(ConnectionLog { enabled, group: Some(group), stream: self.cloudwatch_log_stream.clone() })
     }
 
+    /// What stands, changed by what is given.
+    pub(crate) fn modified(&self, stands: &ConnectionLog) -> Result<ConnectionLog, ApiError> {
+        let given = self.cloudwatch_log_group.is_some() || self.cloudwatch_log_stream.is_some();
+        let enabled = switch(self.enabled, stands.enabled, given, "ConnectionLogOptions.Enabled")?;
+        if !enabled {
+            return Ok(ConnectionLog::default());
+        }
+        let group = self.cloudwatch_log_group.clone().or_else(|| stands.group.clone());
+        let group = group.ok_or_else(|| ApiError::missing("ConnectionLogOptions.CloudwatchLogGroup"))?;
+        let same_group = stands.group.as_ref() == Some(&group);
+        let kept = stands.stream.clone().filter(|_| same_group);
+        Ok(ConnectionLog { enabled, group: Some(group), stream: self.cloudwatch_log_stream.clone().or(kept) })
+    }
+
     /// The log group asked for.
     pub(crate) fn group(&self) -> Option<&str> {
         self.cloudwatch_log_group.as_deref()
@@ -131,20 +145,54 @@ impl ClientConnectOptions {
         if !self.enabled.unwrap_or(false) {
             return Ok(ClientConnect::default());
         }
-        let parameter = "ClientConnectOptions.LambdaFunctionArn";
-        let text = self.lambda_function_arn.as_deref().ok_or_else(|| ApiError::missing(parameter))?;
-        let ours = arn::parse(text).is_some_and(|arn| {
-            arn.service == "lambda"
-                && arn.region == scope.region.as_str()
-                && arn.account == scope.account.as_str()
-                && arn.resource.starts_with(HANDLER_PREFIX)
-        });
-        if !ours {
-            let expected =
-                "Expecting a function of this account and region whose name starts with AWSClientVPN-.";
-            return Err(ApiError::value(parameter, text, expected));
+        let text = self.lambda_function_arn.as_deref().ok_or_else(|| ApiError::missing(HANDLER))?;
+        Ok(ClientConnect { enabled: true, function_arn: Some(handler(text, scope)?) })
+    }
+
+    /// Faults that show without what stands.
+    pub(crate) fn check(&self, scope: &Scope) -> Result<(), ApiError> {
+        match &self.lambda_function_arn {
+            Some(text) if self.enabled != Some(false) => handler(text, scope).map(drop),
+            _ => Ok(()),
         }
-        Ok(ClientConnect { enabled: true, function_arn: Some(text.to_owned()) })
+    }
+
+    /// What stands, changed by what is given.
+    pub(crate) fn modified(&self, stands: &ClientConnect, scope: &Scope) -> Result<ClientConnect, ApiError> {
+        let given = self.lambda_function_arn.is_some();
+        if !switch(self.enabled, stands.enabled, given, "ClientConnectOptions.Enabled")? {
+            return Ok(ClientConnect::default());
+        }
+        let text = self.lambda_function_arn.as_ref().or(stands.function_arn.as_ref());
+        let text = text.ok_or_else(|| ApiError::missing(HANDLER))?;
+        Ok(ClientConnect { enabled: true, function_arn: Some(handler(text, scope)?) })
+    }
+}
+
+const HANDLER: &str = "ClientConnectOptions.LambdaFunctionArn";
+
+/// The function's ARN, if it may be a connect handler.
+fn handler(text: &str, scope: &Scope) -> Result<String, ApiError> {
+    let ours = arn::parse(text).is_some_and(|arn| {
+        arn.service == "lambda"
+            && arn.region == scope.region.as_str()
+            && arn.account == scope.account.as_str()
+            && arn.resource.starts_with(HANDLER_PREFIX)
+    });
+    if !ours {
+        let expected =
+            "Expecting a function of this account and region whose name starts with AWSClientVPN-.";
+        return Err(ApiError::value(HANDLER, text, expected));
+    }
+    Ok(text.to_owned())
+}
+
+/// Whether something is on after a change. What belongs to it is refused while it is off: it would be lost in silence.
+fn switch(given: Option<bool>, stands: bool, more: bool, parameter: &str) -> Result<bool, ApiError> {
+    match given {
+        // UNVERIFIED: the answer to options of something that is off.
+        None if more && !stands => Err(ApiError::missing(parameter)),
+        given => Ok(given.unwrap_or(stands)),
     }
 }
 
@@ -156,6 +204,12 @@ pub(crate) struct ClientLoginBannerOptions {
 
 impl ClientLoginBannerOptions {
     pub(crate) fn stored(&self) -> Result<Banner, ApiError> {
+        self.check()?;
+        if self.enabled.unwrap_or(false) { self.modified(&Banner::default()) } else { Ok(Banner::default()) }
+    }
+
+    /// Faults that show without what stands.
+    pub(crate) fn check(&self) -> Result<(), ApiError> {
         let parameter = "ClientLoginBannerOptions.BannerText";
         if let Some(text) =
             self.banner_text.as_deref().filter(|text| text.chars().nth(MAX_BANNER_CHARS).is_some())
@@ -166,12 +220,20 @@ impl ClientLoginBannerOptions {
                 &format!("Expecting at most {MAX_BANNER_CHARS} characters."),
             ));
         }
-        match (self.enabled.unwrap_or(false), &self.banner_text) {
-            (false, _) => Ok(Banner::default()),
-            // UNVERIFIED: the answer to a banner that is switched on without a text.
-            (true, None) => Err(ApiError::missing(parameter)),
-            (true, Some(text)) => Ok(Banner { enabled: true, text: Some(text.clone()) }),
+        Ok(())
+    }
+
+    /// What stands, changed by what is given.
+    pub(crate) fn modified(&self, stands: &Banner) -> Result<Banner, ApiError> {
+        self.check()?;
+        let parameter = "ClientLoginBannerOptions.Enabled";
+        if !switch(self.enabled, stands.enabled, self.banner_text.is_some(), parameter)? {
+            return Ok(Banner::default());
         }
+        let text = self.banner_text.as_ref().or(stands.text.as_ref());
+        // UNVERIFIED: the answer to a banner that is switched on without a text.
+        let text = text.ok_or_else(|| ApiError::missing("ClientLoginBannerOptions.BannerText"))?;
+        Ok(Banner { enabled: true, text: Some(text.clone()) })
     }
 }
 

@@ -10,6 +10,9 @@ const GROUP: (&str, &str) = ("GroupId", "sg-0123456789abcdef0");
 /// Well-formed parameters of every EC2 action, naming things that do not exist.
 fn sample(action: &str) -> Vec<(&'static str, &'static str)> {
     match action {
+        "ApplySecurityGroupsToClientVpnTargetNetwork" => {
+            vec![ENDPOINT, ("VpcId", "vpc-0123456789abcdef0"), ("SecurityGroupId.1", "sg-0123456789abcdef0")]
+        }
         "AssociateClientVpnTargetNetwork" => vec![ENDPOINT, ("SubnetId", "subnet-0123456789abcdef0")],
         "AuthorizeClientVpnIngress" => {
             vec![ENDPOINT, ("TargetNetworkCidr", "10.0.0.0/16"), ("AuthorizeAllGroups", "true")]
@@ -83,7 +86,8 @@ fn sample(action: &str) -> Vec<(&'static str, &'static str)> {
         | "DescribeClientVpnConnections"
         | "DescribeClientVpnRoutes"
         | "DescribeClientVpnTargetNetworks"
-        | "ExportClientVpnClientConfiguration" => vec![ENDPOINT],
+        | "ExportClientVpnClientConfiguration"
+        | "ModifyClientVpnEndpoint" => vec![ENDPOINT],
         other => panic!("{other} has no row here: add one"),
     }
 }

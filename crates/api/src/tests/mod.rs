@@ -7,6 +7,7 @@ mod convergence;
 mod endpoints;
 mod every_action;
 mod identities;
+mod modify;
 mod networks;
 mod protocol;
 mod routes;
@@ -277,9 +278,10 @@ impl World {
                 true => EndpointCode::Available,
                 false => EndpointCode::PendingAssociate,
             };
+            let applying = std::mem::take(&mut record.value.applying) != model::Applying::Nothing;
             if record.value.status.code == EndpointCode::Deleting {
                 ops.push(Op::Delete(record.key));
-            } else if record.value.status.code != code {
+            } else if record.value.status.code != code || applying {
                 record.value.status = model::Status::of(code);
                 ops.push(typed::put(record.key, &record.value));
             }

@@ -41,6 +41,7 @@ fn endpoint(code: EndpointCode) -> Endpoint {
         status: Status::of(code),
         created_at: Timestamp(0),
         association_epoch: 0,
+        applying: Applying::Nothing,
     }
 }
 
@@ -80,6 +81,11 @@ struct Scene {
 impl Scene {
     fn endpoint(mut self, code: EndpointCode) -> Self {
         let e = endpoint(code);
+        self.world.put(Key::endpoint(&e.scope, &e.id).as_str(), Row::Endpoint(Box::new(e)), 10);
+        self
+    }
+    fn applying(mut self, what: Applying) -> Self {
+        let e = Endpoint { applying: what, ..endpoint(Available) };
         self.world.put(Key::endpoint(&e.scope, &e.id).as_str(), Row::Endpoint(Box::new(e)), 10);
         self
     }
@@ -218,6 +224,31 @@ fn a_deleted_endpoint_takes_all_that_is_its_own() {
     let changes = scene.at(10, None);
     assert_eq!(changes.delete.len(), 3, "{:?}", changes.delete);
     assert!(changes.delete.iter().any(|key| key.contains("/listener/")));
+}
+
+#[test]
+fn a_change_is_applied_once_it_is_in_force_everywhere() {
+    let scene =
+        |what| Scene::default().applying(what).association(1, Associated).association(2, AssociationFailed);
+    let written = |changes: &Changes| {
+        changes.put.iter().find_map(|(_, write)| match write {
+            Write::Endpoint(e) => Some((e.applying, e.association_epoch)),
+            _ => None,
+        })
+    };
+    for what in [Applying::Change, Applying::ClientConnect] {
+        assert!(scene(what).at(9, None).is_empty());
+        // What is not as it shall be, is not in force; what is given up long ago does not count.
+        assert!(scene(what).at(10, Some((1, false))).is_empty());
+        assert_eq!(written(&scene(what).at(10, Some((2, true)))), Some((Applying::Nothing, 0)));
+        assert_eq!(written(&scene(what).at(10, None)), Some((Applying::Nothing, 0)));
+    }
+    assert!(scene(Applying::Nothing).at(10, None).is_empty());
+    let both = Scene::default().applying(Applying::Change).association(1, Disassociating).at(10, None);
+    assert_eq!(
+        (written(&both), endpoint_code(&both)),
+        (Some((Applying::Nothing, 1)), Some(PendingAssociate))
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use openvpn::server::Farewell;
 use openvpn::{Instant, UnixTime};
 use pki::Refusal;
 
-use super::endpoint::{EndpointState, Trust, TrustChange};
+use super::endpoint::{Change, EndpointState, Trust};
 use super::slot::{Admitted, SlotId, Stage};
 use super::{Clock, Gateway};
 use crate::desired::{Desired, Endpoint};
@@ -65,7 +65,7 @@ impl Gateway {
     }
 
     /// Brings every endpoint's runtime state up to what is wanted of it.
-    fn refresh(&mut self, now: Instant) -> BTreeMap<EndpointId, TrustChange> {
+    fn refresh(&mut self, now: Instant) -> BTreeMap<EndpointId, Change> {
         let mut changes = BTreeMap::new();
         for (id, wanted) in &self.desired.endpoints {
             let state = self.endpoints.entry(id.clone()).or_insert_with(|| EndpointState::new(wanted));
@@ -86,14 +86,14 @@ impl Gateway {
         changes
     }
 
-    fn sweep(&mut self, id: SlotId, changes: &BTreeMap<EndpointId, TrustChange>, now: Instant) {
+    fn sweep(&mut self, id: SlotId, changes: &BTreeMap<EndpointId, Change>, now: Instant) {
         let Some(slot) = self.slots.get(&id) else { return };
         let change = changes.get(&slot.endpoint).copied().unwrap_or_default();
         match &slot.stage {
             Stage::HalfOpen { .. } => {
                 let farewell = if !self.desired.endpoints.contains_key(&slot.endpoint) {
                     Farewell::Halt(None)
-                } else if self.is_open(&slot.endpoint) {
+                } else if self.is_open(&slot.endpoint) && !change.listener {
                     return;
                 } else {
                     Farewell::Restart
@@ -122,7 +122,7 @@ impl Gateway {
     }
 
     /// What becomes of an admitted session, the strongest reason first (spec: aws-client-vpn §3.3).
-    fn fate(&self, endpoint: &EndpointId, held: &Admitted, change: TrustChange) -> Fate {
+    fn fate(&self, endpoint: &EndpointId, held: &Admitted, change: Change) -> Fate {
         let Some(wanted) = self.desired.endpoints.get(endpoint) else {
             return Fate::Ends(Farewell::Halt(None), EndReason::EndpointDeleted);
         };
@@ -138,6 +138,10 @@ impl Gateway {
         let Some(plan) = state.plans.get(&held.association) else {
             return Fate::Ends(Farewell::Restart, EndReason::Disassociated);
         };
+        // What the client sends arrives nowhere any more (spec: aws-client-vpn §1.12).
+        if change.listener {
+            return Fate::Ends(Farewell::Restart, EndReason::Reconfigured);
+        }
         if !still_trusted(&state.trust, held, change, self.clock.wall.0) {
             let reason = "Client certificate revoked".to_owned();
             return Fate::Ends(Farewell::AuthFailed(Some(reason)), EndReason::Revoked);
@@ -159,7 +163,7 @@ fn admits_anybody(wanted: &Endpoint) -> bool {
 
 /// Whether new trust anchors or a new revocation list leave a session alone. A list cuts those it revokes and no
 /// others, not even when it has expired (D-2); new anchors cut those whose chain no longer leads to one.
-fn still_trusted(trust: &Trust, held: &Admitted, change: TrustChange, now_unix: i64) -> bool {
+fn still_trusted(trust: &Trust, held: &Admitted, change: Change, now_unix: i64) -> bool {
     let crl = trust.crl();
     let listed = crl.is_some_and(|crl| crl.revokes(&held.identity.serial));
     // The full check takes signatures: spare those it cannot hit. An issuer may be revoked too, hence the length.

@@ -32,6 +32,7 @@ pub(crate) struct EndpointState {
     pub(crate) plans: BTreeMap<AssociationId, Plan>,
     /// What the plans' policies were compiled from.
     rules: Vec<Rule>,
+    listen: Option<SocketAddr>,
     tombstones: Tombstones,
 }
 
@@ -67,9 +68,11 @@ pub(crate) enum Revocations {
     Unreadable,
 }
 
-/// What of an endpoint's trust is new.
+/// What of an endpoint is new that its sessions may not survive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TrustChange {
+pub(crate) struct Change {
+    /// It listens elsewhere.
+    pub(crate) listener: bool,
     pub(crate) anchors: bool,
     pub(crate) crl: bool,
 }
@@ -87,9 +90,9 @@ impl Trust {
     }
 
     /// Takes what is wanted now. TLS is made anew only where something changed.
-    fn refresh(&mut self, wanted: &Endpoint, handshakes: &mut dyn Handshakes) -> TrustChange {
-        let change =
-            TrustChange { anchors: self.roots != wanted.client_roots, crl: self.crl_bytes != wanted.crl };
+    fn refresh(&mut self, wanted: &Endpoint, handshakes: &mut dyn Handshakes) -> Change {
+        let anchors = self.roots != wanted.client_roots;
+        let change = Change { anchors, crl: self.crl_bytes != wanted.crl, listener: false };
         if change.anchors {
             self.roots = Arc::clone(&wanted.client_roots);
             self.anchors = Arc::new(TrustAnchors { roots: wanted.client_roots.to_vec() });
@@ -103,7 +106,7 @@ impl Trust {
                 }
             };
         }
-        if change != TrustChange::default() || self.server != Some(wanted.server.fingerprint) {
+        if change.anchors || change.crl || self.server != Some(wanted.server.fingerprint) {
             self.server = Some(wanted.server.fingerprint);
             let crl = self.crl().map(Arc::clone);
             self.tls = handshakes.prepare(&wanted.server, Arc::clone(&self.anchors), crl).ok();
@@ -148,12 +151,13 @@ impl EndpointState {
             trust: Trust::new(),
             plans: BTreeMap::new(),
             rules: Vec::new(),
+            listen: wanted.listen,
             tombstones: Tombstones::default(),
         }
     }
 
     /// Takes what is wanted now: trust, and a plan per association. A policy that means the same stays the same.
-    pub(crate) fn refresh(&mut self, wanted: &Endpoint, handshakes: &mut dyn Handshakes) -> TrustChange {
+    pub(crate) fn refresh(&mut self, wanted: &Endpoint, handshakes: &mut dyn Handshakes) -> Change {
         let mut former = std::mem::take(&mut self.plans);
         let same_rules = self.rules == wanted.rules;
         for (id, association) in &wanted.associations {
@@ -175,7 +179,8 @@ impl EndpointState {
             self.plans.insert(id.clone(), plan);
         }
         self.rules.clone_from(&wanted.rules);
-        self.trust.refresh(wanted, handshakes)
+        let listener = std::mem::replace(&mut self.listen, wanted.listen) != wanted.listen;
+        Change { listener, ..self.trust.refresh(wanted, handshakes) }
     }
 
     /// The endpoint is gone: its secrets go at once, its addresses rest first.

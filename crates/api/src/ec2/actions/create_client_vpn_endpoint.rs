@@ -231,19 +231,12 @@ impl CreateClientVpnEndpoint {
 
     /// Both certificates exist, and the server's names a domain.
     async fn certificates(&self, cx: &Cx<'_>, authentication: &[Authentication]) -> Result<(), ApiError> {
-        // UNVERIFIED: the message for a certificate that does not exist.
-        let unknown = |arn: &str| ApiError::invalid(format!("Certificate {arn} does not exist"));
-        let arn = &self.server_certificate_arn;
-        let server = cx.certificate(arn).await?.ok_or_else(|| unknown(arn))?;
-        let der = pki::certificates_from_pem(&server.value.certificate_pem).unwrap_or_default();
-        if !der.first().is_some_and(|leaf| pki::has_domain(leaf)) {
-            return Err(ApiError::invalid(format!("Certificate {arn} does not have a domain")));
-        }
+        cx.server_certificate(&self.server_certificate_arn).await?;
         for way in authentication {
             if let Authentication::Certificate { client_root_arn } = way
                 && cx.certificate(client_root_arn).await?.is_none()
             {
-                return Err(unknown(client_root_arn));
+                return Err(crate::cx::no_certificate(client_root_arn));
             }
         }
         Ok(())
@@ -253,15 +246,7 @@ impl CreateClientVpnEndpoint {
     async fn network(&self, cx: &Cx<'_>) -> Result<(Option<VpcId>, Vec<SecurityGroupId>), ApiError> {
         let Some(vpc) = &self.vpc_id else { return Ok((None, Vec::new())) };
         let vpc = cx.vpc(vpc).await?.value;
-        let mut groups = Vec::new();
-        for id in &self.security_group_ids {
-            let group = cx.security_group(id).await?.value;
-            if group.vpc_id != vpc.id {
-                let message = format!("The security group '{id}' does not exist in VPC '{}'", vpc.id);
-                return Err(ApiError::new("InvalidGroup.NotFound", message));
-            }
-            groups.push(group.id);
-        }
+        let mut groups = cx.groups_of(&vpc, &self.security_group_ids).await?;
         if groups.is_empty() {
             groups.push(vpc.default_security_group);
         }
@@ -278,6 +263,7 @@ fn decide(cx: &Cx<'_>, id: EndpointId, spec: EndpointSpec) -> Decision<Answer> {
         status: model::Status::of(EndpointCode::PendingAssociate),
         created_at: cx.now,
         association_epoch: 0,
+        applying: model::Applying::Nothing,
     };
     let mut draft = Draft::of(&endpoint.id);
     draft.create(Key::endpoint(cx.scope, &endpoint.id), &endpoint);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
-use model::{Authentication, Endpoint, EndpointCode, Scope};
+use model::{Applying, Authentication, Endpoint, EndpointCode, Scope};
 
 use crate::action::{Action, Decision};
 use crate::clock;
@@ -221,7 +221,10 @@ fn endpoint(row: &Endpoint, networks: Vec<AssociatedTargetNetwork>, cx: &Cx<'_>)
         client_connect_options: ClientConnectAnswer {
             enabled: spec.client_connect.enabled,
             lambda_function_arn: spec.client_connect.function_arn.clone(),
-            status: Status::of("applied"),
+            status: Status::of(match row.applying {
+                Applying::ClientConnect => "applying",
+                Applying::Nothing | Applying::Change => "applied",
+            }),
         },
         session_timeout_hours: spec.session_timeout_hours,
         client_login_banner_options: BannerAnswer {

@@ -1,5 +1,6 @@
 //! The actions of EC2, one file each. Registering one is one line here.
 
+mod apply_security_groups_to_client_vpn_target_network;
 mod associate_client_vpn_target_network;
 mod associate_vpc_cidr_block;
 mod authorize_client_vpn_ingress;
@@ -36,6 +37,7 @@ mod describe_vpcs;
 mod disassociate_client_vpn_target_network;
 mod disassociate_vpc_cidr_block;
 mod export_client_vpn_client_configuration;
+mod modify_client_vpn_endpoint;
 mod modify_security_group_rules;
 mod modify_subnet_attribute;
 mod modify_vpc_attribute;
@@ -51,6 +53,8 @@ use crate::registry::Registered;
 
 /// The registry.
 pub(crate) static ACTIONS: &[Registered] = &[
+    action::<apply_security_groups_to_client_vpn_target_network::ApplySecurityGroupsToClientVpnTargetNetwork>(
+    ),
     action::<associate_client_vpn_target_network::AssociateClientVpnTargetNetwork>(),
     action::<associate_vpc_cidr_block::AssociateVpcCidrBlock>(),
     action::<authorize_client_vpn_ingress::AuthorizeClientVpnIngress>(),
@@ -87,6 +91,7 @@ pub(crate) static ACTIONS: &[Registered] = &[
     action::<disassociate_client_vpn_target_network::DisassociateClientVpnTargetNetwork>(),
     action::<disassociate_vpc_cidr_block::DisassociateVpcCidrBlock>(),
     action::<export_client_vpn_client_configuration::ExportClientVpnClientConfiguration>(),
+    action::<modify_client_vpn_endpoint::ModifyClientVpnEndpoint>(),
     action::<modify_security_group_rules::ModifySecurityGroupRules>(),
     action::<modify_subnet_attribute::ModifySubnetAttribute>(),
     action::<modify_vpc_attribute::ModifyVpcAttribute>(),
@@ -102,7 +107,6 @@ pub(crate) static ACTIONS: &[Registered] = &[
 pub(crate) const NOT_BUILT: &[&str] = &[
     "AcceptTransitGatewayClientVpnAttachment",
     "AllocateAddress",
-    "ApplySecurityGroupsToClientVpnTargetNetwork",
     "AssociateRouteTable",
     "AttachInternetGateway",
     "CreateInternetGateway",
@@ -122,7 +126,6 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "ExportClientVpnClientCertificateRevocationList",
     "GetClientVpnEndpointAuthorizationPolicy",
     "ImportClientVpnClientCertificateRevocationList",
-    "ModifyClientVpnEndpoint",
     "ModifyClientVpnEndpointAuthorizationPolicy",
     "RejectTransitGatewayClientVpnAttachment",
     "ReplaceRoute",
