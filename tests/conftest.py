@@ -1,12 +1,14 @@
 """Fixtures: the namespace this process lives in, servers, certificates, regions."""
 
+import json
 import os
+import subprocess
 
 import pytest
 
 from support import namespaces
 from support.calls import Caller
-from support.servers import FABRIC_MISSING, Certificates, Places, Server
+from support.servers import BINARY, FABRIC_MISSING, ROOT, Certificates, Places, Server
 from support.world import World
 
 # Access keys of the shared server's users: id and secret.
@@ -66,6 +68,21 @@ def outside(pytestconfig):
             os.close(here)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def declared(outside):
+    """Service to action to its members, as the product declares them; ACM, which is JSON, is not among them."""
+
+    def run():
+        # The same selection of packages as that of the unit tests, so that nothing is built again.
+        build = ["cargo", "build", "--quiet", "--workspace", "--exclude", "lab", "--example", "members"]
+        subprocess.run(build, cwd=ROOT, check=True, capture_output=True, text=True, timeout=900)
+        example = BINARY.parent / "examples/members"
+        return subprocess.run([example], check=True, capture_output=True, text=True).stdout
+
+    services = json.loads(outside(run))
+    return {service["service"]: {row["action"]: row for row in service["actions"]} for service in services}
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,43 @@ NOT_FOUND = {
     "DescribeVpcs": "InvalidVpcID.NotFound",
 }
 ACTIONS = sorted(EXPECTED_ACTIONS["ec2"])
+# Of the actions beside these, the parameters that are not required by the model and are all the same.
+GROUP_RULE = {
+    "GroupId": "sg-0123456789abcdef0",
+    "IpPermissions.1.IpProtocol": "tcp",
+    "IpPermissions.1.FromPort": "1",
+    "IpPermissions.1.ToPort": "2",
+    "IpPermissions.1.IpRanges.1.CidrIp": "10.0.0.0/16",
+}
+BESIDE = {
+    "AssociateVpcCidrBlock": {"CidrBlock": "10.1.0.0/16"},
+    "AuthorizeSecurityGroupEgress": GROUP_RULE,
+    "AuthorizeSecurityGroupIngress": GROUP_RULE,
+    "CreateSecurityGroup": {"VpcId": VPC},
+    "CreateTags": {"ResourceId.1": VPC, "Tag.1.Key": "a", "Tag.1.Value": "b"},
+    "DeleteSecurityGroup": {"GroupId": "sg-0123456789abcdef0"},
+    "DeleteTags": {"ResourceId.1": VPC},
+    "ModifySecurityGroupRules": {
+        "SecurityGroupRule.1.SecurityGroupRuleId": "sgr-0123456789abcdef0",
+        "SecurityGroupRule.1.SecurityGroupRule.IpProtocol": "-1",
+        "SecurityGroupRule.1.SecurityGroupRule.CidrIpv4": "10.0.0.0/16",
+    },
+    "ModifySubnetAttribute": {"MapPublicIpOnLaunch.Value": "true"},
+    "ModifyVpcAttribute": {"EnableDnsSupport.Value": "true"},
+    "DescribeVpcAttribute": {"Attribute": "enableDnsSupport"},
+    "RevokeSecurityGroupEgress": GROUP_RULE,
+    "RevokeSecurityGroupIngress": GROUP_RULE,
+    "UpdateSecurityGroupRuleDescriptionsEgress": GROUP_RULE,
+    "UpdateSecurityGroupRuleDescriptionsIngress": GROUP_RULE,
+}
+VALUES = {
+    "AssociationId": "vpc-cidr-assoc-0123456789abcdef0",
+    "AssociationIds": ASSOCIATION,
+    "ClientVpnEndpointId": ENDPOINT,
+    "GroupId": "sg-0123456789abcdef0",
+    "SubnetId": SUBNET,
+    "VpcId": VPC,
+}
 every_action = pytest.mark.parametrize("action", ACTIONS)
 
 
@@ -64,6 +101,29 @@ def denied(caller):
 
 def test_the_table_is_whole():
     assert sorted(WELL_FORMED) == ACTIONS
+
+
+def test_the_frame_is_around_every_other_action_too(caller, denied, declared):
+    """What the rows below show of a Client VPN's own actions, for all that are built beside them."""
+    for action in sorted(set(declared["ec2"]) - set(ACTIONS)):
+        required = model.required_wire_names("ec2", action)
+        row = {**{name: VALUES.get(name, "x") for name in required}, **BESIDE.get(action, {})}
+        given = {**row, "DryRun": "true"}
+        reply = caller.ec2_raw(action, given)
+        assert (reply.status, reply.code) == (412, "DryRunOperation"), f"{action}: give BESIDE a row? {reply.text}"
+        for parameters in (row, given):
+            reply = denied.ec2_raw(action, parameters)
+            assert (reply.status, reply.code) == (403, "UnauthorizedOperation"), action
+        for name in required:
+            reply = caller.ec2_raw(action, {key: value for key, value in row.items() if key != name})
+            assert (reply.status, reply.code) == (400, "MissingParameter"), action
+            assert reply.message == f"The request must contain the parameter {name}"
+        reply = caller.ec2_raw(action, {**given, "Nonsense": "1"})
+        assert (reply.status, reply.code) == (400, "UnknownParameter"), action
+        reply = caller.ec2_raw(action, {**row, "DryRun": "x"})
+        assert (reply.status, reply.code) == (400, "InvalidParameterValue"), action
+        assert caller.ec2_raw(action, given, method="GET").code == "DryRunOperation", action
+        assert caller.ec2_raw(action, row, version="2014-10-01").code == "NoSuchVersion", action
 
 
 @every_action
@@ -147,10 +207,10 @@ def test_a_parameter_comes_once(caller, action):
     assert (reply.status, reply.code) == (400, "InvalidQueryParameter")
 
 
-def test_actions_of_the_model_are_built_or_said_not_to_be(caller):
+def test_actions_of_the_model_are_built_or_said_not_to_be(caller, declared):
     operations = [name for name in model.service("ec2").operation_names if "ClientVpn" in name]
     assert len(operations) == 25
-    for operation in sorted(set(operations) - set(ACTIONS)):
+    for operation in sorted(set(operations) - set(declared["ec2"])):
         reply = caller.ec2_raw(operation)
         assert (reply.status, reply.code) == (400, "UnsupportedOperation"), operation
         assert operation in reply.message

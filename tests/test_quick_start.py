@@ -18,9 +18,9 @@ AWS = str(pathlib.Path(sys.executable).with_name("aws"))
 
 def quick_start():
     """The README's block but for its line that builds and starts the service."""
-    block = re.search(r"## Quick start\n\n```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
-    lines = block.splitlines()
-    assert "serve" in lines[0] and lines[1].startswith("export ")
+    section = (ROOT / "README.md").read_text().split("\n## Quick start\n")[1].split("\n## ")[0]
+    lines = re.search(r"```sh\n(.*?)```", section, re.S)[1].splitlines()
+    assert "bascule serve" in lines[0] and lines[1].startswith("export AWS_ENDPOINT_URL=")
     return lines[1:]
 
 

@@ -53,8 +53,10 @@ def enter_new():
     for address in ADDRESSES:
         _ip("addr", "add", f"{address}/24", "dev", "outside")
     _ip("addr", "add", VPC_SIDE, "dev", "vpc")
-    _ip("link", "set", "outside", "up")
-    _ip("link", "set", "vpc", "up")
+    for link in ("outside", "vpc"):
+        # Without link-local addresses, which would come up at some later moment.
+        _ip("link", "set", link, "addrgenmode", "none")
+        _ip("link", "set", link, "up")
     _ip("route", "add", "local", POOL, "dev", "lo")
 
 
