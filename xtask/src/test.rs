@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test, in one count.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -31,18 +32,23 @@ pub(crate) fn run() -> Outcome<bool> {
     one("cargo fmt --check", &mut count, cargo().args(["fmt", "--all", "--check"]))?;
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     one("cargo clippy", &mut count, cargo().args(clippy))?;
-    let build = ["build", "--quiet", "--package", "bascule", "--package", "demo"];
-    one("cargo build", &mut count, cargo().args(build))?;
-    let units = ["test", "--workspace", "--exclude", "lab", "--no-fail-fast", "--", "--show-output"];
-    rust_tests("unit tests", &mut count, cargo().args(units))?;
-    let binary = target_dir().join("debug/bascule");
-    let lab = ["test", "--package", "lab", "--no-fail-fast", "--", "--show-output", "--test-threads", "2"];
-    rust_tests("real clients", &mut count, cargo().args(lab).env("BASCULE_BIN", &binary))?;
+    // One selection for everything: another one would build the libraries anew with other features.
+    let everything = ["--workspace", "--lib", "--bins", "--tests", "--examples"];
+    let build = ["test", "--quiet", "--no-run"];
+    one("cargo test --no-run", &mut count, cargo().args(build).args(everything))?;
+    let mut tests = cargo();
+    tests.arg("test").args(everything).args(["--no-fail-fast", "--", "--show-output"]);
+    rust_tests("Rust", &mut count, tests.env("BASCULE_BIN", built("bascule")))?;
     python_tests(&mut count)?;
     println!("\nafter {} s", started.elapsed().as_secs());
     let skipped = if count.skipped == 0 { String::new() } else { format!(", {} skipped", count.skipped) };
     println!("{} passed, {} failed{skipped}", count.passed, count.failed);
     Ok(count.failed == 0 && count.passed > 0)
+}
+
+/// Something that cargo has built.
+fn built(name: &str) -> PathBuf {
+    target_dir().join("debug").join(name)
 }
 
 fn tidy_step(count: &mut Count) -> Outcome<()> {
@@ -118,7 +124,8 @@ fn python_tests(count: &mut Count) -> Outcome<()> {
         .args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"])
         .arg(root().join("tests"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env("BASCULE_BIN", target_dir().join("debug/bascule"));
+        .env("BASCULE_BIN", built("bascule"))
+        .env("BASCULE_MEMBERS", built("examples/members"));
     let (held, text) = kept(&mut pytest)?;
     let summary = text.lines().rev().find(|line| line.contains(" in ") && line.contains("passed"));
     let summary = summary.unwrap_or_default();

@@ -133,6 +133,11 @@ fn addresses(texts: &[String]) -> Result<Option<Addresses>> {
     if texts.is_empty() {
         return Ok(None);
     }
+    let all =
+        texts.iter().flat_map(|text| text.split(['-', '/'])).filter_map(|part| part.trim().parse().ok());
+    if let Some(address) = all.into_iter().find(|ip: &IpAddr| ip.is_unspecified() || ip.is_multicast()) {
+        return usage(format!("gateway-address = {address}: an endpoint needs an address of its own"));
+    }
     let parsed = Addresses::parse(texts.iter().map(String::as_str));
     Ok(Some(parsed.map_err(|why| Usage(format!("gateway-address = {}: {why}", texts.join(","))))?))
 }

@@ -11,7 +11,7 @@ use api::{Addresses, Advertise, Api, FileIdentities, LiveConnections, StoreConve
 use engine::{DataPlane, Engine, EngineConfig, InMemory};
 use model::{Connection, EndpointId};
 use netio::HelperFabric;
-use store::{MasterKey, RedbStore, Store};
+use store::{MasterKey, Op, RedbStore, Store, Transaction};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -24,10 +24,12 @@ use crate::{Usage, logging, private_file, privileges, telemetry, tls};
 const RUNTIME_THREADS: usize = 2;
 /// Where endpoints are bound without the kernel fabric (contract: one loopback address for each).
 const LOOPBACK_BLOCK: &str = "127.64.0.0/16";
-/// How long clients may take to be sent away at a stop.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a stop may take in all (contract: 5 s).
+const STOP_TIMEOUT: Duration = Duration::from_millis(4_500);
 /// The gateway's name in the store; with several nodes each has its own.
 const NODE: &str = "local";
+/// Store key of a sealed word, outside the records' folder.
+const MASTER_KEY_CHECK: &str = "/meta/master-key-check";
 const NO_PRIVILEGE: &str = "the kernel fabric is not at hand: run bascule serve as root (with /dev/net/tun and the nft program), then disassociate and associate again";
 
 /// What needs privileges or a single thread, done before both go.
@@ -54,7 +56,11 @@ pub(crate) fn run(flags: Box<cli::Serve>) -> Result<()> {
 
 fn prepare(config: Config) -> Result<Prepared> {
     private_file::folder(&config.data_dir)?;
-    let master_key = MasterKey::load_or_create(&config.master_key_file)?;
+    let master_key = MasterKey::load_or_create(&config.master_key_file)
+        .map_err(|error| Usage(format!("master-key-file = {}: {error}", config.master_key_file.display())))?;
+    if let Some((certificate, key)) = &config.tls {
+        tls::check(certificate, key).map_err(|error| Usage(format!("{error:#}")))?;
+    }
     let root = credentials::root_key(&config.data_dir)?;
     let identities = FileIdentities::open(
         config.account.clone(),
@@ -111,6 +117,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
     }
     let metrics = telemetry::start()?;
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(config.data_dir.join("store.redb")).await?);
+    check_master_key(&*store, &master_key, &config).await?;
     let master_key = Arc::new(master_key);
     let engine = fabric.map(|fabric| start_engine(&config, fabric)).transpose()?;
     let plane: Arc<dyn DataPlane> = match &engine {
@@ -137,22 +144,23 @@ async fn serve(prepared: Prepared) -> Result<()> {
     .with_metrics(render);
     let (readiness, api) = (api.readiness(), Arc::new(api));
     let (ready, mut is_ready) = watch::channel(false);
-    let agent = tokio::spawn(Agent::new(store.clone(), plane.clone(), master_key, NODE, ready).run());
+    let (stop, stopping) = watch::channel(false);
+    let agent = Agent::new(store.clone(), plane, master_key, NODE, ready);
+    let mut agent = tokio::spawn(agent.run(stopping.clone()));
     // What an earlier life had in force says nothing of this one: decisions wait for the first apply.
     let mut applied = is_ready.clone();
-    let controller = tokio::spawn(async move {
+    let mut controller = tokio::spawn(async move {
         if applied.wait_for(|ready| *ready).await.is_ok() {
             Controller::new(store).run().await;
         }
     });
 
-    let (stop, stopping) = watch::channel(false);
     let until_stop = |mut stopping: watch::Receiver<bool>| async move {
         let _ = stopping.wait_for(|stop| *stop).await;
     };
     let acceptor =
         config.tls.clone().map(|(certificate, key)| tls::acceptor(certificate, key)).transpose()?;
-    let serving = tokio::spawn(api::serve(
+    let mut serving = tokio::spawn(api::serve(
         api.clone(),
         tokio_listener(listener)?,
         acceptor,
@@ -171,29 +179,67 @@ async fn serve(prepared: Prepared) -> Result<()> {
         }
     };
     let announce = async {
-        if is_ready.wait_for(|ready| *ready).await.is_ok() {
-            readiness.store(true, Ordering::Release);
-            private_file::write(&config.data_dir.join(URL_FILE), &format!("{url}\n"))?;
-            println!("ready {url}");
+        let mut announced = false;
+        loop {
+            let now = *is_ready.borrow_and_update();
+            readiness.store(now, Ordering::Release);
+            if now && !announced {
+                private_file::write(&config.data_dir.join(URL_FILE), &format!("{url}\n"))?;
+                println!("ready {url}");
+                announced = true;
+            }
+            if is_ready.changed().await.is_err() {
+                // The agent has ended; it is waited for below.
+                return std::future::pending::<Result<()>>().await;
+            }
         }
-        std::future::pending::<Result<()>>().await
     };
     tokio::select! {
         () = stop_signal => {}
         failed = announce => failed?,
+        // None of them ends by itself: going on without one would be a lie.
+        ended = &mut agent => ended??,
+        ended = &mut controller => ended?,
+        ended = &mut serving => ended??,
     }
     tracing::info!("stopping: clients are told to come back");
     readiness.store(false, Ordering::Release);
-    // No apply may follow the farewells.
-    agent.abort();
+    std::thread::spawn(|| {
+        std::thread::sleep(STOP_TIMEOUT);
+        tracing::warn!("not everything could be taken down in time; the next start removes the rest");
+        std::process::exit(0);
+    });
     controller.abort();
     let _ = stop.send(true);
-    let _ = tokio::time::timeout(DRAIN_TIMEOUT, plane.drain()).await;
-    serving.await??;
+    if !agent.is_finished() {
+        agent.await??;
+    }
+    if !serving.is_finished() {
+        serving.await??;
+    }
     if let Some(serving) = metrics_serving {
         serving.await??;
     }
     Ok(())
+}
+
+/// The store's secrets must open with this key: the first start leaves a sealed word, later ones open it.
+async fn check_master_key(store: &dyn Store, key: &MasterKey, config: &Config) -> Result<()> {
+    const WORD: &str = "bascule";
+    match store::typed::get::<String>(store, MASTER_KEY_CHECK).await? {
+        Some(sealed) if key.open(MASTER_KEY_CHECK, &sealed.value).is_err() => Err(Usage(format!(
+            "master-key-file = {}: not the key that sealed this store's secrets",
+            config.master_key_file.display()
+        ))
+        .into()),
+        Some(_) => Ok(()),
+        None => {
+            let sealed = key.seal(MASTER_KEY_CHECK, WORD.as_bytes())?;
+            let put = Op::Put(MASTER_KEY_CHECK.to_owned(), store::typed::encode(&sealed));
+            store.transact(Transaction { checks: Vec::new(), ops: vec![put] }).await?;
+            Ok(())
+        }
+    }
 }
 
 fn start_engine(config: &Config, fabric: HelperFabric) -> Result<Arc<Engine>> {

@@ -67,13 +67,18 @@ fn times(certificate: &Path, key: &Path) -> [Option<SystemTime>; 2] {
     [certificate, key].map(|path| std::fs::metadata(path).and_then(|data| data.modified()).ok())
 }
 
+/// Whether the files are good, before the process gives up what it may need to say so.
+pub(crate) fn check(certificate: &Path, key: &Path) -> Result<()> {
+    read(certificate, key).map(drop)
+}
+
 fn read(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>> {
-    let text = |path: &Path| {
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    let text = |name: &str, path: &Path| {
+        std::fs::read_to_string(path).with_context(|| format!("{name} = {}", path.display()))
     };
-    let chain = pki::certificates_from_pem(&text(certificate)?)
+    let chain = pki::certificates_from_pem(&text("tls-cert", certificate)?)
         .with_context(|| format!("tls-cert = {}", certificate.display()))?;
-    let pem = zeroize::Zeroizing::new(text(key)?);
+    let pem = zeroize::Zeroizing::new(text("tls-key", key)?);
     let der = pki::key_from_pem(&pem).with_context(|| format!("tls-key = {}", key.display()))?;
     let der = PrivateKeyDer::try_from(der.to_vec())
         .map_err(|why| anyhow::anyhow!("tls-key = {}: {why}", key.display()))?;

@@ -1,0 +1,76 @@
+//! The command line from outside: exit codes and one clear line.
+
+use std::process::{Command, Output};
+
+fn bascule(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bascule"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("BASCULE_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).output().expect("the binary runs")
+}
+
+fn refused(arguments: &[&str], words: &[&str]) {
+    let output = bascule(arguments);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
+    for word in words {
+        assert!(text.contains(word), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2_and_names_key_and_value() {
+    refused(&["nonsense"], &["nonsense"]);
+    refused(&["serve", "--nonsense"], &["--nonsense"]);
+    refused(&["serve", "--listen", "x"], &["--listen", "x"]);
+    refused(&["serve", "--listen", "0.0.0.0:0"], &["listen = 0.0.0.0:0", "tls-cert"]);
+    refused(&["serve", "--listen", "0.0.0.0:0", "--insecure-http", "--dev-open"], &["dev-open"]);
+    refused(&["serve", "--gateway-address", "0.0.0.0"], &["gateway-address = 0.0.0.0"]);
+    refused(&["serve", "--config", "there-is-no-such-file"], &["config = there-is-no-such-file"]);
+    refused(&["pki", "issue-server", "plain", "--dir", "there-is-no-such-folder"], &["plain"]);
+}
+
+#[test]
+fn what_fails_at_run_time_is_exit_code_1_and_one_line() {
+    let output = bascule(&["pki", "crl", "--dir", "there-is-no-such-folder"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&output.stderr).trim().lines().count(), 1);
+}
+
+#[test]
+fn help_and_version_are_exit_code_0() {
+    for arguments in [&["help"][..], &["version"], &["serve", "--help"]] {
+        let output = bascule(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(!output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn certificates_are_files_that_openssl_and_people_read() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let pki = dir.path().to_string_lossy().into_owned();
+    for arguments in [
+        &["pki", "init-ca", "--dir", &pki][..],
+        &["pki", "issue-server", "vpn.example.com", "--dir", &pki],
+        &["pki", "issue-client", "alice", "--dir", &pki, "--rsa"],
+        &["pki", "revoke", "alice", "--dir", &pki],
+        &["pki", "crl", "--dir", &pki],
+    ] {
+        let output = bascule(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    for file in
+        ["ca.crt", "ca.key", "vpn.example.com.crt", "alice.crt", "alice.key", "crl.pem", "revoked.txt"]
+    {
+        assert!(dir.path().join(file).is_file(), "{file}");
+    }
+    assert_eq!(
+        bascule(&["pki", "init-ca", "--dir", &pki]).status.code(),
+        Some(1),
+        "an authority is never overwritten"
+    );
+}
