@@ -12,8 +12,9 @@ use crate::reader::Reader;
 
 /// How often expired records are swept.
 const SWEEP: Duration = Duration::from_secs(30);
-/// Pause before a failed store is read again.
-const RETRY: Duration = Duration::from_millis(200);
+/// Pause before a failed store is read again, at first and at most.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// The control plane's half: store watch → decisions → store.
 pub struct Controller {
@@ -28,11 +29,14 @@ impl Controller {
 
     /// Runs until it is dropped.
     pub async fn run(self) {
+        let mut pause = RETRY_MIN;
         loop {
-            if let Err(error) = self.follow().await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "controllers read the store anew");
-                tokio::time::sleep(RETRY).await;
-            }
+            let started = tokio::time::Instant::now();
+            let Err(error) = self.follow().await else { continue };
+            // A run that lasted was no part of a row of failures.
+            pause = if started.elapsed() > RETRY_MAX { RETRY_MIN } else { (pause * 2).min(RETRY_MAX) };
+            tracing::warn!(error = &error as &dyn std::error::Error, "controllers read the store anew");
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -49,7 +53,9 @@ impl Controller {
                     due = if touched.gateways { world.endpoints.keys().cloned().collect() } else { touched.endpoints };
                 }
                 _ = sweep.tick() => {
-                    commit(&*self.store, expired(&world, now())).await?;
+                    for changes in expired(&world, now()) {
+                        commit(&*self.store, changes).await?;
+                    }
                     due = world.endpoints.keys().cloned().collect();
                 }
             }

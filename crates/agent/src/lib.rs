@@ -37,6 +37,23 @@ pub enum AgentError {
     /// The store did not answer.
     #[error("the store did not answer")]
     Store(#[from] store::StoreError),
+    /// Connection rows kept changing under every try.
+    #[error("connection rows changed under every try to write them")]
+    Contended,
+    /// The data plane has stopped by itself.
+    #[error("the data plane has stopped: a thread or the fabric's helper has ended")]
+    Stopped,
+}
+
+/// Waits for the order to stop; one who can no longer give it has given it.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// Why following the store ended without an error.
+enum End {
+    Relist,
+    Stopping,
 }
 
 /// A gateway's half: store watch → desired → engine → applied revision and connection rows.
@@ -62,48 +79,64 @@ impl Agent {
         Self { store, plane, compiler: Compiler::new(master_key), publisher, node: node.to_owned(), ready }
     }
 
-    /// Runs until it is dropped. A store that fails is read anew; sessions go on meanwhile (I-3).
-    pub async fn run(mut self) {
-        let mut first = true;
+    /// Runs until `stopping` turns true (it then sends every client away and writes their ends), or until the data
+    /// plane stops by itself, which is an error. A store that fails is read anew; sessions go on meanwhile (I-3).
+    ///
+    /// # Errors
+    /// [`AgentError::Stopped`].
+    pub async fn run(mut self, mut stopping: watch::Receiver<bool>) -> Result<(), AgentError> {
+        let mut pause = RETRY_MIN;
         loop {
-            if let Err(error) = self.follow(&mut first).await {
-                tracing::warn!(
-                    node = self.node,
-                    error = &error as &dyn std::error::Error,
-                    "reading the store anew"
-                );
-                tokio::time::sleep(RETRY_MIN).await;
-            }
+            let failed = match self.follow(&mut stopping).await {
+                Ok(End::Stopping) => return Ok(()),
+                Ok(End::Relist) => {
+                    pause = RETRY_MIN;
+                    continue;
+                }
+                Err(AgentError::Stopped) => return Err(AgentError::Stopped),
+                Err(error) => error,
+            };
+            self.ready.send_replace(false);
+            tracing::warn!(
+                node = self.node,
+                error = &failed as &dyn std::error::Error,
+                pause_ms = pause.as_millis(),
+                "reading the store anew"
+            );
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_MAX);
         }
     }
 
-    /// Lists everything, then follows the watch until it breaks.
-    async fn follow(&mut self, first: &mut bool) -> Result<(), AgentError> {
+    /// Lists everything, then follows the watch until it breaks or a full pass is due.
+    async fn follow(&mut self, stopping: &mut watch::Receiver<bool>) -> Result<End, AgentError> {
         let (mut world, mut reader) = Reader::start(self.store.clone()).await?;
-        if *first {
-            self.publisher.close_interrupted(&world).await?;
-            *first = false;
+        while self.publisher.close_interrupted(&world, &*self.plane).await? {
+            (world, reader) = Reader::start(self.store.clone()).await?;
         }
+        let full_pass = tokio::time::Instant::now() + FULL_PASS;
         let mut retry = RETRY_MIN;
         let mut status = GatewayStatus::default();
         loop {
             let failing = self.apply(&world, &mut status).await?;
             self.ready.send_replace(true);
-            let pause = if failing { retry } else { FULL_PASS };
+            let again = tokio::time::Instant::now() + retry;
             retry = if failing { (retry * 2).min(RETRY_MAX) } else { RETRY_MIN };
-            let deadline = tokio::time::Instant::now() + pause;
             loop {
                 tokio::select! {
                     changed = reader.next(&mut world) => if changed?.concerns_gateway { break },
-                    event = self.plane.next_event() => match event {
-                        Some(event) => {
-                            let mut events = vec![event];
-                            events.extend(self.plane.take_events());
-                            self.publisher.events(events, &world).await?;
-                        }
-                        None => return Ok(()),
-                    },
-                    () = tokio::time::sleep_until(deadline) => break,
+                    event = self.plane.next_event() => {
+                        let mut events = vec![event.ok_or(AgentError::Stopped)?];
+                        events.extend(self.plane.take_events());
+                        self.publisher.events(events, &world).await?;
+                    }
+                    () = tokio::time::sleep_until(again), if failing => break,
+                    () = tokio::time::sleep_until(full_pass) => return Ok(End::Relist),
+                    () = stopped(stopping) => {
+                        self.plane.drain().await;
+                        self.publisher.events(self.plane.take_events(), &world).await?;
+                        return Ok(End::Stopping);
+                    }
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! What the engine tells, as records: connection rows and the applied revision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use controllers::{World, interrupted};
@@ -18,25 +18,45 @@ const ATTEMPTS_MAX: usize = 16;
 /// Most rows of one transaction.
 const BATCH_MAX_ROWS: usize = 512;
 
+/// How old a live row must be before it is missed among those the data plane carries, seconds: its event may be on
+/// its way.
+const MISSED_AFTER_S: i64 = 5;
+
 /// Writes a gateway's rows.
 pub(crate) struct Publisher {
     store: Arc<dyn Store>,
     key: String,
     /// Rows of this life that have not ended, so that an end needs no read.
     open: BTreeMap<ConnectionId, Connection>,
+    /// Rows that the store has not taken yet: they outlive a store that fails.
+    unwritten: BTreeMap<ConnectionId, Connection>,
 }
 
 impl Publisher {
     pub(crate) fn new(store: Arc<dyn Store>, key: String) -> Self {
-        Self { store, key, open: BTreeMap::new() }
+        Self { store, key, open: BTreeMap::new(), unwritten: BTreeMap::new() }
     }
 
-    /// At start: live rows of an earlier life have ended.
-    pub(crate) async fn close_interrupted(&self, world: &World) -> Result<(), AgentError> {
-        for changes in interrupted(world, now()) {
-            commit(&*self.store, changes).await?;
+    /// Closes rows that say `active` of connections nobody carries: an earlier life's, or of an event that was lost.
+    /// Says whether there were any.
+    pub(crate) async fn close_interrupted(
+        &mut self,
+        world: &World,
+        plane: &dyn DataPlane,
+    ) -> Result<bool, AgentError> {
+        self.events(plane.take_events(), world).await?;
+        let live: BTreeSet<ConnectionId> = plane.live().into_iter().map(|live| live.start.id).collect();
+        let now = now();
+        let carried = |row: &Connection| {
+            live.contains(&row.id)
+                || (self.open.contains_key(&row.id) && now.0 - row.established_at.0 < MISSED_AFTER_S)
+        };
+        let all = interrupted(world, now, carried);
+        for changes in &all {
+            commit(&*self.store, changes.clone()).await?;
         }
-        Ok(())
+        self.open.retain(|id, row| live.contains(id) || now.0 - row.established_at.0 < MISSED_AFTER_S);
+        Ok(!all.is_empty())
     }
 
     /// Reports what is in force.
@@ -47,32 +67,35 @@ impl Publisher {
         Ok(())
     }
 
-    /// Writes connects and disconnects, all that came together in one transaction.
+    /// Writes connects and disconnects, all that came together in one transaction, and what is left of earlier ones.
     pub(crate) async fn events(
         &mut self,
         events: Vec<SessionEvent>,
         world: &World,
     ) -> Result<(), AgentError> {
-        let mut rows: BTreeMap<ConnectionId, Connection> = BTreeMap::new();
         for event in events {
             match event {
                 SessionEvent::Connected(start) => {
                     let row = started(&start);
                     self.open.insert(row.id.clone(), row.clone());
-                    rows.insert(row.id.clone(), row);
+                    self.unwritten.insert(row.id.clone(), row);
                 }
                 SessionEvent::Ended(end) => {
                     if let Some(mut row) = self.open.remove(&end.id) {
                         ended(&mut row, &end);
-                        rows.insert(row.id.clone(), row);
+                        self.unwritten.insert(row.id.clone(), row);
                     }
                 }
             }
         }
-        rows.retain(|_, row| world.endpoints.contains_key(&(row.scope.clone(), row.endpoint.clone())));
-        let rows: Vec<Connection> = rows.into_values().collect();
-        for rows in rows.chunks(BATCH_MAX_ROWS) {
-            self.write(rows).await?;
+        self.unwritten
+            .retain(|_, row| world.endpoints.contains_key(&(row.scope.clone(), row.endpoint.clone())));
+        while !self.unwritten.is_empty() {
+            let rows: Vec<Connection> = self.unwritten.values().take(BATCH_MAX_ROWS).cloned().collect();
+            self.write(&rows).await?;
+            for row in rows {
+                self.unwritten.remove(&row.id);
+            }
         }
         Ok(())
     }
@@ -83,11 +106,7 @@ impl Publisher {
                 return Ok(());
             }
         }
-        tracing::error!(
-            rows = rows.len(),
-            "connection rows could not be written: the store refused every try"
-        );
-        Ok(())
+        Err(AgentError::Contended)
     }
 
     /// A row that the API has marked `terminating` keeps that mark until its end.

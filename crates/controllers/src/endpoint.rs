@@ -38,14 +38,24 @@ impl Observed {
 ///
 /// I-2: a final status is decided only on a revision that every gateway has in force.
 pub fn decide(world: &EndpointWorld, observed: &Observed) -> Changes {
+    if !world.unreadable.is_empty() {
+        // A newer version's record, or a broken one: what it says might forbid any of this.
+        return Changes::default();
+    }
     let Some((endpoint_key, endpoint)) = &world.endpoint else {
         return orphans(world);
     };
     if endpoint.value.status.code == EndpointCode::Deleting {
         return delete(world, endpoint_key, endpoint, observed);
     }
-    let mut decision =
-        Decision { world, observed, changes: Changes::default(), ended: Vec::new(), up: Vec::new() };
+    let mut decision = Decision {
+        world,
+        observed,
+        changes: Changes::default(),
+        ended: Vec::new(),
+        failed: Vec::new(),
+        up: Vec::new(),
+    };
     let moved = decision.associations();
     let applied = decision.applied(endpoint);
     if moved || applied {
@@ -62,6 +72,8 @@ struct Decision<'a> {
     changes: Changes,
     /// Keys of associations that end now.
     ended: Vec<&'a str>,
+    /// Keys of associations that fail now.
+    failed: Vec<&'a str>,
     /// Subnets whose association is up, now or already.
     up: Vec<&'a SubnetId>,
 }
@@ -95,13 +107,23 @@ impl<'a> Decision<'a> {
                         record,
                         Status::with(AssociationCode::AssociationFailed, &failure.reason),
                     );
+                    self.failed.push(key);
                     moved = true;
                 }
-                (AssociationCode::Associating | AssociationCode::Disassociating, Some(failure)) => {
+                (
+                    AssociationCode::Associating
+                    | AssociationCode::Associated
+                    | AssociationCode::Disassociating,
+                    Some(failure),
+                ) => {
+                    // What stood before a restart may fail after it: it stays what it is, says so, and heals.
                     if association.status.message.as_ref() != Some(&failure.reason) {
                         let status = Status::with(association.status.code, &failure.reason);
                         self.write(key, record, status);
                     }
+                }
+                (AssociationCode::Associated, None) if association.status.message.is_some() => {
+                    self.write(key, record, Status::of(AssociationCode::Associated));
                 }
                 (AssociationCode::Disassociating, None) => {
                     self.end(key, record);
@@ -145,7 +167,7 @@ impl<'a> Decision<'a> {
         self.world
             .associations
             .iter()
-            .filter(|(key, _)| !self.ended.contains(&key.as_str()))
+            .filter(|(key, _)| !self.ended.contains(&key.as_str()) && !self.failed.contains(&key.as_str()))
             .any(|(_, record)| record.value.status.code != AssociationCode::AssociationFailed)
     }
 
@@ -178,7 +200,7 @@ impl<'a> Decision<'a> {
         let code = endpoint.status.code;
         if code == EndpointCode::PendingAssociate && !self.up.is_empty() {
             endpoint.status = Status::of(EndpointCode::Available);
-        } else if code == EndpointCode::Available && !self.ended.is_empty() && !self.held() {
+        } else if code == EndpointCode::Available && !self.held() {
             endpoint.status = Status::of(EndpointCode::PendingAssociate);
             for (route_key, route) in &self.world.routes {
                 if route.value.target == RouteTarget::Local {

@@ -1,9 +1,9 @@
 //! The records as last seen, by endpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Association, AuthorizationRule, Certificate, Connection, Endpoint, EndpointId, GatewayStatus, Route,
+    Association, AuthorizationRule, Certificate, Connection, Endpoint, EndpointId, GatewayStatus, Key, Route,
     Scope, SecurityGroup, SecurityGroupId, Subnet, Termination, TokenRecord,
 };
 
@@ -58,6 +58,8 @@ pub struct EndpointWorld {
     pub connections: BTreeMap<String, Versioned<Connection>>,
     /// Orders to end connections.
     pub terminations: BTreeMap<String, Versioned<Termination>>,
+    /// Keys of its records that are there and cannot be read: nothing is decided on half a picture.
+    pub unreadable: BTreeSet<String>,
 }
 
 /// The scope and endpoint that own a child record.
@@ -128,6 +130,7 @@ impl World {
         };
         self.owners.insert(key.clone(), owner.clone());
         let of = self.endpoints.entry(owner.clone()).or_default();
+        of.unreadable.remove(&key);
         match row {
             Row::Endpoint(value) => of.endpoint = Some((key, Versioned { value: *value, modified })),
             Row::Association(value) => drop(of.associations.insert(key, Versioned { value, modified })),
@@ -141,6 +144,15 @@ impl World {
             | Row::Token(_)
             | Row::Gateway(_) => {}
         }
+        Some(owner)
+    }
+
+    /// Takes in that a record is there and cannot be read (another version's, or broken).
+    pub fn put_unreadable(&mut self, key: &str, modified: u64) -> Option<Owner> {
+        self.revision = self.revision.max(modified);
+        let owner = Key::owner_of(key)?;
+        self.owners.insert(key.to_owned(), owner.clone());
+        self.endpoints.entry(owner.clone()).or_default().unreadable.insert(key.to_owned());
         Some(owner)
     }
 
@@ -166,6 +178,7 @@ impl World {
             of.rules.remove(key);
             of.connections.remove(key);
             of.terminations.remove(key);
+            of.unreadable.remove(key);
             if of.is_empty() {
                 self.endpoints.remove(&owner);
             }
@@ -182,5 +195,6 @@ impl EndpointWorld {
             && self.rules.is_empty()
             && self.connections.is_empty()
             && self.terminations.is_empty()
+            && self.unreadable.is_empty()
     }
 }

@@ -274,3 +274,34 @@ fn no_key_stands_twice_in_a_transaction() {
     keys.dedup();
     assert_eq!(keys.len(), all);
 }
+
+#[test]
+fn when_the_last_one_that_holds_fails_the_endpoint_is_pending_again() {
+    let both =
+        Scene::default().endpoint(Available).association(1, Disassociating).association(2, Associating);
+    assert_eq!(endpoint_code(&both.at(10, Some((2, true)))), Some(PendingAssociate));
+    let alone = Scene::default().endpoint(Available).association(2, Associating);
+    assert_eq!(endpoint_code(&alone.at(10, Some((2, true)))), Some(PendingAssociate));
+}
+
+#[test]
+fn what_stood_and_fails_says_so_and_heals() {
+    let scene = Scene::default().endpoint(Available).association(1, Associated);
+    assert_eq!(association_status(&scene.at(10, Some((1, true)))), Some((Associated, Some("why".into()))));
+    assert!(scene.at(10, None).is_empty());
+}
+
+#[test]
+fn nothing_is_decided_on_half_a_picture() {
+    let scene = || {
+        Scene::default().route(None, "10.8.0.0/22", RouteCode::Active).route(
+            Some(1),
+            "10.0.0.0/16",
+            RouteCode::Active,
+        )
+    };
+    assert_eq!(scene().at(10, None).delete.len(), 2, "children of an endpoint that is gone go too");
+    let mut unread = scene();
+    unread.world.put_unreadable(Key::endpoint(&self::scope(), &EndpointId::from_entropy(1)).as_str(), 10);
+    assert!(unread.at(10, None).is_empty());
+}
