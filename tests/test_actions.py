@@ -185,7 +185,9 @@ def test_get_and_post_and_both_at_once_are_the_same(caller, action):
     parameters = {**WELL_FORMED[action], "DryRun": "true"}
     assert caller.ec2_raw(action, parameters, method="GET").code == "DryRunOperation"
     query, body = form({"Action": action}), form(parameters)
-    target, headers = caller.signed("POST", query, body.encode(), {"Content-Type": "application/x-www-form-urlencoded"}, "ec2")
+    target, headers = caller.signed(
+        "POST", query, body.encode(), {"Content-Type": "application/x-www-form-urlencoded"}, "ec2"
+    )
     assert caller.send("POST", target, body, headers).check_form().code == "DryRunOperation"
     presigned = caller.presigned(form({"Action": action, **parameters}))
     assert caller.send("GET", presigned).check_form().code == "DryRunOperation"
@@ -382,7 +384,7 @@ def test_every_option_of_an_endpoint_is_answered_as_given(world):
         DnsServers=["10.0.0.2", "10.0.0.3"],
         TransportProtocol="tcp",
         VpnPort=1194,
-        Description="ä <b> & \"c\"",
+        Description='ä <b> & "c"',
         SplitTunnel=True,
         TagSpecifications=[{"ResourceType": "client-vpn-endpoint", "Tags": [{"Key": "Name", "Value": "a&b"}]}],
         SecurityGroupIds=groups,

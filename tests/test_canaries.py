@@ -76,7 +76,11 @@ def surroundings():
 def test_no_secret_is_written_down(surroundings, places):
     hunt = Hunt()
     certificates = Certificates(places.folder())
-    hunt.secrets |= {"the root secret": ROOT_SECRET, "a user's secret": USER_SECRET, "a broken file's secret": BROKEN_SECRET}
+    hunt.secrets |= {
+        "the root secret": ROOT_SECRET,
+        "a user's secret": USER_SECRET,
+        "a broken file's secret": BROKEN_SECRET,
+    }
     hunt.secrets |= key_markers(certificates.pem("vpn.example.com.key"), "a certificate's key")
     hunt.secrets |= key_markers(certificates.pem("alice.key"), "a refused key")
     user = ("AKIACANARYUSER000000", USER_SECRET)
@@ -165,7 +169,9 @@ def calls(hunt, server, certificates, user):
     note(root.ec2_raw("CreateVpc", {"CanaryParameterName1": "CanaryParameterValue"}))
     hunt.calls["an unknown parameter's value"] = "CanaryParameterValue"
     with socket.create_connection(server.address, timeout=10) as connection:
-        connection.sendall(b"GET /?X-Amz-Signature=CanaryBrokenLine001 HTTP/9.9\r\nAuthorization: CanaryBrokenLine001\r\n\r\n")
+        connection.sendall(
+            b"GET /?X-Amz-Signature=CanaryBrokenLine001 HTTP/9.9\r\nAuthorization: CanaryBrokenLine001\r\n\r\n"
+        )
         while connection.recv(4096):
             pass
     hunt.secrets["a broken request"] = "CanaryBrokenLine001"

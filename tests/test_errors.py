@@ -209,7 +209,9 @@ def test_groups_are_of_the_vpc(world):
 def test_quotas(world):
     for _ in range(5):
         world.endpoint()
-    assert world.refused("CreateClientVpnEndpoint", **world.endpoint_parameters()).code == "ClientVpnEndpointLimitExceeded"
+    assert (
+        world.refused("CreateClientVpnEndpoint", **world.endpoint_parameters()).code == "ClientVpnEndpointLimitExceeded"
+    )
     for number in range(5):
         world.vpc(f"10.{number}.0.0/16")
     assert world.refused("CreateVpc", CidrBlock="10.9.0.0/16").code == "VpcLimitExceeded"
@@ -218,6 +220,7 @@ def test_quotas(world):
 
 
 # --- Associations
+
 
 def test_associate(world):
     vpc = world.vpc()
@@ -251,7 +254,10 @@ def test_associate(world):
     assert world.associate(endpoint, fitting, until=END)
 
 
-@pytest.mark.parametrize(("client", "subnet"), [("10.0.0.0/22", "10.0.1.0/24"), ("10.0.8.0/22", "10.0.1.0/24"), ("10.0.0.0/12", "10.0.1.0/24")])
+@pytest.mark.parametrize(
+    ("client", "subnet"),
+    [("10.0.0.0/22", "10.0.1.0/24"), ("10.0.8.0/22", "10.0.1.0/24"), ("10.0.0.0/12", "10.0.1.0/24")],
+)
 def test_a_target_network_must_not_overlap_the_clients(world, client, subnet):
     target = world.subnet(world.vpc(), subnet)
     error = world.refused(
@@ -283,6 +289,7 @@ def test_disassociate_and_delete(world):
 
 # --- Routes
 
+
 def test_routes_without_an_association(world):
     endpoint = world.endpoint()
     subnet = world.subnet(world.vpc())
@@ -305,9 +312,17 @@ def test_routes(world):
     world.associate(endpoint, second, until=END)
     loose = world.subnet(vpc, zone="c")
     rows = [
-        ({"DestinationCidrBlock": "10.0.0.0/16", "TargetVpcSubnetId": subnet}, "InvalidClientVpnDuplicateRoute", "^Route already exists$"),
+        (
+            {"DestinationCidrBlock": "10.0.0.0/16", "TargetVpcSubnetId": subnet},
+            "InvalidClientVpnDuplicateRoute",
+            "^Route already exists$",
+        ),
         ({"DestinationCidrBlock": "0.0.0.0/0", "TargetVpcSubnetId": loose}, "InvalidClientVpnSubnetId.NotFound", loose),
-        ({"DestinationCidrBlock": "0.0.0.0/0", "TargetVpcSubnetId": "subnet-0123456789abcdef0"}, "InvalidClientVpnSubnetId.NotFound", ""),
+        (
+            {"DestinationCidrBlock": "0.0.0.0/0", "TargetVpcSubnetId": "subnet-0123456789abcdef0"},
+            "InvalidClientVpnSubnetId.NotFound",
+            "",
+        ),
         ({"DestinationCidrBlock": "0.0.0.0/0", "TargetVpcSubnetId": "x"}, "InvalidSubnetID.Malformed", ""),
         ({"DestinationCidrBlock": "0.0.0.0/0"}, "MissingParameter", "TargetVpcSubnetId"),
         ({"DestinationCidrBlock": "10.8.0.0/22", "TargetVpcSubnetId": subnet}, "InvalidParameterValue", "overlap"),
@@ -316,16 +331,31 @@ def test_routes(world):
         ({"DestinationCidrBlock": "1.2.3.4/8", "TargetVpcSubnetId": subnet}, "InvalidParameterValue", "host bits"),
         ({"DestinationCidrBlock": "x", "TargetVpcSubnetId": subnet}, "InvalidParameterValue", ""),
         ({"DestinationCidrBlock": "2001:db8::/32", "TargetVpcSubnetId": subnet}, "InvalidParameterValue", "IPv4"),
-        ({"DestinationCidrBlock": "0.0.0.0/0", "TargetVpcSubnetId": subnet, "Description": "d" * 256}, "InvalidParameterValue", ""),
+        (
+            {"DestinationCidrBlock": "0.0.0.0/0", "TargetVpcSubnetId": subnet, "Description": "d" * 256},
+            "InvalidParameterValue",
+            "",
+        ),
     ]
     for parameters, code, text in rows:
         check(raw(world, "CreateClientVpnRoute", {"ClientVpnEndpointId": endpoint, **parameters}), code, text)
-    error = world.refused("DeleteClientVpnRoute", ClientVpnEndpointId=endpoint, DestinationCidrBlock="10.0.0.0/16", TargetVpcSubnetId=subnet)
+    error = world.refused(
+        "DeleteClientVpnRoute",
+        ClientVpnEndpointId=endpoint,
+        DestinationCidrBlock="10.0.0.0/16",
+        TargetVpcSubnetId=subnet,
+    )
     assert error.code == "OperationNotPermitted"
     assert error.message == "Default route cannot be deleted; disassociate the target network"
     # The same destination once for each target; then the target must be said.
     for target in (subnet, second):
-        made = world.ec2("CreateClientVpnRoute", ClientVpnEndpointId=endpoint, DestinationCidrBlock="0.0.0.0/0", TargetVpcSubnetId=target, Description="out")
+        made = world.ec2(
+            "CreateClientVpnRoute",
+            ClientVpnEndpointId=endpoint,
+            DestinationCidrBlock="0.0.0.0/0",
+            TargetVpcSubnetId=target,
+            Description="out",
+        )
         assert made == {"Status": {"Code": "creating"}}
     assert world.routes(endpoint)[("0.0.0.0/0", subnet)] == {
         "ClientVpnEndpointId": endpoint,
@@ -338,12 +368,19 @@ def test_routes(world):
     }
     error = world.refused("DeleteClientVpnRoute", ClientVpnEndpointId=endpoint, DestinationCidrBlock="0.0.0.0/0")
     assert error.code == "MissingParameter"
-    gone = world.ec2("DeleteClientVpnRoute", ClientVpnEndpointId=endpoint, DestinationCidrBlock="0.0.0.0/0", TargetVpcSubnetId=second)
+    gone = world.ec2(
+        "DeleteClientVpnRoute", ClientVpnEndpointId=endpoint, DestinationCidrBlock="0.0.0.0/0", TargetVpcSubnetId=second
+    )
     assert gone == {"Status": {"Code": "deleting"}}
     assert world.ec2("DeleteClientVpnRoute", ClientVpnEndpointId=endpoint, DestinationCidrBlock="0.0.0.0/0") == gone
     assert {destination for destination, _ in world.routes(endpoint)} == {"10.0.0.0/16"}
     # Between clients.
-    world.ec2("CreateClientVpnRoute", ClientVpnEndpointId=endpoint, DestinationCidrBlock="10.8.0.0/22", TargetVpcSubnetId="local")
+    world.ec2(
+        "CreateClientVpnRoute",
+        ClientVpnEndpointId=endpoint,
+        DestinationCidrBlock="10.8.0.0/22",
+        TargetVpcSubnetId="local",
+    )
     assert world.routes(endpoint)[("10.8.0.0/22", "local")]["Status"] == {"Code": "active"}
 
 
@@ -351,13 +388,24 @@ def test_routes(world):
 def test_the_quota_of_routes(world):
     endpoint, _, subnet, _ = world.associated()
     for number in range(99):
-        world.ec2("CreateClientVpnRoute", ClientVpnEndpointId=endpoint, DestinationCidrBlock=f"172.16.{number}.0/24", TargetVpcSubnetId=subnet)
-    error = world.refused("CreateClientVpnRoute", ClientVpnEndpointId=endpoint, DestinationCidrBlock="172.17.0.0/24", TargetVpcSubnetId=subnet)
+        world.ec2(
+            "CreateClientVpnRoute",
+            ClientVpnEndpointId=endpoint,
+            DestinationCidrBlock=f"172.16.{number}.0/24",
+            TargetVpcSubnetId=subnet,
+        )
+    error = world.refused(
+        "CreateClientVpnRoute",
+        ClientVpnEndpointId=endpoint,
+        DestinationCidrBlock="172.17.0.0/24",
+        TargetVpcSubnetId=subnet,
+    )
     assert error.code == "ClientVpnRouteLimitExceeded"
     assert len(world.routes(endpoint)) == 100
 
 
 # --- Authorization rules
+
 
 def test_rules(world):
     endpoint = world.endpoint()
@@ -372,11 +420,36 @@ def test_rules(world):
         ("AuthorizeClientVpnIngress", {**everyone, "TargetNetworkCidr": "10.0.0.1/16"}, "InvalidParameterValue", ""),
         ("AuthorizeClientVpnIngress", {**everyone, "TargetNetworkCidr": "::/0"}, "InvalidParameterValue", "IPv4"),
         ("AuthorizeClientVpnIngress", {**everyone, "Description": "d" * 256}, "InvalidParameterValue", ""),
-        ("AuthorizeClientVpnIngress", {**on, "TargetNetworkCidr": "10.0.0.0/8", "AccessGroupId": "g" * 256}, "InvalidParameterValue", ""),
-        ("AuthorizeClientVpnIngress", {**on, "TargetNetworkCidr": "10.0.0.0/8", "AccessGroupId": ""}, "InvalidParameterValue", ""),
-        ("RevokeClientVpnIngress", {**on, "TargetNetworkCidr": "10.0.0.0/16", "AccessGroupId": "g"}, "InvalidClientVpnEndpointAuthorizationRuleNotFound", ""),
-        ("RevokeClientVpnIngress", {**on, "TargetNetworkCidr": "10.0.0.0/8", "RevokeAllGroups": "true"}, "InvalidClientVpnEndpointAuthorizationRuleNotFound", "10.0.0.0/8"),
-        ("RevokeClientVpnIngress", {**on, "TargetNetworkCidr": "x", "RevokeAllGroups": "true"}, "InvalidParameterValue", ""),
+        (
+            "AuthorizeClientVpnIngress",
+            {**on, "TargetNetworkCidr": "10.0.0.0/8", "AccessGroupId": "g" * 256},
+            "InvalidParameterValue",
+            "",
+        ),
+        (
+            "AuthorizeClientVpnIngress",
+            {**on, "TargetNetworkCidr": "10.0.0.0/8", "AccessGroupId": ""},
+            "InvalidParameterValue",
+            "",
+        ),
+        (
+            "RevokeClientVpnIngress",
+            {**on, "TargetNetworkCidr": "10.0.0.0/16", "AccessGroupId": "g"},
+            "InvalidClientVpnEndpointAuthorizationRuleNotFound",
+            "",
+        ),
+        (
+            "RevokeClientVpnIngress",
+            {**on, "TargetNetworkCidr": "10.0.0.0/8", "RevokeAllGroups": "true"},
+            "InvalidClientVpnEndpointAuthorizationRuleNotFound",
+            "10.0.0.0/8",
+        ),
+        (
+            "RevokeClientVpnIngress",
+            {**on, "TargetNetworkCidr": "x", "RevokeAllGroups": "true"},
+            "InvalidParameterValue",
+            "",
+        ),
         ("RevokeClientVpnIngress", {**on, "TargetNetworkCidr": "10.0.0.0/16"}, "MissingParameter", ""),
     ]
     for action, parameters, code, text in rows:
@@ -391,13 +464,24 @@ def test_rules(world):
 def test_the_quota_of_rules(world):
     endpoint = world.endpoint()
     for number in range(200):
-        world.ec2("AuthorizeClientVpnIngress", ClientVpnEndpointId=endpoint, TargetNetworkCidr=f"10.{number}.0.0/16", AuthorizeAllGroups=True)
-    error = world.refused("AuthorizeClientVpnIngress", ClientVpnEndpointId=endpoint, TargetNetworkCidr="11.0.0.0/16", AuthorizeAllGroups=True)
+        world.ec2(
+            "AuthorizeClientVpnIngress",
+            ClientVpnEndpointId=endpoint,
+            TargetNetworkCidr=f"10.{number}.0.0/16",
+            AuthorizeAllGroups=True,
+        )
+    error = world.refused(
+        "AuthorizeClientVpnIngress",
+        ClientVpnEndpointId=endpoint,
+        TargetNetworkCidr="11.0.0.0/16",
+        AuthorizeAllGroups=True,
+    )
     assert error.code == "ClientVpnAuthorizationRuleLimitExceeded"
     assert len(world.rules(endpoint)) == 200
 
 
 # --- Connections
+
 
 def test_terminate(world):
     on = {"ClientVpnEndpointId": world.endpoint()}
@@ -416,6 +500,7 @@ def test_terminate(world):
 
 # --- The networks beside it
 
+
 def test_networks(world):
     vpc = world.vpc()
     world.subnet(vpc, "10.0.1.0/24")
@@ -429,10 +514,30 @@ def test_networks(world):
         ("CreateSubnet", {"VpcId": vpc, "CidrBlock": "10.1.0.0/24"}, "InvalidSubnet.Range", ""),
         ("CreateSubnet", {"VpcId": vpc, "CidrBlock": "10.0.1.0/29"}, "InvalidSubnet.Range", ""),
         ("CreateSubnet", {"VpcId": vpc, "CidrBlock": "10.0.1.128/25"}, "InvalidSubnet.Conflict", ""),
-        ("CreateSubnet", {"VpcId": vpc, "CidrBlock": "10.0.2.0/24", "AvailabilityZone": "mars-1a"}, "InvalidParameterValue", "mars-1a"),
-        ("CreateSubnet", {"VpcId": vpc, "CidrBlock": "10.0.2.0/24", "AvailabilityZone": "a", "AvailabilityZoneId": "b"}, "InvalidParameterCombination", ""),
-        ("CreateSubnet", {"VpcId": "vpc-0123456789abcdef0", "CidrBlock": "10.0.2.0/24"}, "InvalidVpcID.NotFound", "vpc-0123456789abcdef0"),
-        ("CreateSubnet", {"VpcId": vpc, "CidrBlock": "10.0.2.0/24", "TagSpecification.1.Tag.1.Key": "a"}, "MissingParameter", ""),
+        (
+            "CreateSubnet",
+            {"VpcId": vpc, "CidrBlock": "10.0.2.0/24", "AvailabilityZone": "mars-1a"},
+            "InvalidParameterValue",
+            "mars-1a",
+        ),
+        (
+            "CreateSubnet",
+            {"VpcId": vpc, "CidrBlock": "10.0.2.0/24", "AvailabilityZone": "a", "AvailabilityZoneId": "b"},
+            "InvalidParameterCombination",
+            "",
+        ),
+        (
+            "CreateSubnet",
+            {"VpcId": "vpc-0123456789abcdef0", "CidrBlock": "10.0.2.0/24"},
+            "InvalidVpcID.NotFound",
+            "vpc-0123456789abcdef0",
+        ),
+        (
+            "CreateSubnet",
+            {"VpcId": vpc, "CidrBlock": "10.0.2.0/24", "TagSpecification.1.Tag.1.Key": "a"},
+            "MissingParameter",
+            "",
+        ),
         ("DescribeVpcs", {"VpcId.1": "vpc-0123456789abcdef0"}, "InvalidVpcID.NotFound", "vpc-0123456789abcdef0"),
         ("DescribeSubnets", {"SubnetId.1": "subnet-0123456789abcdef0"}, "InvalidSubnetID.NotFound", ""),
         ("DescribeSubnets", {"SubnetId.1": "x"}, "InvalidSubnetID.Malformed", ""),
@@ -445,6 +550,7 @@ def test_networks(world):
 
 
 # --- Everything on an endpoint that is gone
+
 
 @pytest.mark.parametrize(
     ("action", "parameters"),
@@ -476,6 +582,7 @@ def test_an_endpoint_of_another_region_or_gone_or_misspelt(plain, world, action,
 
 # --- Concurrent operations on one endpoint
 
+
 def test_operations_on_one_endpoint_are_limited_and_none_is_lost(world):
     """All at once: each is done, or refused with the code for too many; and what was done is there."""
     vpc, endpoint = world.vpc(), world.endpoint()
@@ -494,6 +601,9 @@ def test_operations_on_one_endpoint_are_limited_and_none_is_lost(world):
     }
     for reply in replies:
         if reply.status != 200 and reply.code == "ConcurrentMutationLimitExceeded":
-            assert reply.message == "Cannot initiate another change for this endpoint at this time. Please try again later."
+            assert (
+                reply.message
+                == "Cannot initiate another change for this endpoint at this time. Please try again later."
+            )
     done = sorted(reply.root.findtext("{*}associationId") for reply in replies if reply.status == 200)
     assert done == sorted(world.networks(endpoint))

@@ -54,7 +54,10 @@ class Ledger:
                 return
             self.open_rules.add(key)
             self.world.ec2(
-                "AuthorizeClientVpnIngress", ClientVpnEndpointId=endpoint, TargetNetworkCidr=cidr, AuthorizeAllGroups=True
+                "AuthorizeClientVpnIngress",
+                ClientVpnEndpointId=endpoint,
+                TargetNetworkCidr=cidr,
+                AuthorizeAllGroups=True,
             )
             self.open_rules.discard(key)
             self.rules.add(key)
@@ -104,20 +107,27 @@ class Ledger:
         if association := self.pick(self.networks):
             endpoint, subnet = self.networks.pop(association)
             self.open_networks.add((endpoint, subnet))
-            self.world.ec2("DisassociateClientVpnTargetNetwork", ClientVpnEndpointId=endpoint, AssociationId=association)
+            self.world.ec2(
+                "DisassociateClientVpnTargetNetwork", ClientVpnEndpointId=endpoint, AssociationId=association
+            )
             self.open_networks.discard((endpoint, subnet))
             self.gone.add(association)
 
     def check(self):
         """All that was acknowledged is there, and nothing that was acknowledged as gone comes back."""
         world = self.world
-        described = {row["ClientVpnEndpointId"]: row for row in world.ec2("DescribeClientVpnEndpoints")["ClientVpnEndpoints"]}
+        described = {
+            row["ClientVpnEndpointId"]: row for row in world.ec2("DescribeClientVpnEndpoints")["ClientVpnEndpoints"]
+        }
         assert self.endpoints <= set(described), "acknowledged endpoints are lost"
         assert {row["VpcId"] for row in world.ec2("DescribeVpcs")["Vpcs"]} >= set(self.vpcs)
         subnets = {row["SubnetId"] for row in world.ec2("DescribeSubnets")["Subnets"]}
         assert subnets >= {subnet for row in self.vpcs.values() for subnet in row.values()}
         eventually(
-            lambda: not self.deleted & {r["ClientVpnEndpointId"] for r in world.ec2("DescribeClientVpnEndpoints")["ClientVpnEndpoints"]},
+            lambda: (
+                not self.deleted
+                & {r["ClientVpnEndpointId"] for r in world.ec2("DescribeClientVpnEndpoints")["ClientVpnEndpoints"]}
+            ),
             what="deleted endpoints are gone",
         )
         for endpoint in self.endpoints:

@@ -39,9 +39,7 @@ class Full(World):
         ]
         # The second is UDP.
         self.busy = self.endpoints[1]
-        self.associations = {
-            zone: self.associate(self.busy, self.subnets[zone], until=END) for zone in "abcdef"
-        }
+        self.associations = {zone: self.associate(self.busy, self.subnets[zone], until=END) for zone in "abcdef"}
         for number in range(COUNT):
             self.ec2(
                 "AuthorizeClientVpnIngress",
@@ -192,7 +190,9 @@ def test_endpoints_by_id(full):
 def test_filters_of_target_networks(full):
     def zones(**more):
         rows = full.rows("DescribeClientVpnTargetNetworks", **more)["ClientVpnTargetNetworks"]
-        return "".join(sorted(zone for zone, found in full.associations.items() if found in [r["AssociationId"] for r in rows]))
+        return "".join(
+            sorted(zone for zone, found in full.associations.items() if found in [r["AssociationId"] for r in rows])
+        )
 
     assert zones() == "abcdef"
     assert zones(AssociationIds=[full.associations["b"]]) == "b"

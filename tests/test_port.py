@@ -1,7 +1,7 @@
 """The API's port: TLS, what is refused without it, open development servers, health, metrics, settings, the stop."""
 
+import contextlib
 import http.client
-import json
 import socket
 import ssl
 import time
@@ -63,7 +63,12 @@ def test_wrong_settings(places, what):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("listem = \"127.0.0.1:1\"\n", "listem"), ("\nworkers = \"x\"\n", "line 2"), ("[quotas]\nunicorns = 1\n", "unicorns"), ("=", "line 1")],
+    [
+        ('listem = "127.0.0.1:1"\n', "listem"),
+        ('\nworkers = "x"\n', "line 2"),
+        ("[quotas]\nunicorns = 1\n", "unicorns"),
+        ("=", "line 1"),
+    ],
 )
 def test_a_wrong_file(places, text, said):
     path = places.folder() / "bascule.toml"
@@ -113,6 +118,7 @@ def test_without_a_domain_the_profile_names_the_address(make_server, certificate
 
 
 # --- TLS
+
 
 def serial(server):
     """The serial number of the certificate the server shows."""
@@ -214,6 +220,7 @@ def test_metrics_of_their_own_port(make_server):
 
 # --- Open development servers
 
+
 @pytest.fixture(scope="module")
 def open_server(places):
     server = Server(places, "--dev-open").start()
@@ -258,7 +265,9 @@ def test_what_a_web_page_could_send_is_refused(open_server, headers, taken):
     replies = [caller.send("GET", presigned, headers=headers)]
     target, signed = caller.signed("POST", "", b"Action=DescribeVpcs", {}, "ec2")
     replies.append(caller.send("POST", target, b"Action=DescribeVpcs", {**signed, **headers}))
-    json_target, signed = caller.signed("POST", "", b"{}", {"X-Amz-Target": "CertificateManager.ListCertificates"}, "acm")
+    json_target, signed = caller.signed(
+        "POST", "", b"{}", {"X-Amz-Target": "CertificateManager.ListCertificates"}, "acm"
+    )
     replies.append(caller.send("POST", json_target, b"{}", {**signed, **headers}, "acm"))
     for reply in replies:
         assert reply.status == (200 if taken else 403), reply.text
@@ -270,6 +279,7 @@ def test_a_closed_server_does_not_mind_web_headers(caller):
 
 
 # --- Start and stop
+
 
 def test_ready_means_ready(make_server):
     server = make_server()
@@ -293,17 +303,30 @@ def test_a_stop_lets_calls_end_and_is_clean(make_server):
         caller.__exit__()
 
 
-@pytest.mark.parametrize("text", [b"", b"\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9.9\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5000 + b"\r\n", b"GET /" + b"x" * 100000 + b" HTTP/1.1\r\n\r\n", b"A" * 200000])
-def test_wrong_http(shared, text):
+WRONG_HTTP = {
+    "nothing": b"",
+    "an empty line": b"\r\n\r\n",
+    "a method": b"GET\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00",
+    "another version": b"GET / HTTP/9.9\r\n\r\n",
+    "a negative length": b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+    "two lengths": b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "many headers": b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5000 + b"\r\n",
+    "a long line": b"GET /" + b"x" * 100000 + b" HTTP/1.1\r\n\r\n",
+    "no end": b"A" * 200000,
+}
+
+
+@pytest.mark.parametrize("what", WRONG_HTTP)
+def test_wrong_http(shared, what):
+    answer = b""
     with socket.create_connection(shared.address, timeout=20) as connection:
-        answer = b""
-        try:
-            connection.sendall(text)
+        # It may hang up at any moment.
+        with contextlib.suppress(OSError):
+            connection.sendall(WRONG_HTTP[what])
             connection.shutdown(socket.SHUT_WR)
             while chunk := connection.recv(65536):
                 answer += chunk
-        except ConnectionError:
-            pass
     assert b" 5" not in answer[:12], answer[:100]
     assert Caller(shared).get("/health").status == 200
 

@@ -36,6 +36,7 @@ def acm(caller):
 
 # --- Signatures: what is wrong, and what each service says to it (spec §2.0.1).
 
+
 def without_signature(caller, service):
     if service == "acm":
         head = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "CertificateManager.ListCertificates"}
@@ -100,13 +101,17 @@ ALTERED = {
     "body changed": (lambda c, m, t, b, h: c.send(m, t, b + b"&MaxResults=5", h), 401, "AuthFailure"),
     "query added": (lambda c, m, t, b, h: c.send(m, t + "?DryRun=true", b, h), 401, "AuthFailure"),
     "date changed": (
-        with_headers(lambda head: {"X-Amz-Date": head["X-Amz-Date"][:-2] + ("0Z" if head["X-Amz-Date"][-2] != "0" else "1Z")}),
+        with_headers(
+            lambda head: {"X-Amz-Date": head["X-Amz-Date"][:-2] + ("0Z" if head["X-Amz-Date"][-2] != "0" else "1Z")}
+        ),
         401,
         "AuthFailure",
     ),
     "content type changed": (with_headers(lambda head: {"Content-Type": "text/plain"}), 401, "AuthFailure"),
     "signature changed": (
-        lambda c, m, t, b, h: authorization(h["Authorization"][-4:], "0000" if h["Authorization"][-4:] != "0000" else "1111")(c, m, t, b, h),
+        lambda c, m, t, b, h: authorization(
+            h["Authorization"][-4:], "0000" if h["Authorization"][-4:] != "0000" else "1111"
+        )(c, m, t, b, h),
         401,
         "AuthFailure",
     ),
@@ -121,7 +126,11 @@ ALTERED = {
     "no date worth the name": (with_headers(lambda head: {"X-Amz-Date": "yesterday"}), 400, "IncompleteSignature"),
     "basic authentication": (with_headers(lambda head: {"Authorization": "Basic YTpi"}), 400, "IncompleteSignature"),
     "empty": (with_headers(lambda head: {"Authorization": ""}), 403, "MissingAuthenticationToken"),
-    "a very long one": (with_headers(lambda head: {"Authorization": "AWS4-HMAC-SHA256 " + "x" * 20000}), 400, "IncompleteSignature"),
+    "a very long one": (
+        with_headers(lambda head: {"Authorization": "AWS4-HMAC-SHA256 " + "x" * 20000}),
+        400,
+        "IncompleteSignature",
+    ),
     "both ways at once": (
         lambda c, m, t, b, h: c.send(m, t + "?X-Amz-Algorithm=AWS4-HMAC-SHA256", b, h),
         400,
@@ -207,13 +216,22 @@ ORDER = [
     ("unknown parameters before DryRun", "root", "DescribeVpcs", {"DryRun": "true", "X": "1"}, 400, "UnknownParameter"),
     ("permission before DryRun", "nothing", "DescribeVpcs", {"DryRun": "true"}, 403, "UnauthorizedOperation"),
     ("permission before existence", "nothing", "DescribeClientVpnRoutes", UNKNOWN, 403, "UnauthorizedOperation"),
-    ("DryRun before existence", "root", "DescribeClientVpnRoutes", {**UNKNOWN, "DryRun": "true"}, 412, "DryRunOperation"),
+    (
+        "DryRun before existence",
+        "root",
+        "DescribeClientVpnRoutes",
+        {**UNKNOWN, "DryRun": "true"},
+        412,
+        "DryRunOperation",
+    ),
     ("existence last", "root", "DescribeClientVpnRoutes", UNKNOWN, 400, "InvalidClientVpnEndpointId.NotFound"),
     ("members in order", "root", "CreateClientVpnRoute", {"X": "1"}, 400, "MissingParameter"),
 ]
 
 
-@pytest.mark.parametrize(("what", "who", "action", "parameters", "status", "code"), ORDER, ids=[row[0] for row in ORDER])
+@pytest.mark.parametrize(
+    ("what", "who", "action", "parameters", "status", "code"), ORDER, ids=[row[0] for row in ORDER]
+)
 def test_order_of_evaluation(caller, what, who, action, parameters, status, code):
     callers = {"root": caller, "secret": wrong_secret(caller), "nothing": caller.with_key(USERS["nothing"])}
     parameters = {"Version": "2016-11-15", **parameters}
@@ -237,8 +255,18 @@ FORMS = [
     ("an action that is not XML", "Action=%1b", 400, "InvalidCharacter"),
     ("twice the action", "Action=DescribeVpcs&Action=DescribeVpcs", 400, "InvalidQueryParameter"),
     ("a name too long", "Action=DescribeVpcs&" + "n" * 257 + "=1", 400, "InvalidQueryParameter"),
-    ("too many", "Action=DescribeVpcs&" + "&".join(f"VpcId.{n}=x" for n in range(1, 5001)), 400, "MalformedQueryString"),
-    ("a list too long", "Action=DescribeVpcs&" + "&".join(f"VpcId.{n}=x" for n in range(1, 1002)), 400, "InvalidParameterValue"),
+    (
+        "too many",
+        "Action=DescribeVpcs&" + "&".join(f"VpcId.{n}=x" for n in range(1, 5001)),
+        400,
+        "MalformedQueryString",
+    ),
+    (
+        "a list too long",
+        "Action=DescribeVpcs&" + "&".join(f"VpcId.{n}=x" for n in range(1, 1002)),
+        400,
+        "InvalidParameterValue",
+    ),
     ("index zero", "Action=DescribeVpcs&VpcId.0=x", 400, "UnknownParameter"),
     ("index with a zero before it", "Action=DescribeVpcs&VpcId.01=x", 400, "UnknownParameter"),
     ("index far away", "Action=DescribeVpcs&VpcId.99999999999=x", 400, "UnknownParameter"),
@@ -277,7 +305,19 @@ def test_a_body_has_a_size(caller):
     assert caller.query(body[: 4 << 20]).check_form().code == "InvalidPaginationToken"
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("PUT", "/", 405), ("DELETE", "/", 405), ("POST", "/x", 404), ("GET", "/x", 404), ("HEAD", "/", 405), ("OPTIONS", "/", 405), ("POST", "/health", 404), ("GET", "//", 404)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("PUT", "/", 405),
+        ("DELETE", "/", 405),
+        ("POST", "/x", 404),
+        ("GET", "/x", 404),
+        ("HEAD", "/", 405),
+        ("OPTIONS", "/", 405),
+        ("POST", "/health", 404),
+        ("GET", "//", 404),
+    ],
+)
 def test_other_methods_and_paths(caller, method, path, status):
     reply = caller.send(method, path)
     assert reply.status == status
@@ -292,6 +332,7 @@ def test_request_ids_are_never_the_same(caller):
 
 
 # --- STS
+
 
 def test_sts_says_who_calls(caller):
     reply = sts(caller)
@@ -326,19 +367,31 @@ def test_errors_of_sts(caller, pairs, status, code):
     reply = caller.query(pairs, service="sts")
     assert (reply.status, reply.code) == (status, code)
     root = reply.root
-    assert [element.tag.split("}")[-1] for element in root.iter()] == ["ErrorResponse", "Error", "Type", "Code", "Message", "RequestId"]
+    assert [element.tag.split("}")[-1] for element in root.iter()] == [
+        "ErrorResponse",
+        "Error",
+        "Type",
+        "Code",
+        "Message",
+        "RequestId",
+    ]
     assert root.findtext(".//{*}Type") == "Sender"
     assert root.findtext("{*}RequestId") == reply.request_id
 
 
 # --- ACM
 
+
 def test_acm_keeps_certificates(world, certificates):
     arn = world.import_certificate()
     assert arn.startswith(f"arn:aws:acm:{world.region}:000000000000:certificate/")
     described = world.root.acm("DescribeCertificate", CertificateArn=arn)["Certificate"]
     assert described["CertificateArn"] == arn
-    assert (described["DomainName"], described["Status"], described["Type"]) == ("vpn.example.com", "ISSUED", "IMPORTED")
+    assert (described["DomainName"], described["Status"], described["Type"]) == (
+        "vpn.example.com",
+        "ISSUED",
+        "IMPORTED",
+    )
     assert described["InUseBy"] == [] and described["NotAfter"] > described["NotBefore"]
     (row,) = world.root.acm("ListCertificates")["CertificateSummaryList"]
     assert row["CertificateArn"] == arn
@@ -421,7 +474,9 @@ def test_errors_of_acm(caller, target, body, code):
 
 def test_acm_and_permissions(caller):
     for operation in ("ListCertificates", "DescribeCertificate"):
-        body = json.dumps({"CertificateArn": "arn:aws:acm:us-east-1:000000000000:certificate/x"} if operation[0] == "D" else {})
+        body = json.dumps(
+            {"CertificateArn": "arn:aws:acm:us-east-1:000000000000:certificate/x"} if operation[0] == "D" else {}
+        )
         reply = caller.with_key(USERS["nothing"]).json(f"CertificateManager.{operation}", body.encode())
         assert (reply.status, reply.code) == (400, "AccessDeniedException")
 
@@ -441,7 +496,13 @@ def test_health(caller):
 def test_metrics_count_calls(caller):
     def counted(status):
         lines = caller.get("/metrics").text.splitlines()
-        of = [line for line in lines if line.startswith("bascule_api_requests_total") and f'status="{status}"' in line and 'service="ec2"' in line]
+        of = [
+            line
+            for line in lines
+            if line.startswith("bascule_api_requests_total")
+            and f'status="{status}"' in line
+            and 'service="ec2"' in line
+        ]
         return sum(float(line.rsplit(" ", 1)[1]) for line in of)
 
     before = counted(200), counted(412)

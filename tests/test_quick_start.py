@@ -133,7 +133,11 @@ def flipped(secret):
     return ("A" if secret[0] != "A" else "B") + secret[1:]
 
 
-ENDPOINT, ASSOCIATION, SUBNET = "cvpn-endpoint-0123456789abcdef0", "cvpn-assoc-0123456789abcdef0", "subnet-0123456789abcdef0"
+ENDPOINT, ASSOCIATION, SUBNET = (
+    "cvpn-endpoint-0123456789abcdef0",
+    "cvpn-assoc-0123456789abcdef0",
+    "subnet-0123456789abcdef0",
+)
 ARN = "arn:aws:acm:us-east-1:000000000000:certificate/00000000-0000-0000-0000-000000000000"
 # Every call of the quick start and of what follows it, with what EC2 and the others say to a wrong secret.
 CALLS = [
@@ -149,7 +153,12 @@ CALLS = [
         + ["--connection-log-options", "Enabled=false"],
         "AuthFailure",
     ),
-    ("ec2", "associate-client-vpn-target-network", ["--subnet-id", SUBNET, "--client-vpn-endpoint-id", ENDPOINT], "AuthFailure"),
+    (
+        "ec2",
+        "associate-client-vpn-target-network",
+        ["--subnet-id", SUBNET, "--client-vpn-endpoint-id", ENDPOINT],
+        "AuthFailure",
+    ),
     (
         "ec2",
         "authorize-client-vpn-ingress",

@@ -1,6 +1,7 @@
 """Thousands of random and damaged requests: never the server's fault, always a well formed answer, and it lives on."""
 
 import collections
+import contextlib
 import http.client
 import json
 import pathlib
@@ -43,7 +44,7 @@ NASTY = [
     "\t\r\n",
     "'\"<>&",
     "]]>",
-    "<!DOCTYPE x [<!ENTITY a \"b\">]>",
+    '<!DOCTYPE x [<!ENTITY a "b">]>',
     "${jndi:x}",
     "../../etc/passwd",
     "%00",
@@ -236,7 +237,17 @@ def run_queries(known, dice, caller):
 def test_random_json(target):
     server, known = target
     dice, caller = Dice(66), Caller(server)
-    names = ["Certificate", "PrivateKey", "CertificateChain", "CertificateArn", "Tags", "Includes", "MaxItems", "NextToken", "SortBy"]
+    names = [
+        "Certificate",
+        "PrivateKey",
+        "CertificateChain",
+        "CertificateArn",
+        "Tags",
+        "Includes",
+        "MaxItems",
+        "NextToken",
+        "SortBy",
+    ]
 
     def value(depth=0):
         kind = dice.randrange(8 if depth < 3 else 5)
@@ -268,11 +279,10 @@ def test_random_bytes_on_the_port(target):
     dice = Dice(77)
     for _ in range(150):
         with socket.create_connection(server.address, timeout=20) as connection:
-            try:
+            # It may hang up at any moment.
+            with contextlib.suppress(OSError):
                 connection.sendall(dice.randbytes(dice.randrange(1, 2000)))
                 connection.shutdown(socket.SHUT_WR)
                 while connection.recv(65536):
                     pass
-            except ConnectionError:
-                pass
     assert Caller(server).get("/health").status == 200

@@ -35,7 +35,9 @@ def associate(world):
     vpc, endpoint = world.vpc(), world.endpoint()
     first, second = (world.subnet(vpc, zone=zone) for zone in "ab")
     parameters = {"ClientVpnEndpointId": endpoint, "SubnetId": first}
-    return Case("AssociateClientVpnTargetNetwork", parameters, {"SubnetId": second}, lambda: set(world.networks(endpoint)))
+    return Case(
+        "AssociateClientVpnTargetNetwork", parameters, {"SubnetId": second}, lambda: set(world.networks(endpoint))
+    )
 
 
 def authorize(world):

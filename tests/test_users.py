@@ -81,7 +81,11 @@ def test_policies(served):
     tagged = {**PARAMETERS, "TagSpecification.1.ResourceType": "vpc", "TagSpecification.1.Tag.1.Key": "a"}
     team = {"StringEquals": {"ec2:ResourceTag/team": "red"}}
     here, there = ({"IpAddress": {"aws:SourceIp": block}} for block in ("127.0.0.0/8", "192.0.2.0/24"))
-    delete, export, associate = "DeleteClientVpnEndpoint", "ExportClientVpnClientConfiguration", "AssociateClientVpnTargetNetwork"
+    delete, export, associate = (
+        "DeleteClientVpnEndpoint",
+        "ExportClientVpnClientConfiguration",
+        "AssociateClientVpnTargetNetwork",
+    )
     # A name, a policy, and what it lets do and what not.
     rows = [
         ("prefix", policy(allow("ec2:Create*")), [("CreateVpc", PARAMETERS)], [("DescribeSubnets", {})]),
@@ -191,7 +195,10 @@ def test_the_root_key_of_the_environment(make_server):
     assert Caller(server).ec2_raw("DescribeVpcs").status == 200
     # The first start decides; later ones do not change it.
     assert server.stop() == 0
-    server.variables = {"BASCULE_ROOT_ACCESS_KEY_ID": "AKIALATER00000000000", "BASCULE_ROOT_SECRET_ACCESS_KEY": "later" * 8}
+    server.variables = {
+        "BASCULE_ROOT_ACCESS_KEY_ID": "AKIALATER00000000000",
+        "BASCULE_ROOT_SECRET_ACCESS_KEY": "later" * 8,
+    }
     server.start()
     assert server.root_key == given
     assert Caller(server, given).ec2_raw("DescribeVpcs").status == 200
@@ -210,7 +217,14 @@ def test_profile_uses_the_data_directory(make_server, certificates):
     server = make_server()
     world = World(server, certificates, "us-east-1")
     endpoint = world.endpoint()
-    arguments = ["--endpoint", endpoint, "--cert", certificates.path("alice.crt"), "--key", certificates.path("alice.key")]
+    arguments = [
+        "--endpoint",
+        endpoint,
+        "--cert",
+        certificates.path("alice.crt"),
+        "--key",
+        certificates.path("alice.key"),
+    ]
     done = bascule("profile", "--data-dir", server.data, *arguments)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("client\n")
@@ -218,7 +232,9 @@ def test_profile_uses_the_data_directory(make_server, certificates):
     assert f"<key>\n{key}\n</key>" in done.stdout
     done = bascule("profile", "--data-dir", server.data, *arguments[:-1], certificates.path("ca.key"))
     assert done.returncode == 1 and "is not the key of" in done.stderr
-    done = bascule("profile", "--data-dir", server.data, "--endpoint", "cvpn-endpoint-0123456789abcdef0", *arguments[2:])
+    done = bascule(
+        "profile", "--data-dir", server.data, "--endpoint", "cvpn-endpoint-0123456789abcdef0", *arguments[2:]
+    )
     assert done.returncode == 1 and "InvalidClientVpnEndpointId.NotFound" in done.stderr
 
 

@@ -143,13 +143,13 @@ class Caller:
         url = f"{self.server.url}/" + (f"?{query}" if query else "")
         request = botocore.awsrequest.AWSRequest(method, url, data=body, headers=headers)
         botocore.auth.SigV4Auth(self.credentials(), service, self.region).add_auth(request)
-        return url[len(self.server.url):], dict(request.headers.items())
+        return url[len(self.server.url) :], dict(request.headers.items())
 
     def presigned(self, query, service="ec2", expires=60, method="GET"):
         """A presigned target: path and query."""
         request = botocore.awsrequest.AWSRequest(method, f"{self.server.url}/?{query}")
         botocore.auth.SigV4QueryAuth(self.credentials(), service, self.region, expires=expires).add_auth(request)
-        return request.url[len(self.server.url):]
+        return request.url[len(self.server.url) :]
 
     def send(self, method, target, body=b"", headers=None, service="ec2", keep=False):
         """Sends it as it is; the answer. With `keep` the connection stays for the next call."""

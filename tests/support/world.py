@@ -109,9 +109,7 @@ class World:
 
     def disassociate(self, endpoint, association):
         """Disassociates and waits until it is gone."""
-        answer = self.ec2(
-            "DisassociateClientVpnTargetNetwork", ClientVpnEndpointId=endpoint, AssociationId=association
-        )
+        answer = self.ec2("DisassociateClientVpnTargetNetwork", ClientVpnEndpointId=endpoint, AssociationId=association)
         assert answer == {"AssociationId": association, "Status": {"Code": "disassociating"}}
         eventually(lambda: association not in self.networks(endpoint), what=f"{association} is gone")
 
