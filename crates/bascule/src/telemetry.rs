@@ -43,6 +43,11 @@ pub(crate) fn data_plane(snapshot: &Snapshot) -> String {
     let events = labelled("event", &snapshot.gateway);
     let events: Vec<(&str, u64)> = events.iter().map(|(labels, value)| (labels.as_str(), *value)).collect();
     figure("gateway_events_total", "counter", "Handshakes, refusals and farewells.", &events);
+    figure("tcp_connections", "gauge", "TCP connections of clients.", &[("", snapshot.streams_open)]);
+    let streams = labelled("event", &snapshot.streams);
+    let streams: Vec<(&str, u64)> = streams.iter().map(|(labels, value)| (labels.as_str(), *value)).collect();
+    let help = "TCP connections accepted and turned away, and why others were closed.";
+    figure("tcp_connections_total", "counter", help, &streams);
     figure("handoffs_total", "counter", "Packets handed to another worker.", &[("", snapshot.handoffs)]);
     figure(
         "control_packets_total",

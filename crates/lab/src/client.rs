@@ -63,6 +63,16 @@ impl OpenVpn {
         self.process.wait(Duration::from_secs(5))
     }
 
+    /// SIGSTOP: it neither reads nor writes any more, and its connections stay.
+    pub fn freeze(&self) {
+        self.process.signal(rustix::process::Signal::STOP);
+    }
+
+    /// SIGCONT: it goes on.
+    pub fn thaw(&self) {
+        self.process.signal(rustix::process::Signal::CONT);
+    }
+
     /// SIGUSR1: it connects anew.
     pub fn reconnect(&self) {
         self.process.signal(rustix::process::Signal::USR1);
