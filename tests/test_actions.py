@@ -62,6 +62,7 @@ GROUP_RULE = {
     "IpPermissions.1.IpRanges.1.CidrIp": "10.0.0.0/16",
 }
 BESIDE = {
+    "ApplySecurityGroupsToClientVpnTargetNetwork": {"SecurityGroupId.1": "sg-0123456789abcdef0"},
     "AssociateVpcCidrBlock": {"CidrBlock": "10.1.0.0/16"},
     "AuthorizeSecurityGroupEgress": GROUP_RULE,
     "AuthorizeSecurityGroupIngress": GROUP_RULE,

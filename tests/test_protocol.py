@@ -185,7 +185,7 @@ def test_a_signature_is_for_one_service_and_one_method(caller):
     assert (reply.status, reply.code) == (400, "InvalidAction")
     reply = caller.json("CertificateManager.ListCertificates", service="ec2")
     assert (reply.status, reply.code) == (400, "InvalidSignatureException")
-    reply = caller.query([("Action", "DescribeVpcs")], service="iam")
+    reply = caller.query([("Action", "DescribeVpcs")], service="sns")
     assert reply.status == 400 and reply.code == "InvalidAction"
     target = caller.presigned(form([("Action", "DescribeVpcs")]))
     assert caller.send("POST", target).check_form().code == "AuthFailure"
@@ -210,7 +210,7 @@ ORDER = [
     ("signature before version", "secret", "DescribeVpcs", {"Version": "1"}, 401, "AuthFailure"),
     ("version before action", "root", "Nonsense", {"Version": "1"}, 400, "NoSuchVersion"),
     ("action before permission", "nothing", "Nonsense", {}, 400, "InvalidAction"),
-    ("not built before permission", "nothing", "ModifyClientVpnEndpoint", {}, 400, "UnsupportedOperation"),
+    ("not built before permission", "nothing", "CreateNatGateway", {}, 400, "UnsupportedOperation"),
     ("parameters before permission", "nothing", "DescribeClientVpnRoutes", {}, 400, "MissingParameter"),
     ("parameters before DryRun", "root", "DescribeClientVpnRoutes", {"DryRun": "true"}, 400, "MissingParameter"),
     ("unknown parameters before DryRun", "root", "DescribeVpcs", {"DryRun": "true", "X": "1"}, 400, "UnknownParameter"),
@@ -452,7 +452,7 @@ def test_what_acm_does_not_take(world, certificates):
     ("target", "body", "code"),
     [
         ("CertificateManager.Nonsense", b"{}", "UnknownOperationException"),
-        ("CertificateManager.DeleteCertificate", b"{}", "UnknownOperationException"),
+        ("CertificateManager.RequestCertificate", b"{}", "UnknownOperationException"),
         ("CertificateManager.", b"{}", "UnknownOperationException"),
         ("CertificateManager.ListCertificates", b"{", "SerializationException"),
         ("CertificateManager.ListCertificates", b"\xff", "SerializationException"),
@@ -482,9 +482,9 @@ def test_acm_and_permissions(caller):
 
 
 def test_other_services_are_said_not_to_be_there(caller):
-    reply = caller.json("Logs_20140328.CreateLogGroup", service="logs")
+    reply = caller.json("AmazonSSM.GetParameter", service="ssm")
     assert (reply.status, reply.code) == (400, "UnknownOperationException")
-    reply = caller.query([("Action", "ListUsers"), ("Version", "2010-05-08")], service="iam")
+    reply = caller.query([("Action", "ListTopics"), ("Version", "2010-03-31")], service="sns")
     assert (reply.status, reply.code) == (400, "InvalidAction")
 
 

@@ -28,9 +28,17 @@ def parser(name):
     return botocore.parsers.create_parser(service(name).metadata["protocol"])
 
 
-def wire_name(shape, member_name):
-    """How EC2's serializer calls a request member."""
+def wire_name(shape, member_name, protocol="ec2"):
+    """How botocore's serializer calls a request member; of a list without the number of its element."""
     member = shape.members[member_name]
+    if protocol == "query":
+        name = member.serialization.get("name", member_name)
+        if member.type_name != "list":
+            return name
+        element = member.member.serialization.get("name", "member")
+        if not member.serialization.get("flattened"):
+            return f"{name}.{element}"
+        return ".".join([*name.split(".")[:-1], element]) if "name" in member.member.serialization else name
     if "queryName" in member.serialization:
         return member.serialization["queryName"]
     name = member.serialization.get("name", member_name)
