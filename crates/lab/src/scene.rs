@@ -138,7 +138,7 @@ impl Scene {
         let data = self.data_dir();
         match Server::start_or_end(&self.server_net, &data, &self.options.server)? {
             Started::Ready(server) => {
-                self.server = Some(server);
+                self.server = Some(*server);
                 Ok(None)
             }
             Started::Ended(status) => Ok(Some(status)),
@@ -246,11 +246,10 @@ impl Scene {
     pub fn association_status(&self, endpoint: &str, id: &str) -> Result<Option<String>> {
         let answer = self.ec2("DescribeClientVpnTargetNetworks", &[("ClientVpnEndpointId", endpoint)])?;
         let rows = answer.rows("clientVpnTargetNetworks");
-        Ok(rows
-            .into_iter()
+        rows.into_iter()
             .find(|row| row.text("associationId").is_ok_and(|own| own == id))
             .map(|row| row.text("status/code"))
-            .transpose()?)
+            .transpose()
     }
 
     /// An endpoint's status.

@@ -26,7 +26,7 @@ pub struct ServerOptions {
 /// What came of a start.
 pub enum Started {
     /// It is ready.
-    Ready(Server),
+    Ready(Box<Server>),
     /// It ended before it was.
     Ended(ExitStatus),
 }
@@ -50,7 +50,7 @@ impl Server {
     pub fn start_or_end(net: &Net, data_dir: &Path, options: &ServerOptions) -> Result<Started> {
         let mut process = Self::spawn(net, data_dir, options)?;
         match process.wait_for("ready http", 0, READY) {
-            Ok(ready) => Self::ready(process, data_dir, &ready).map(Started::Ready),
+            Ok(ready) => Ok(Started::Ready(Box::new(Self::ready(process, data_dir, &ready)?))),
             Err(error) => process.ended().map(Started::Ended).ok_or(error),
         }
     }
