@@ -43,17 +43,24 @@ pub(crate) struct Decision<A> {
     pub answer: A,
     /// What is written, in one transaction.
     pub draft: Draft,
+    /// Whether the action is to be asked again once this much is written: work too large for one transaction.
+    pub unfinished: bool,
 }
 
 impl<A> Decision<A> {
     /// Nothing is written.
     pub(crate) fn read(answer: A) -> Self {
-        Self { answer, draft: Draft::default() }
+        Self { answer, draft: Draft::default(), unfinished: false }
     }
 
     /// The draft is written.
     pub(crate) fn write(answer: A, draft: Draft) -> Self {
-        Self { answer, draft }
+        Self { answer, draft, unfinished: false }
+    }
+
+    /// The draft is written, and there is more to do.
+    pub(crate) fn step(answer: A, draft: Draft) -> Self {
+        Self { answer, draft, unfinished: true }
     }
 }
 
@@ -93,6 +100,7 @@ impl<A: Action> AnyAction for Encoded<A> {
 
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<String>, ApiError> {
         let decision = self.action.run(cx).await?;
-        Ok(Decision { answer: (self.encode)(&decision.answer)?, draft: decision.draft })
+        let Decision { answer, draft, unfinished } = decision;
+        Ok(Decision { answer: (self.encode)(&answer)?, draft, unfinished })
     }
 }

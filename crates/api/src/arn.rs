@@ -7,6 +7,15 @@ pub(crate) fn ec2(scope: &Scope, kind: &str, id: &str) -> String {
     format!("arn:aws:ec2:{}:{}:{kind}/{id}", scope.region, scope.account)
 }
 
+/// The ARN of a log group as permission is asked for it, or of one of its streams.
+pub(crate) fn log_group(scope: &Scope, name: &str, stream: Option<&str>) -> String {
+    let group = format!("arn:aws:logs:{}:{}:log-group:{name}", scope.region, scope.account);
+    match stream {
+        Some(stream) => format!("{group}:log-stream:{stream}"),
+        None => format!("{group}:*"),
+    }
+}
+
 /// The ARN of an ACM certificate.
 pub(crate) fn certificate(scope: &Scope, id: &str) -> String {
     format!("arn:aws:acm:{}:{}:certificate/{id}", scope.region, scope.account)

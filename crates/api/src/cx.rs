@@ -67,6 +67,12 @@ impl<'a> Cx<'a> {
         Ok(typed::list(self.store, prefix).await?.0)
     }
 
+    /// The first keys under a prefix.
+    pub(crate) async fn keys(&self, prefix: &str, most: usize) -> Result<Vec<String>, ApiError> {
+        let listing = self.store.page(prefix, None, most).await?;
+        Ok(listing.entries.into_iter().map(|entry| entry.key).collect())
+    }
+
     /// All records of a kind in the scope.
     pub(crate) async fn all<T: DeserializeOwned>(&self, kind: Kind) -> Result<Vec<Record<T>>, ApiError> {
         self.list(&prefix::of(self.scope, kind)).await

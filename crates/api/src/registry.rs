@@ -76,5 +76,5 @@ pub fn members_json() -> Value {
         let rows: Vec<Value> = actions.iter().map(|action| (action.members)(action.name)).collect();
         json!({ "service": service, "actions": rows })
     };
-    json!([of("ec2", crate::ec2::ACTIONS), of("sts", crate::sts::ACTIONS)])
+    json!([of("ec2", crate::ec2::ACTIONS), of("sts", crate::sts::ACTIONS), of("iam", crate::iam::ACTIONS)])
 }

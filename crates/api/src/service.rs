@@ -5,7 +5,7 @@ use aws_auth::AuthFault;
 
 use crate::error::{ApiError, short};
 use crate::registry::Registered;
-use crate::{acm, ec2, sts};
+use crate::{acm, ec2, iam, logs, sts};
 
 /// A service, or the form of one that is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +14,12 @@ pub(crate) enum Service {
     Ec2,
     /// Security Token Service: Query.
     Sts,
+    /// Identity and Access Management: Query, without regions.
+    Iam,
     /// Certificate Manager: JSON 1.1.
     Acm,
+    /// CloudWatch Logs: JSON 1.1.
+    Logs,
     /// A Query service that is not served.
     OtherQuery,
     /// A JSON service that is not served.
@@ -67,20 +71,24 @@ impl Service {
     pub(crate) fn of(target: Option<&str>, scope: Option<&str>, version: Option<&str>) -> Self {
         match (target, scope, version) {
             (Some(target), _, _) if target.starts_with(acm::TARGET_PREFIX) => Self::Acm,
+            (Some(target), _, _) if target.starts_with(logs::TARGET_PREFIX) => Self::Logs,
             (Some(_), _, _) => Self::OtherJson,
             (None, Some("ec2"), _) => Self::Ec2,
             (None, Some("sts"), _) => Self::Sts,
+            (None, Some("iam"), _) => Self::Iam,
             (None, Some("acm"), _) => Self::Acm,
+            (None, Some("logs"), _) => Self::Logs,
             (None, Some(_), _) => Self::OtherQuery,
             (None, None, Some(sts::VERSION)) => Self::Sts,
+            (None, None, Some(iam::VERSION)) => Self::Iam,
             (None, None, _) => Self::Ec2,
         }
     }
 
     pub(crate) fn protocol(self) -> Protocol {
         match self {
-            Self::Ec2 | Self::Sts | Self::OtherQuery => Protocol::Query,
-            Self::Acm | Self::OtherJson => Protocol::Json,
+            Self::Ec2 | Self::Sts | Self::Iam | Self::OtherQuery => Protocol::Query,
+            Self::Acm | Self::Logs | Self::OtherJson => Protocol::Json,
         }
     }
 
@@ -89,7 +97,9 @@ impl Service {
         match self {
             Self::Ec2 => "ec2",
             Self::Sts => "sts",
+            Self::Iam => "iam",
             Self::Acm => "acm",
+            Self::Logs => "logs",
             Self::OtherQuery | Self::OtherJson => "other",
         }
     }
@@ -97,9 +107,14 @@ impl Service {
     /// The name in credential scopes; `None` for what is not served.
     pub(crate) fn signing_name(self) -> Option<&'static str> {
         match self {
-            Self::Ec2 | Self::Sts | Self::Acm => Some(self.name()),
+            Self::Ec2 | Self::Sts | Self::Iam | Self::Acm | Self::Logs => Some(self.name()),
             Self::OtherQuery | Self::OtherJson => None,
         }
+    }
+
+    /// Whether the service has no regions: whichever the credential scope names, it is the same.
+    pub(crate) fn is_global(self) -> bool {
+        self == Self::Iam
     }
 
     /// The one version of a Query API.
@@ -107,7 +122,8 @@ impl Service {
         match self {
             Self::Ec2 => Some(ec2::shapes::VERSION),
             Self::Sts => Some(sts::VERSION),
-            Self::Acm | Self::OtherQuery | Self::OtherJson => None,
+            Self::Iam => Some(iam::VERSION),
+            Self::Acm | Self::Logs | Self::OtherQuery | Self::OtherJson => None,
         }
     }
 
@@ -116,7 +132,9 @@ impl Service {
         let (actions, not_built): (&'static [Registered], &[&str]) = match self {
             Self::Ec2 => (ec2::ACTIONS, ec2::NOT_BUILT),
             Self::Sts => (sts::ACTIONS, &[]),
+            Self::Iam => (iam::ACTIONS, &[]),
             Self::Acm => (acm::ACTIONS, &[]),
+            Self::Logs => (logs::ACTIONS, &[]),
             Self::OtherQuery | Self::OtherJson => (&[], &[]),
         };
         match actions.iter().find(|action| action.name == name) {
@@ -152,8 +170,8 @@ impl Service {
             }
             Refusal::Denied => match self {
                 Self::Ec2 => ApiError::new("UnauthorizedOperation", DENIED).status(403),
-                Self::Sts | Self::OtherQuery => ApiError::new("AccessDenied", DENIED).status(403),
-                Self::Acm | Self::OtherJson => ApiError::new("AccessDeniedException", DENIED),
+                Self::Sts | Self::Iam | Self::OtherQuery => ApiError::new("AccessDenied", DENIED).status(403),
+                Self::Acm | Self::Logs | Self::OtherJson => ApiError::new("AccessDeniedException", DENIED),
             },
             Refusal::DryRun => {
                 ApiError::new("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
@@ -206,8 +224,10 @@ impl Service {
                 let message = "AWS was not able to validate the provided access credentials";
                 ApiError::new("AuthFailure", message).status(401)
             }
-            Self::Sts | Self::OtherQuery => ApiError::new("SignatureDoesNotMatch", text).status(403),
-            Self::Acm | Self::OtherJson => ApiError::new("InvalidSignatureException", text),
+            Self::Sts | Self::Iam | Self::OtherQuery => {
+                ApiError::new("SignatureDoesNotMatch", text).status(403)
+            }
+            Self::Acm | Self::Logs | Self::OtherJson => ApiError::new("InvalidSignatureException", text),
         }
     }
 
@@ -215,8 +235,9 @@ impl Service {
     pub(crate) fn success(self, action: &str, request_id: &str, body: &str) -> String {
         match self {
             Self::Ec2 => aws_query::wrap_response(action, ec2::shapes::NAMESPACE, request_id, body),
-            Self::Sts | Self::OtherQuery => sts::wrap(action, request_id, body),
-            Self::Acm | Self::OtherJson => body.to_owned(),
+            Self::Sts | Self::OtherQuery => sts::wrap(action, sts::NAMESPACE, request_id, body),
+            Self::Iam => sts::wrap(action, iam::NAMESPACE, request_id, body),
+            Self::Acm | Self::Logs | Self::OtherJson => body.to_owned(),
         }
     }
 
@@ -224,8 +245,12 @@ impl Service {
     pub(crate) fn failure(self, error: &ApiError, request_id: &str) -> String {
         match self {
             Self::Ec2 => aws_query::ec2_error_xml(&error.code, &error.message, request_id),
-            Self::Sts | Self::OtherQuery => {
-                let namespace = if self == Self::Sts { sts::NAMESPACE } else { "" };
+            Self::Sts | Self::Iam | Self::OtherQuery => {
+                let namespace = match self {
+                    Self::Sts => sts::NAMESPACE,
+                    Self::Iam => iam::NAMESPACE,
+                    _ => "",
+                };
                 aws_query::query_error_xml(
                     namespace,
                     error.status < 500,
@@ -234,7 +259,7 @@ impl Service {
                     request_id,
                 )
             }
-            Self::Acm | Self::OtherJson => {
+            Self::Acm | Self::Logs | Self::OtherJson => {
                 serde_json::json!({ "__type": error.code, "message": error.message }).to_string()
             }
         }
@@ -262,10 +287,12 @@ mod tests {
     fn services_are_told_apart() {
         let rows = [
             (Some("CertificateManager.ListCertificates"), Some("acm"), None, Service::Acm),
-            (Some("Logs_20140328.CreateLogGroup"), Some("logs"), None, Service::OtherJson),
+            (Some("Logs_20140328.CreateLogGroup"), Some("logs"), None, Service::Logs),
+            (Some("AWSLambda.X"), Some("lambda"), None, Service::OtherJson),
             (None, Some("ec2"), Some("2016-11-15"), Service::Ec2),
             (None, Some("sts"), Some("2011-06-15"), Service::Sts),
-            (None, Some("iam"), Some("2010-05-08"), Service::OtherQuery),
+            (None, Some("iam"), Some("2010-05-08"), Service::Iam),
+            (None, Some("rds"), Some("2014-10-31"), Service::OtherQuery),
             (None, None, Some("2011-06-15"), Service::Sts),
             (None, None, None, Service::Ec2),
         ];

@@ -30,6 +30,12 @@ pub(crate) enum Resource {
     New(&'static str),
     /// Anything else of EC2, by its id.
     Named(String),
+    /// A SAML provider by ARN, else one to be made by its name.
+    SamlProvider(Option<String>, String),
+    /// A user by name; `None`: the caller.
+    User(Option<String>),
+    /// A log group by name, and one of its streams.
+    LogGroup(String, Option<String>),
     /// An ACM certificate, by ARN.
     Certificate(Option<String>),
 }

@@ -54,14 +54,14 @@ pub struct LogStream {
     pub next_batch: u64,
     /// The number of the oldest batch that is kept.
     pub first_batch: u64,
+    /// Bytes of the messages that are kept.
+    pub stored_bytes: u64,
 }
 
-/// Events that came together.
+/// Events that came one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogBatch {
-    /// When they came.
-    pub ingested_at_ms: i64,
-    /// In the order of their times.
+    /// In the order in which they came.
     pub events: Vec<LogEvent>,
 }
 
@@ -70,6 +70,8 @@ pub struct LogBatch {
 pub struct LogEvent {
     /// When it happened.
     pub at_ms: i64,
+    /// When it came.
+    pub ingested_at_ms: i64,
     /// What it says.
     pub message: String,
 }

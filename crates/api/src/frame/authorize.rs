@@ -110,6 +110,29 @@ impl Api {
                 }
                 arn::ec2(scope, "security-group", id)
             }
+            Resource::SamlProvider(Some(arn), _) => {
+                let name = arn.rsplit('/').next().unwrap_or_default();
+                if let Some(provider) =
+                    self.read::<model::SamlProvider>(Some(Key::saml_provider(scope, name))).await?
+                {
+                    tags(&provider.tags, context);
+                }
+                arn.clone()
+            }
+            Resource::SamlProvider(None, name) => {
+                format!("arn:aws:iam::{}:saml-provider/{name}", scope.account)
+            }
+            Resource::User(None) => context
+                .get("aws:PrincipalArn")
+                .and_then(|values| values.first().cloned())
+                .unwrap_or_else(|| "*".to_owned()),
+            Resource::User(Some(name)) => format!("arn:aws:iam::{}:user/{name}", scope.account),
+            Resource::LogGroup(name, stream) => {
+                if let Some(group) = self.read::<model::LogGroup>(Some(Key::log_group(scope, name))).await? {
+                    tags(&group.tags, context);
+                }
+                arn::log_group(scope, name, stream.as_deref())
+            }
             Resource::New(kind) => arn::ec2(scope, kind, "*"),
             Resource::Named(id) => match crate::taggable::of(id) {
                 Some(row) => {

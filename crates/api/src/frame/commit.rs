@@ -26,7 +26,7 @@ pub(crate) async fn run(api: &Api, cx: &Cx<'_>, decoded: &Decoded) -> Result<Str
     Err(ApiError::unavailable())
 }
 
-/// `None`: a conflict, nothing was written.
+/// `None`: once more. Either a conflict, and nothing was written, or a step of a larger work.
 async fn attempt(
     api: &Api,
     cx: &Cx<'_>,
@@ -57,6 +57,10 @@ async fn attempt(
     let (answer, mut draft) = (decision.answer, decision.draft);
     if draft.is_empty() {
         return Ok(Some(answer));
+    }
+    if decision.unfinished {
+        store.transact(draft.into_transaction()).await?;
+        return Ok(None);
     }
     let endpoint = draft.endpoint().cloned();
     let keys = draft.keys();

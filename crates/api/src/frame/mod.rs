@@ -193,6 +193,9 @@ impl Api {
             return Err(Refusal::Auth(AuthFault::Mismatch));
         }
         let region: RegionName = presented.scope.region.parse().map_err(|_| Refusal::Region)?;
+        if service.is_global() {
+            return Ok(Authentic { scope: Scope::global(&caller.account), caller });
+        }
         if !self.config.regions.is_empty() && !self.config.regions.contains(&region) {
             return Err(Refusal::Region);
         }

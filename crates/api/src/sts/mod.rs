@@ -33,11 +33,15 @@ where
 }
 
 /// The answer of a Query service around its encoded members.
-pub(crate) fn wrap(action: &str, request_id: &str, body: &str) -> String {
+pub(crate) fn wrap(action: &str, namespace: &str, request_id: &str, body: &str) -> String {
     let mut id = String::new();
     aws_query::escape(request_id, &mut id);
+    let result = match body {
+        "" => String::new(),
+        body => format!("<{action}Result>{body}</{action}Result>"),
+    };
     format!(
-        "{}<{action}Response xmlns=\"{NAMESPACE}\"><{action}Result>{body}</{action}Result>\
+        "{}<{action}Response xmlns=\"{namespace}\">{result}\
          <ResponseMetadata><RequestId>{id}</RequestId></ResponseMetadata></{action}Response>",
         aws_query::XML_DECLARATION
     )

@@ -134,3 +134,44 @@ async fn permission() {
     let (status, answer) = world.acm("READER", "ImportCertificate", &import("a.example.com")).await;
     assert_eq!((status, &answer["__type"]), (400, &json!("AccessDeniedException")));
 }
+
+#[tokio::test]
+async fn a_certificate_lives() {
+    let world = World::new();
+    let body = import("server.example.com");
+    let (_, answer) = world.acm(ROOT, "ImportCertificate", &body).await;
+    let arn = json!({"CertificateArn": answer["CertificateArn"]});
+    let (status, got) = world.acm(ROOT, "GetCertificate", &arn).await;
+    assert_eq!(status, 200);
+    for (name, given) in [("Certificate", "Certificate"), ("CertificateChain", "CertificateChain")] {
+        let text = String::from_utf8(STANDARD.decode(body[given].as_str().unwrap()).unwrap()).unwrap();
+        assert_eq!(got[name], text);
+    }
+    assert!(!got.to_string().contains("PRIVATE"));
+    let with = |tags: serde_json::Value| json!({"CertificateArn": arn["CertificateArn"], "Tags": tags});
+    let tags = json!([{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "2"}, {"Key": "c"}]);
+    assert_eq!(world.acm(ROOT, "AddTagsToCertificate", &with(tags)).await, (200, json!({})));
+    let gone = json!([{"Key": "a"}, {"Key": "b", "Value": "other"}, {"Key": "none"}]);
+    assert_eq!(world.acm(ROOT, "RemoveTagsFromCertificate", &with(gone)).await.0, 200);
+    let (_, listed) = world.acm(ROOT, "ListTagsForCertificate", &arn).await;
+    assert_eq!(listed["Tags"], json!([{"Key": "b", "Value": "2"}, {"Key": "c", "Value": ""}]));
+    let many: Vec<_> = (0..50).map(|n| json!({"Key": format!("k{n}")})).collect();
+    let (_, refused) = world.acm(ROOT, "AddTagsToCertificate", &with(json!(many))).await;
+    assert_eq!(refused["__type"], "TooManyTagsException");
+    assert_eq!(world.acm(ROOT, "DeleteCertificate", &arn).await, (200, json!({})));
+    for action in ["GetCertificate", "DeleteCertificate", "ListTagsForCertificate", "DescribeCertificate"] {
+        assert_eq!(world.acm(ROOT, action, &arn).await.1["__type"], "ResourceNotFoundException", "{action}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_in_use_stays() {
+    let world = World::new();
+    let endpoint = world.endpoint(&[]).await;
+    let arn = json!({"CertificateArn": world.stored(&endpoint).await.spec.server_certificate_arn});
+    let (status, refused) = world.acm(ROOT, "DeleteCertificate", &arn).await;
+    assert_eq!((status, &refused["__type"]), (400, &json!("ResourceInUseException")));
+    world.call("DeleteClientVpnEndpoint", &[("ClientVpnEndpointId", &endpoint)]).await.ok();
+    world.settle().await;
+    assert_eq!(world.acm(ROOT, "DeleteCertificate", &arn).await.0, 200);
+}

@@ -6,12 +6,16 @@ mod connections;
 mod convergence;
 mod endpoints;
 mod every_action;
+mod iam;
 mod identities;
+mod logs;
 mod modify;
+mod network_ends;
 mod networks;
 mod protocol;
 mod routes;
 mod rules;
+mod security_groups;
 mod sockets;
 mod tags;
 mod tokens;
@@ -181,6 +185,21 @@ impl World {
         let reply = self.send(call).await;
         assert_eq!(reply.content_type, "application/x-amz-json-1.1");
         (reply.status, serde_json::from_str(&reply.body).unwrap())
+    }
+
+    /// A CloudWatch Logs call by the root.
+    pub(super) async fn logs(&self, action: &str, body: &serde_json::Value) -> (u16, serde_json::Value) {
+        let how = How { service: "logs", ..How::default() };
+        let target = format!("Logs_20140328.{action}");
+        let call = signed(&how, "/", "", body.to_string().into_bytes(), &[("x-amz-target", &target)]);
+        let reply = self.send(call).await;
+        assert_eq!(reply.content_type, "application/x-amz-json-1.1");
+        (reply.status, serde_json::from_str(&reply.body).unwrap())
+    }
+
+    /// An IAM call by the root.
+    pub(super) async fn iam(&self, action: &str, pairs: Pairs<'_>) -> Reply {
+        self.call_as(How { service: "iam", ..How::default() }, action, pairs).await
     }
 
     pub(super) async fn send(&self, call: Call) -> Reply {

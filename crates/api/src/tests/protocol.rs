@@ -91,11 +91,11 @@ async fn each_service_answers_in_its_own_words() {
     assert_eq!((status, &body["__type"]), (400, &"UnrecognizedClientException".into()));
     let (status, body) = world.acm(ROOT, "RequestCertificate", &serde_json::json!({})).await;
     assert_eq!((status, &body["__type"]), (400, &"UnknownOperationException".into()));
-    let iam = How { service: "iam", ..How::default() };
-    let reply = world.call_as(iam, "GetUser", &[("Version", "2010-05-08")]).await;
+    let rds = How { service: "rds", ..How::default() };
+    let reply = world.call_as(rds, "DescribeDBInstances", &[("Version", "2014-10-31")]).await;
     assert_eq!((reply.status, reply.code().as_str()), (400, "InvalidAction"));
-    let logs = How { service: "logs", ..How::default() };
-    let call = signed(&logs, "/", "", b"{}".to_vec(), &[("x-amz-target", "Logs_20140328.CreateLogGroup")]);
+    let lambda = How { service: "lambda", ..How::default() };
+    let call = signed(&lambda, "/", "", b"{}".to_vec(), &[("x-amz-target", "AWSLambda.Invoke")]);
     let reply = world.send(call).await;
     assert!(reply.body.contains("UnknownOperationException"), "{}", reply.body);
 }

@@ -1,13 +1,14 @@
 //! `DescribeCertificate` (members: spec: terraform-provider §3).
 
 use async_trait::async_trait;
-use model::{Authentication, Certificate, Endpoint};
+use model::Certificate;
 use serde::{Deserialize, Serialize};
 
-use super::import_certificate::unknown;
+use super::import_certificate::known;
 use crate::action::{Action, Decision};
 use crate::arn;
 use crate::cx::Cx;
+use crate::ec2::references;
 use crate::error::ApiError;
 use crate::touch::{Resource, Touch};
 
@@ -78,26 +79,20 @@ impl Action for DescribeCertificate {
     }
 
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
-        if arn::parse(&self.certificate_arn).is_none_or(|arn| arn.service != "acm") {
-            let message = format!("The ARN {} is not valid.", crate::error::short(&self.certificate_arn));
-            return Err(ApiError::new("InvalidArnException", message));
-        }
-        let certificate =
-            cx.certificate(&self.certificate_arn).await?.ok_or_else(|| unknown(&self.certificate_arn))?;
-        let endpoints = cx.endpoints().await?;
-        let users = endpoints
-            .iter()
-            .map(|record| &record.value)
-            .filter(|endpoint| uses(endpoint, &certificate.value));
-        let in_use_by = users.map(|e| arn::ec2(&e.scope, "client-vpn-endpoint", e.id.as_str())).collect();
+        let certificate = known(cx, &self.certificate_arn).await?;
+        let in_use_by = users(cx, &certificate.value).await?;
         Ok(Decision::read(Answer { certificate: detail(&certificate.value, in_use_by)? }))
     }
 }
 
-fn uses(endpoint: &Endpoint, certificate: &Certificate) -> bool {
-    let is_root = |way: &Authentication| matches!(way, Authentication::Certificate { client_root_arn } if *client_root_arn == certificate.arn);
-    endpoint.spec.server_certificate_arn == certificate.arn
-        || endpoint.spec.authentication.iter().any(is_root)
+/// ARNs of the endpoints that use a certificate.
+pub(crate) async fn users(cx: &Cx<'_>, certificate: &Certificate) -> Result<Vec<String>, ApiError> {
+    let endpoints = cx.endpoints().await?;
+    let users = endpoints
+        .iter()
+        .map(|record| &record.value)
+        .filter(|endpoint| references::certificates(&endpoint.spec).contains(certificate.arn.as_str()));
+    Ok(users.map(|e| arn::ec2(&e.scope, "client-vpn-endpoint", e.id.as_str())).collect())
 }
 
 /// What a stored certificate says.

@@ -1,14 +1,14 @@
 //! `ImportCertificate`: a new certificate, or a new one under the same ARN. The private key is sealed before it is stored.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use model::{Certificate, Key, Sealed};
 use serde::{Deserialize, Serialize};
+use store::typed::Record;
 use zeroize::Zeroizing;
 
+use crate::acm::tags::{self, Tag};
 use crate::acm::validation;
 use crate::action::{Action, Decision};
 use crate::arn;
@@ -23,8 +23,6 @@ const MAX_CERTIFICATE_BYTES: usize = 32_768;
 const MAX_KEY_BYTES: usize = 16_384;
 /// Largest chain, bytes of PEM.
 const MAX_CHAIN_BYTES: usize = 1 << 20;
-/// Most tags of a certificate.
-const MAX_TAGS: usize = 50;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -48,13 +46,6 @@ impl From<String> for Zeroed {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct Tag {
-    key: String,
-    value: Option<String>,
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Answer {
@@ -74,7 +65,7 @@ impl Action for ImportCertificate {
     type Answer = Answer;
 
     fn check(&self, _scope: &model::Scope, faults: &mut Vec<ApiError>) {
-        if let Err(fault) = self.tags() {
+        if let Err(fault) = tags::given(&self.tags) {
             faults.push(fault);
         }
         if self.certificate_arn.is_some() && !self.tags.is_empty() {
@@ -84,7 +75,7 @@ impl Action for ImportCertificate {
 
     fn touches(&self) -> Vec<Touch> {
         let touch = Touch::of(Resource::Certificate(self.certificate_arn.clone()));
-        vec![touch.tagged(&self.tags().unwrap_or_default())]
+        vec![touch.tagged(&tags::given(&self.tags).unwrap_or_default())]
     }
 
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
@@ -109,7 +100,7 @@ impl Action for ImportCertificate {
                     private_key: seal(cx, &arn, &material)?,
                     certificate_pem: material.certificate_pem,
                     chain_pem: material.chain_pem,
-                    tags: self.tags()?,
+                    tags: tags::given(&self.tags)?,
                     created_at: cx.now,
                     imported_at: cx.now,
                     id,
@@ -134,34 +125,21 @@ fn seal(cx: &Cx<'_>, arn: &str, material: &Material) -> Result<Sealed, ApiError>
     }
 }
 
+/// A certificate, by the caller's word.
+pub(crate) async fn known(cx: &Cx<'_>, arn: &str) -> Result<Record<Certificate>, ApiError> {
+    if arn::parse(arn).is_none_or(|arn| arn.service != "acm") {
+        let message = format!("The ARN {} is not valid.", short(arn));
+        return Err(ApiError::new("InvalidArnException", message));
+    }
+    cx.certificate(arn).await?.ok_or_else(|| unknown(arn))
+}
+
 pub(crate) fn unknown(arn: &str) -> ApiError {
     let message = format!("Could not find certificate {}.", short(arn));
     ApiError::new("ResourceNotFoundException", message)
 }
 
 impl ImportCertificate {
-    fn tags(&self) -> Result<BTreeMap<String, String>, ApiError> {
-        if self.tags.len() > MAX_TAGS {
-            return Err(ApiError::new(
-                "TooManyTagsException",
-                format!("A certificate has at most {MAX_TAGS} tags."),
-            ));
-        }
-        let mut tags = BTreeMap::new();
-        for tag in &self.tags {
-            let value = tag.value.clone().unwrap_or_default();
-            let fits = (1..=128).contains(&tag.key.chars().count()) && value.chars().count() <= 256;
-            if !fits || tag.key.to_ascii_lowercase().starts_with("aws:") {
-                return Err(ApiError::new(
-                    "InvalidTagException",
-                    format!("The tag '{}' is not valid.", short(&tag.key)),
-                ));
-            }
-            tags.insert(tag.key.clone(), value);
-        }
-        Ok(tags)
-    }
-
     /// UNVERIFIED: the messages; the exception is the service's.
     fn material(&self, now: i64) -> Result<Material, ApiError> {
         let certificate_pem = text("certificate", &self.certificate, MAX_CERTIFICATE_BYTES)?;

@@ -8,6 +8,7 @@ use model::Applying;
 use crate::action::{Action, Decision};
 use crate::cx::Cx;
 use crate::draft::Draft;
+use crate::ec2::references;
 use crate::error::ApiError;
 use crate::touch::{Resource, Touch};
 
@@ -64,6 +65,7 @@ impl Action for ApplySecurityGroupsToClientVpnTargetNetwork {
         }
         let mut draft = Draft::of(&endpoint.id);
         draft.replace(&record, &endpoint);
+        references::hold(cx, &mut draft, &endpoint.spec).await?;
         Ok(Decision::write(answer, draft))
     }
 }

@@ -15,6 +15,7 @@ use crate::ec2::endpoint_options::{
     self as options, ClientConnectOptions, ClientLoginBannerOptions, ClientRouteEnforcementOptions,
     ConnectionLogOptions, TransitGatewayConfiguration,
 };
+use crate::ec2::references;
 use crate::ec2::shapes::Done;
 use crate::error::ApiError;
 use crate::touch::{Resource, Touch};
@@ -109,6 +110,7 @@ impl Action for ModifyClientVpnEndpoint {
             _ => Applying::Change,
         };
         draft.replace(&record, &endpoint);
+        references::hold(cx, &mut draft, &endpoint.spec).await?;
         Ok(Decision::write(Done::done(), draft))
     }
 }
