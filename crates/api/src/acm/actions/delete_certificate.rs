@@ -1,4 +1,4 @@
-//! `DeleteCertificate`; refused while an endpoint uses it.
+//! `DeleteCertificate`: refused while an endpoint uses it.
 
 use async_trait::async_trait;
 use serde::Deserialize;

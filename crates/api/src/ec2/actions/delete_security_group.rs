@@ -1,4 +1,4 @@
-//! `DeleteSecurityGroup`; refused while an endpoint has it or another group's rule names it.
+//! `DeleteSecurityGroup`: refused while an endpoint has it or another group's rule names it.
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};

@@ -1,4 +1,4 @@
-//! `DeleteSubnet`; refused while it is the target network of an endpoint.
+//! `DeleteSubnet`: refused while it is the target network of an endpoint.
 
 use async_trait::async_trait;
 use aws_query::FromQuery;
