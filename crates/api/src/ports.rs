@@ -98,7 +98,10 @@ impl Convergence for NoConvergence {
 }
 
 pub(crate) async fn settle_within(port: &dyn Convergence, change: &Committed, limit: Duration) {
-    if tokio::time::timeout(limit, port.settled(change)).await.is_err() {
+    let started = std::time::Instant::now();
+    if tokio::time::timeout(limit, port.settled(change)).await.is_ok() {
+        metrics::histogram!("bascule_call_to_effect_seconds").record(started.elapsed());
+    } else {
         tracing::debug!(endpoint = %change.endpoint, "answered before the change had its effect");
     }
 }

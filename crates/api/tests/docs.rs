@@ -46,7 +46,9 @@ fn tables(sources: &Path) -> String {
         }
     }
     assert!(count > 20, "the action files were not found");
-    text.push_str("\n### Not yet in force\n\nAccepted, stored and answered; the log says so when one is set.\n\n");
+    text.push_str(
+        "\n### Not yet in force\n\nAccepted, stored and answered; the log says so when one is set.\n\n",
+    );
     text.push_str("| parameter | meanwhile |\n|---|---|\n");
     for parameter in api::NOT_YET_IN_FORCE {
         writeln!(text, "| `{}` | {} |", parameter.parameter, parameter.why).expect("a string takes all");
@@ -57,8 +59,12 @@ fn tables(sources: &Path) -> String {
 
 /// An action file opens with ``//! `Name`: notes.``
 fn row(source: &str) -> (String, String) {
-    let paragraph: Vec<&str> =
-        source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let paragraph: Vec<&str> = source
+        .lines()
+        .map_while(|line| line.strip_prefix("//!"))
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect();
     let paragraph = paragraph.join(" ");
     let mut parts = paragraph.splitn(3, '`');
     let (_, name, notes) = (parts.next(), parts.next().expect("a name"), parts.next().unwrap_or_default());

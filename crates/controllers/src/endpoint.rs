@@ -233,6 +233,13 @@ impl<'a> Decision<'a> {
                     self.changes.expect.push((key.clone(), record.modified));
                     self.changes.put.push((key.clone(), Write::Route(route)));
                 }
+                RouteCode::Creating if self.never_up(&record.value.target) => {
+                    let why = "its target network association failed";
+                    let route =
+                        model::Route { status: Status::with(RouteCode::Failed, why), ..record.value.clone() };
+                    self.changes.expect.push((key.clone(), record.modified));
+                    self.changes.put.push((key.clone(), Write::Route(route)));
+                }
                 RouteCode::Deleting if !goes_with_association => {
                     self.changes.expect.push((key.clone(), record.modified));
                     self.changes.delete.push(key.clone());
@@ -240,6 +247,16 @@ impl<'a> Decision<'a> {
                 RouteCode::Creating | RouteCode::Deleting | RouteCode::Active | RouteCode::Failed => {}
             }
         }
+    }
+
+    /// Whether a route's association has failed, now or before.
+    fn never_up(&self, target: &RouteTarget) -> bool {
+        let RouteTarget::Subnet(subnet) = target else { return false };
+        self.world.associations.iter().any(|(key, record)| {
+            record.value.spec.subnet_id == *subnet
+                && (record.value.status.code == AssociationCode::AssociationFailed
+                    || self.failed.contains(&key.as_str()))
+        })
     }
 
     fn rules(&mut self) {

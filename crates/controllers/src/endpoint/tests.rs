@@ -218,6 +218,19 @@ fn a_permanent_failure_fails_the_association() {
 }
 
 #[test]
+fn the_routes_of_a_failed_association_fail_with_it() {
+    let scene = Scene::default().endpoint(PendingAssociate).association(1, Associating).route(
+        Some(1),
+        "10.0.0.0/16",
+        RouteCode::Creating,
+    );
+    let changes = scene.at(10, Some((1, true)));
+    assert!(
+        changes.put.iter().any(|(_, w)| matches!(w, Write::Route(r) if r.status.code == RouteCode::Failed))
+    );
+}
+
+#[test]
 fn a_deleted_endpoint_takes_all_that_is_its_own() {
     let scene = Scene::default().endpoint(Deleting).route(None, "10.8.0.0/22", RouteCode::Active);
     assert!(scene.at(9, None).is_empty());
