@@ -29,13 +29,11 @@ pub(crate) async fn hold(cx: &Cx<'_>, draft: &mut Draft, spec: &EndpointSpec) ->
 
 /// The certificates an endpoint uses, each once.
 pub(crate) fn certificates(spec: &EndpointSpec) -> BTreeSet<&str> {
-    let root = |way| match way {
-        &Authentication::Certificate { ref client_root_arn } => Some(client_root_arn.as_str()),
+    let roots = spec.authentication.iter().filter_map(|way| match way {
+        Authentication::Certificate { client_root_arn } => Some(client_root_arn.as_str()),
         _ => None,
-    };
-    std::iter::once(spec.server_certificate_arn.as_str())
-        .chain(spec.authentication.iter().filter_map(root))
-        .collect()
+    });
+    std::iter::once(spec.server_certificate_arn.as_str()).chain(roots).collect()
 }
 
 /// UNVERIFIED: the message for a certificate that does not exist.

@@ -57,7 +57,7 @@ pub(crate) struct Silent {
 
 impl Silent {
     /// It is done.
-    pub(crate) fn done() -> Self {
+    pub(crate) fn yes() -> Self {
         Self { done: true }
     }
 }
@@ -77,7 +77,7 @@ pub(crate) struct Done {
 
 impl Done {
     /// It is done.
-    pub(crate) fn done() -> Self {
+    pub(crate) fn yes() -> Self {
         Self { done: true }
     }
 }

@@ -171,6 +171,8 @@ async fn a_certificate_in_use_stays() {
     let arn = json!({"CertificateArn": world.stored(&endpoint).await.spec.server_certificate_arn});
     let (status, refused) = world.acm(ROOT, "DeleteCertificate", &arn).await;
     assert_eq!((status, &refused["__type"]), (400, &json!("ResourceInUseException")));
+    let (_, list) = world.acm(ROOT, "ListCertificates", &json!({})).await;
+    assert_eq!(list["CertificateSummaryList"][0]["InUse"], true);
     world.call("DeleteClientVpnEndpoint", &[("ClientVpnEndpointId", &endpoint)]).await.ok();
     world.settle().await;
     assert_eq!(world.acm(ROOT, "DeleteCertificate", &arn).await.0, 200);

@@ -187,6 +187,9 @@ async fn events_are_filtered_over_streams() {
     let page = filter(json!({"limit": 2})).await;
     assert_eq!(messages(&page).len(), 2);
     assert_eq!(messages(&filter(json!({"nextToken": page["nextToken"]})).await), ["connect bob"]);
+    let back = filter(json!({"limit": 2, "startFromHead": false})).await;
+    assert_eq!(messages(&back), ["connect bob", "disconnect alice"]);
+    assert_eq!(messages(&filter(json!({"nextToken": back["nextToken"]})).await), ["connect alice"]);
     let json_selector = json!({"logGroupName": GROUP, "filterPattern": "{ $.a = 1 }"});
     assert_eq!(refused(&world, "FilterLogEvents", json_selector).await, "InvalidParameterException");
 }

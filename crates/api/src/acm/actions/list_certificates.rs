@@ -1,5 +1,7 @@
 //! `ListCertificates`.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use model::Certificate;
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,7 @@ use super::describe_certificate::{facts, names};
 use crate::acm::validation;
 use crate::action::{Action, Decision};
 use crate::cx::Cx;
+use crate::ec2::references;
 use crate::error::ApiError;
 use crate::page::page;
 use crate::touch::Touch;
@@ -18,6 +21,10 @@ pub(crate) struct ListCertificates {
     #[serde(default)]
     certificate_statuses: Vec<String>,
     includes: Option<Includes>,
+    #[serde(default)]
+    certificate_key_pair_origins: Vec<String>,
+    #[serde(default)]
+    root_hierarchy_types: Vec<String>,
     next_token: Option<String>,
     max_items: Option<i32>,
     sort_by: Option<String>,
@@ -57,6 +64,7 @@ struct Summary {
     key_algorithm: String,
     key_usages: Vec<&'static str>,
     extended_key_usages: Vec<&'static str>,
+    in_use: bool,
     renewal_eligibility: &'static str,
     not_before: i64,
     not_after: i64,
@@ -95,9 +103,18 @@ impl Action for ListCertificates {
         {
             rows.clear();
         }
+        // The keys of all that are imported came from the customer, and no root is Amazon's.
+        let origins = &self.certificate_key_pair_origins;
+        let ours = origins.is_empty() || origins.iter().any(|origin| origin == "CUSTOMER_PROVIDED");
+        if !ours || !self.root_hierarchy_types.is_empty() {
+            rows.clear();
+        }
+        let endpoints = cx.endpoints().await?;
+        let used: BTreeSet<&str> =
+            endpoints.iter().flat_map(|endpoint| references::certificates(&endpoint.value.spec)).collect();
         let mut summaries = Vec::new();
         for row in &rows {
-            let summary = summary(row)?;
+            let summary = summary(row, used.contains(row.arn.as_str()))?;
             if self.includes.as_ref().is_none_or(|includes| includes.admit(&summary)) {
                 summaries.push(summary);
             }
@@ -125,7 +142,7 @@ impl Includes {
     }
 }
 
-fn summary(certificate: &Certificate) -> Result<Summary, ApiError> {
+fn summary(certificate: &Certificate, in_use: bool) -> Result<Summary, ApiError> {
     let facts = facts(certificate)?;
     let names = names(&facts);
     Ok(Summary {
@@ -138,6 +155,7 @@ fn summary(certificate: &Certificate) -> Result<Summary, ApiError> {
         key_algorithm: facts.key_algorithm,
         key_usages: facts.key_usages,
         extended_key_usages: facts.extended_key_usages.into_iter().map(|(name, _)| name).collect(),
+        in_use,
         renewal_eligibility: "INELIGIBLE",
         not_before: facts.not_before,
         not_after: facts.not_after,

@@ -47,6 +47,6 @@ impl Action for CreateTags {
             }
             draft.rewrite(&entry, (row.write)(&entry.value, tags)?);
         }
-        Ok(Decision::write(Silent::done(), draft))
+        Ok(Decision::write(Silent::yes(), draft))
     }
 }

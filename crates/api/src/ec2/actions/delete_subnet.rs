@@ -40,6 +40,6 @@ impl Action for DeleteSubnet {
         }
         let mut draft = Draft::default();
         draft.delete(&subnet);
-        Ok(Decision::write(Silent::done(), draft))
+        Ok(Decision::write(Silent::yes(), draft))
     }
 }

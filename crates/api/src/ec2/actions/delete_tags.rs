@@ -57,7 +57,7 @@ impl Action for DeleteTags {
                 draft.rewrite(&entry, (row.write)(&entry.value, tags)?);
             }
         }
-        Ok(Decision::write(Silent::done(), draft))
+        Ok(Decision::write(Silent::yes(), draft))
     }
 }
 

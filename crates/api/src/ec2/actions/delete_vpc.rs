@@ -47,6 +47,6 @@ impl Action for DeleteVpc {
         for group in &default {
             security::delete(&mut draft, group);
         }
-        Ok(Decision::write(Silent::done(), draft))
+        Ok(Decision::write(Silent::yes(), draft))
     }
 }

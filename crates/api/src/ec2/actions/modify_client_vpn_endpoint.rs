@@ -101,7 +101,7 @@ impl Action for ModifyClientVpnEndpoint {
         self.listen(cx, &mut endpoint, &mut draft).await?;
         let (spec, before) = (&endpoint.spec, &record.value.spec);
         if spec == before {
-            return Ok(Decision::read(Done::done()));
+            return Ok(Decision::read(Done::yes()));
         }
         not_yet::log(&endpoint.id, spec);
         endpoint.applying = match record.value.applying {
@@ -111,7 +111,7 @@ impl Action for ModifyClientVpnEndpoint {
         };
         draft.replace(&record, &endpoint);
         references::hold(cx, &mut draft, &endpoint.spec).await?;
-        Ok(Decision::write(Done::done(), draft))
+        Ok(Decision::write(Done::yes(), draft))
     }
 }
 

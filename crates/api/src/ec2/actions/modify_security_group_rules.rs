@@ -73,6 +73,6 @@ impl Action for ModifySecurityGroupRules {
         let mut draft = Draft::default();
         draft.replace(&group, &changed);
         security::hold(cx, &mut draft, far_groups).await?;
-        Ok(Decision::write(Done::done(), draft))
+        Ok(Decision::write(Done::yes(), draft))
     }
 }

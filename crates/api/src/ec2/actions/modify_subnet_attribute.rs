@@ -71,6 +71,6 @@ impl Action for ModifySubnetAttribute {
         }
         let mut draft = Draft::default();
         draft.replace(&subnet, &changed);
-        Ok(Decision::write(Silent::done(), draft))
+        Ok(Decision::write(Silent::yes(), draft))
     }
 }

@@ -51,6 +51,6 @@ impl Action for ModifyVpcAttribute {
         BoolValue::set(&self.enable_network_address_usage_metrics, &mut attributes.address_usage_metrics);
         let mut draft = Draft::default();
         draft.replace(&vpc, &changed);
-        Ok(Decision::write(Silent::done(), draft))
+        Ok(Decision::write(Silent::yes(), draft))
     }
 }

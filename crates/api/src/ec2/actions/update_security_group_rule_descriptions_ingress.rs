@@ -42,6 +42,6 @@ impl Action for UpdateSecurityGroupRuleDescriptionsIngress {
         let by_id = &self.security_group_rule_descriptions;
         let asked = security::ask_again(&self.ip_permissions, by_id)?;
         let draft = security::describe_anew(cx, &group, Direction::Ingress, by_id, asked).await?;
-        Ok(Decision::write(Done::done(), draft))
+        Ok(Decision::write(Done::yes(), draft))
     }
 }

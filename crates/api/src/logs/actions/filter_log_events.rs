@@ -32,6 +32,7 @@ pub(crate) struct FilterLogEvents {
     limit: Option<usize>,
     interleaved: Option<bool>,
     unmask: Option<bool>,
+    start_from_head: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -64,7 +65,7 @@ impl Action for FilterLogEvents {
         let _ = (self.interleaved, self.unmask);
         crate::check::keep(groups::named(&self.log_group_name, &self.log_group_identifier), faults);
         crate::check::keep(self.pattern(), faults);
-        crate::check::keep(self.after(), faults);
+        crate::check::keep(self.position(), faults);
         if self.limit.is_some_and(|limit| !(1..=MAX_LIMIT).contains(&limit)) {
             faults.push(invalid(format!("limit must be between 1 and {MAX_LIMIT}")));
         }
@@ -96,20 +97,23 @@ impl Action for FilterLogEvents {
             }
             named
         };
-        let (pattern, after) = (self.pattern()?, self.after()?);
+        let (pattern, position) = (self.pattern()?, self.position()?);
         let mut found: Vec<(Found, &str)> = Vec::new();
         for stream in &streams {
             let events = events::read(cx, &group, stream, self.start_time, self.end_time).await?;
-            let wanted = events.into_iter().filter(|one| {
-                pattern.pass(&one.event.message) && after.as_ref().is_none_or(|after| one.place > *after)
-            });
+            let wanted = events
+                .into_iter()
+                .filter(|one| pattern.pass(&one.event.message) && position.admits(&one.place));
             found.extend(wanted.map(|one| (one, stream.name.as_str())));
         }
         found.sort_by(|(a, _), (b, _)| a.place.cmp(&b.place));
+        if position.latest_first {
+            found.reverse();
+        }
         let count = fitting(found.iter().map(|(one, _)| one), self.limit.unwrap_or(MAX_LIMIT));
         let more = found.len() > count;
         found.truncate(count);
-        let next_token = found.last().filter(|_| more).map(|(one, _)| one.place.text());
+        let next_token = found.last().filter(|_| more).map(|(one, _)| position.token(&one.place));
         let row = |(one, stream): (Found, &str)| Row {
             log_stream_name: stream.to_owned(),
             timestamp: one.event.at_ms,
@@ -122,13 +126,44 @@ impl Action for FilterLogEvents {
     }
 }
 
+/// What stands before a token of an answer whose latest events come first.
+const BACKWARDS: &str = "b/";
+
+/// Where to read on, and in which direction.
+struct Position {
+    latest_first: bool,
+    last: Option<Place>,
+}
+
+impl Position {
+    fn admits(&self, place: &Place) -> bool {
+        match &self.last {
+            None => true,
+            Some(last) if self.latest_first => place < last,
+            Some(last) => place > last,
+        }
+    }
+
+    fn token(&self, place: &Place) -> String {
+        format!("{}{}", if self.latest_first { BACKWARDS } else { "" }, place.text())
+    }
+}
+
 impl FilterLogEvents {
     fn pattern(&self) -> Result<Pattern, ApiError> {
         Pattern::read(self.filter_pattern.as_deref().unwrap_or_default())
     }
 
-    fn after(&self) -> Result<Option<Place>, ApiError> {
-        let Some(token) = &self.next_token else { return Ok(None) };
-        Place::read(token).map(Some).ok_or_else(|| invalid("The specified nextToken is invalid."))
+    /// A token keeps the direction it came from.
+    fn position(&self) -> Result<Position, ApiError> {
+        let Some(token) = &self.next_token else {
+            return Ok(Position { latest_first: self.start_from_head == Some(false), last: None });
+        };
+        let (latest_first, text) = match token.strip_prefix(BACKWARDS) {
+            Some(text) => (true, text),
+            None => (false, token.as_str()),
+        };
+        let last = Place::read(text).ok_or_else(|| invalid("The specified nextToken is invalid."))?;
+        Ok(Position { latest_first, last: Some(last) })
     }
 }
