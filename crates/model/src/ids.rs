@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn ids_parse_only_their_own_form() {
-        let id = EndpointId::from_entropy(0x00c5_d11f_c472_9f2a_5);
+        let id = EndpointId::from_entropy(0x0000_0c5d_11fc_4729_f2a5);
         assert_eq!(id.as_str(), "cvpn-endpoint-00c5d11fc4729f2a5");
         assert_eq!(id.as_str().parse::<EndpointId>(), Ok(id.clone()));
         assert_eq!(id.digits(), "00c5d11fc4729f2a5");
