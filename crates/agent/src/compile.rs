@@ -14,10 +14,14 @@ use sha2::{Digest, Sha256};
 use store::MasterKey;
 use zeroize::Zeroizing;
 
+use crate::controller::now;
+use crate::revocation::Lists;
+
 /// Builds snapshots; keeps opened certificates between them.
 pub(crate) struct Compiler {
     master_key: Arc<MasterKey>,
     opened: BTreeMap<String, (u64, ServerIdentity)>,
+    lists: Lists,
 }
 
 /// A snapshot, and the associations that cannot be part of it.
@@ -28,7 +32,7 @@ pub(crate) struct Compiled {
 
 impl Compiler {
     pub(crate) fn new(master_key: Arc<MasterKey>) -> Self {
-        Self { master_key, opened: BTreeMap::new() }
+        Self { master_key, opened: BTreeMap::new(), lists: Lists::default() }
     }
 
     pub(crate) fn compile(&mut self, world: &World) -> Compiled {
@@ -36,13 +40,15 @@ impl Compiler {
             desired: Desired { revision: world.revision, endpoints: BTreeMap::new() },
             failures: BTreeMap::new(),
         };
+        let now_unix = now().0;
+        self.lists.retain(world);
         self.opened.retain(|arn, _| world.certificates.contains_key(arn));
         for of in world.endpoints.values() {
             let Some((_, record)) = &of.endpoint else { continue };
             if matches!(record.value.status.code, EndpointCode::Deleting | EndpointCode::Deleted) {
                 continue;
             }
-            match self.endpoint(world, of, &record.value) {
+            match self.endpoint(world, of, &record.value, now_unix) {
                 Ok(endpoint) => drop(compiled.desired.endpoints.insert(endpoint.id.clone(), endpoint)),
                 Err(reason) => {
                     let wanted = of.associations.values().filter(|a| a.value.status.code.holds_endpoint());
@@ -62,6 +68,7 @@ impl Compiler {
         world: &World,
         of: &EndpointWorld,
         record: &Endpoint,
+        now_unix: i64,
     ) -> Result<desired::Endpoint, String> {
         if let Some(key) = of.unreadable.iter().next() {
             // Fail closed: it might forbid what the others allow.
@@ -96,7 +103,7 @@ impl Compiler {
             server,
             admits: certificate_only && !client_roots.is_empty(),
             client_roots: Arc::new(client_roots),
-            crl: None,
+            crl: self.lists.of(of, now_unix),
             associations: associations(world, of, record)?,
             rules: of
                 .rules

@@ -99,6 +99,7 @@ fn encode(write: &Write) -> Vec<u8> {
         Write::Association(record) => json(record),
         Write::Route(record) => json(record),
         Write::Rule(record) => json(record),
+        Write::RevocationList(record) => json(record),
         Write::Connection(record) => json(record),
     }
 }

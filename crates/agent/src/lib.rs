@@ -8,6 +8,7 @@ mod compile;
 mod controller;
 mod publish;
 mod reader;
+mod revocation;
 
 use std::sync::Arc;
 use std::time::Duration;

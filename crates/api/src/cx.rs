@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use model::{
-    Association, AuthorizationRule, Certificate, Connection, Endpoint, EndpointCode, EndpointId, Key, Kind,
-    Route, Scope, SecurityGroup, SecurityGroupId, Subnet, SubnetId, Timestamp, Vpc, VpcId, prefix,
+    Association, Authentication, AuthorizationRule, Certificate, Connection, Endpoint, EndpointCode,
+    EndpointId, Key, Kind, RevocationList, Route, Scope, SecurityGroup, SecurityGroupId, Subnet, SubnetId,
+    Timestamp, Vpc, VpcId, prefix,
 };
 use serde::de::DeserializeOwned;
 use store::typed::{self, Record};
@@ -131,6 +132,28 @@ impl<'a> Cx<'a> {
         endpoint: &EndpointId,
     ) -> Result<Vec<Record<AuthorizationRule>>, ApiError> {
         self.under(Kind::Rule, endpoint).await
+    }
+
+    /// The client certificate revocation list of an endpoint.
+    pub(crate) async fn revocation_list(
+        &self,
+        endpoint: &EndpointId,
+    ) -> Result<Option<Record<RevocationList>>, ApiError> {
+        self.get(&Key::revocation_list(self.scope, endpoint)).await
+    }
+
+    /// DER of the trust anchors of an endpoint's client certificates, as its gateway has them (spec: aws-client-vpn §4.1).
+    pub(crate) async fn client_anchors(&self, endpoint: &Endpoint) -> Result<Vec<Vec<u8>>, ApiError> {
+        let mut anchors = Vec::new();
+        for way in &endpoint.spec.authentication {
+            if let Authentication::Certificate { client_root_arn } = way
+                && let Some(root) = self.certificate(client_root_arn).await?
+            {
+                let pem = root.value.chain_pem.as_ref().unwrap_or(&root.value.certificate_pem);
+                anchors.extend(pki::certificates_from_pem(pem).unwrap_or_default());
+            }
+        }
+        Ok(anchors)
     }
 
     /// The stored connections of an endpoint.

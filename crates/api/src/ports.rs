@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::{
     Applying, Association, AssociationCode, AuthorizationRule, Connection, ConnectionCode, Endpoint,
-    EndpointCode, EndpointId, Key, Kind, Route, RouteCode, RuleCode, Scope,
+    EndpointCode, EndpointId, Key, Kind, RevocationCode, RevocationList, Route, RouteCode, RuleCode, Scope,
 };
 use store::{Revision, Store, StoreError, typed};
 
@@ -124,6 +124,9 @@ fn is_transitional(key: &str, value: &[u8]) -> bool {
         Some(Kind::Rule) => code(value, |r: &AuthorizationRule| {
             matches!(r.status.code, RuleCode::Authorizing | RuleCode::Revoking)
         }),
+        Some(Kind::RevocationList) => {
+            code(value, |r: &RevocationList| r.status.code == RevocationCode::Pending)
+        }
         Some(Kind::Connection) => code(value, |c: &Connection| c.status.code == ConnectionCode::Terminating),
         _ => false,
     }

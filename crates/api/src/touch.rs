@@ -36,6 +36,8 @@ pub(crate) enum Resource {
     User(Option<String>),
     /// A log group by name, and one of its streams.
     LogGroup(String, Option<String>),
+    /// A transit gateway attachment.
+    TransitGatewayAttachment(String),
     /// An ACM certificate, by ARN.
     Certificate(Option<String>),
 }

@@ -1,6 +1,6 @@
 //! What a decision wants written, and what it was decided on.
 
-use model::{Association, AuthorizationRule, Connection, Endpoint, Route};
+use model::{Association, AuthorizationRule, Connection, Endpoint, RevocationList, Route};
 
 /// A record to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Write {
     Route(Route),
     /// An authorization rule.
     Rule(AuthorizationRule),
+    /// A client certificate revocation list.
+    RevocationList(Box<RevocationList>),
     /// A connection.
     Connection(Box<Connection>),
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::{
     Applying, Association, AssociationCode, AssociationId, EndpointCode, Failure, GatewayStatus, Key, Listen,
-    RouteCode, RouteTarget, RuleCode, Status, SubnetId,
+    RevocationCode, RouteCode, RouteTarget, RuleCode, Status, SubnetId,
 };
 
 use crate::{Changes, EndpointWorld, Versioned, Write};
@@ -63,6 +63,7 @@ pub fn decide(world: &EndpointWorld, observed: &Observed) -> Changes {
     }
     decision.routes();
     decision.rules();
+    decision.revocations();
     decision.changes
 }
 
@@ -283,6 +284,20 @@ impl<'a> Decision<'a> {
     }
 }
 
+impl Decision<'_> {
+    /// `pending` → `active` (spec: aws-client-vpn §1.8).
+    fn revocations(&mut self) {
+        for (key, record) in &self.world.revocations {
+            if record.value.status.code == RevocationCode::Pending && self.in_force(record) {
+                let status = Status::of(RevocationCode::Active);
+                let list = model::RevocationList { status, ..record.value.clone() };
+                self.changes.expect.push((key.clone(), record.modified));
+                self.changes.put.push((key.clone(), Write::RevocationList(Box::new(list))));
+            }
+        }
+    }
+}
+
 /// Once no gateway serves it, an endpoint goes with all that belongs to it.
 fn delete(
     world: &EndpointWorld,
@@ -315,7 +330,8 @@ fn orphans(world: &EndpointWorld) -> Changes {
         .keys()
         .chain(world.rules.keys())
         .chain(world.connections.keys())
-        .chain(world.terminations.keys());
+        .chain(world.terminations.keys())
+        .chain(world.revocations.keys());
     changes.delete.extend(keys.take(CHILDREN_MAX_KEYS).cloned());
     changes
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Association, AuthorizationRule, Certificate, Connection, Endpoint, EndpointId, GatewayStatus, Key, Route,
-    Scope, SecurityGroup, SecurityGroupId, Subnet, Termination, TokenRecord,
+    Association, AuthorizationRule, Certificate, Connection, Endpoint, EndpointId, GatewayStatus, Key,
+    RevocationList, Route, Scope, SecurityGroup, SecurityGroupId, Subnet, Termination, TokenRecord,
 };
 
 /// A record and the revision that last wrote it.
@@ -31,6 +31,8 @@ pub enum Row {
     Connection(Box<Connection>),
     /// The order to end a connection.
     Termination(Termination),
+    /// A client certificate revocation list.
+    RevocationList(Box<RevocationList>),
     /// A subnet.
     Subnet(Subnet),
     /// A security group.
@@ -60,6 +62,8 @@ pub struct EndpointWorld {
     pub terminations: BTreeMap<String, Versioned<Termination>>,
     /// Keys of its records that are there and cannot be read: nothing is decided on half a picture.
     pub unreadable: BTreeSet<String>,
+    /// Its client certificate revocation list, if it has one.
+    pub revocations: BTreeMap<String, Versioned<RevocationList>>,
 }
 
 /// The scope and endpoint that own a child record.
@@ -98,6 +102,7 @@ impl World {
             Row::Rule(r) => Some((r.scope.clone(), r.endpoint.clone())),
             Row::Connection(r) => Some((r.scope.clone(), r.endpoint.clone())),
             Row::Termination(r) => Some((r.scope.clone(), r.endpoint.clone())),
+            Row::RevocationList(r) => Some((r.scope.clone(), r.endpoint.clone())),
             Row::Subnet(_)
             | Row::SecurityGroup(_)
             | Row::Certificate(_)
@@ -124,7 +129,8 @@ impl World {
                 | Row::Route(_)
                 | Row::Rule(_)
                 | Row::Connection(_)
-                | Row::Termination(_) => {}
+                | Row::Termination(_)
+                | Row::RevocationList(_) => {}
             }
             return None;
         };
@@ -138,6 +144,9 @@ impl World {
             Row::Rule(value) => drop(of.rules.insert(key, Versioned { value, modified })),
             Row::Connection(value) => drop(of.connections.insert(key, Versioned { value: *value, modified })),
             Row::Termination(value) => drop(of.terminations.insert(key, Versioned { value, modified })),
+            Row::RevocationList(value) => {
+                drop(of.revocations.insert(key, Versioned { value: *value, modified }))
+            }
             Row::Subnet(_)
             | Row::SecurityGroup(_)
             | Row::Certificate(_)
@@ -179,6 +188,7 @@ impl World {
             of.connections.remove(key);
             of.terminations.remove(key);
             of.unreadable.remove(key);
+            of.revocations.remove(key);
             if of.is_empty() {
                 self.endpoints.remove(&owner);
             }
@@ -196,5 +206,6 @@ impl EndpointWorld {
             && self.connections.is_empty()
             && self.terminations.is_empty()
             && self.unreadable.is_empty()
+            && self.revocations.is_empty()
     }
 }

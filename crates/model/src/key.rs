@@ -27,6 +27,8 @@ pub enum Kind {
     Connection,
     /// Connections that are to be ended, by endpoint.
     Termination,
+    /// Client certificate revocation lists, by endpoint.
+    RevocationList,
     /// VPCs.
     Vpc,
     /// Subnets.
@@ -64,6 +66,7 @@ impl Kind {
             Kind::Rule => "rule",
             Kind::Connection => "connection",
             Kind::Termination => "termination",
+            Kind::RevocationList => "revocation-list",
             Kind::Vpc => "vpc",
             Kind::Subnet => "subnet",
             Kind::SecurityGroup => "security-group",
@@ -81,7 +84,7 @@ impl Kind {
 
     /// The kind named by a folder.
     pub fn parse(text: &str) -> Option<Self> {
-        const ALL: [Kind; 19] = [
+        const ALL: [Kind; 20] = [
             Kind::Endpoint,
             Kind::Association,
             Kind::AssociationClaim,
@@ -89,6 +92,7 @@ impl Kind {
             Kind::Rule,
             Kind::Connection,
             Kind::Termination,
+            Kind::RevocationList,
             Kind::Vpc,
             Kind::Subnet,
             Kind::SecurityGroup,
@@ -132,7 +136,8 @@ impl Key {
             | Kind::Route
             | Kind::Rule
             | Kind::Connection
-            | Kind::Termination => Some((scope, parts.next()?.parse().ok()?)),
+            | Kind::Termination
+            | Kind::RevocationList => Some((scope, parts.next()?.parse().ok()?)),
             _ => None,
         }
     }
@@ -184,6 +189,11 @@ impl Key {
     /// The order to end a connection.
     pub fn termination(scope: &Scope, endpoint: &EndpointId, id: &ConnectionId) -> Self {
         Self(format!("{}{id}", prefix::under(scope, Kind::Termination, endpoint)))
+    }
+
+    /// The client certificate revocation list of an endpoint.
+    pub fn revocation_list(scope: &Scope, endpoint: &EndpointId) -> Self {
+        Self(format!("{}list", prefix::under(scope, Kind::RevocationList, endpoint)))
     }
 
     /// A VPC.

@@ -13,6 +13,7 @@ mod logs;
 mod network;
 mod observed;
 mod quota;
+mod revocation;
 mod rule;
 mod saml;
 mod token;
@@ -35,6 +36,7 @@ pub use network::{
 };
 pub use observed::{Failure, GatewayStatus};
 pub use quota::Quotas;
+pub use revocation::{RevocationCode, RevocationList};
 pub use rule::{AuthorizationRule, Route, RouteCode, RouteOrigin, RouteTarget, RuleCode, RuleGroup};
 pub use saml::SamlProvider;
 pub use token::TokenRecord;

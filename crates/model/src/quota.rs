@@ -12,6 +12,8 @@ pub struct Quotas {
     pub rules_per_endpoint: usize,
     /// Routes per target network association.
     pub routes_per_association: usize,
+    /// Entries of a client certificate revocation list.
+    pub revocation_list_entries: usize,
     /// VPCs per region.
     pub vpcs_per_region: usize,
     /// Subnets per VPC.
@@ -32,6 +34,7 @@ impl Default for Quotas {
             endpoints_per_region: 5,
             rules_per_endpoint: 200,
             routes_per_association: 100,
+            revocation_list_entries: 20_000,
             vpcs_per_region: 5,
             subnets_per_vpc: 200,
             blocks_per_vpc: 5,

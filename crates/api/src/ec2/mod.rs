@@ -1,6 +1,7 @@
 //! EC2 (Query, with its own error form): Client VPN and the networks it refers to.
 
 mod actions;
+mod attachment_shapes;
 mod derived;
 mod endpoint_options;
 mod interfaces;

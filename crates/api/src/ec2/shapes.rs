@@ -37,6 +37,7 @@ status_from!(
     model::AssociationCode,
     model::RouteCode,
     model::RuleCode,
+    model::RevocationCode,
     model::ConnectionCode
 );
 

@@ -144,6 +144,7 @@ impl Api {
                 }
                 None => arn::ec2(scope, "*", id),
             },
+            Resource::TransitGatewayAttachment(id) => arn::ec2(scope, "transit-gateway-attachment", id),
             Resource::Certificate(arn) => {
                 let key = arn.as_deref().and_then(|arn| arn::certificate_id(arn, scope));
                 let key = key.map(|id| Key::certificate(scope, id));

@@ -13,6 +13,14 @@ fn sample(action: &str) -> Vec<(&'static str, &'static str)> {
         "ApplySecurityGroupsToClientVpnTargetNetwork" => {
             vec![ENDPOINT, ("VpcId", "vpc-0123456789abcdef0"), ("SecurityGroupId.1", "sg-0123456789abcdef0")]
         }
+        "AcceptTransitGatewayClientVpnAttachment"
+        | "DeleteTransitGatewayClientVpnAttachment"
+        | "RejectTransitGatewayClientVpnAttachment" => {
+            vec![("TransitGatewayAttachmentId", "tgw-attach-0123456789abcdef0")]
+        }
+        "ImportClientVpnClientCertificateRevocationList" => {
+            vec![ENDPOINT, ("CertificateRevocationList", "-----BEGIN X509 CRL-----")]
+        }
         "AssociateClientVpnTargetNetwork" => vec![ENDPOINT, ("SubnetId", "subnet-0123456789abcdef0")],
         "AuthorizeClientVpnIngress" => {
             vec![ENDPOINT, ("TargetNetworkCidr", "10.0.0.0/16"), ("AuthorizeAllGroups", "true")]
@@ -86,6 +94,7 @@ fn sample(action: &str) -> Vec<(&'static str, &'static str)> {
         | "DescribeClientVpnConnections"
         | "DescribeClientVpnRoutes"
         | "DescribeClientVpnTargetNetworks"
+        | "ExportClientVpnClientCertificateRevocationList"
         | "ExportClientVpnClientConfiguration"
         | "ModifyClientVpnEndpoint" => vec![ENDPOINT],
         other => panic!("{other} has no row here: add one"),

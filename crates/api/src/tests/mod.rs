@@ -13,6 +13,7 @@ mod modify;
 mod network_ends;
 mod networks;
 mod protocol;
+mod revocation;
 mod routes;
 mod rules;
 mod security_groups;
@@ -278,6 +279,10 @@ impl World {
                     ops.push(typed::put(record.key, &record.value));
                 }
             }
+        }
+        for mut record in self.records::<model::RevocationList>(Kind::RevocationList).await {
+            record.value.status = model::Status::of(model::RevocationCode::Active);
+            ops.push(typed::put(record.key, &record.value));
         }
         let mut holding = BTreeMap::new();
         for mut record in self.records::<Association>(Kind::Association).await {

@@ -265,6 +265,30 @@ fn a_change_is_applied_once_it_is_in_force_everywhere() {
 }
 
 #[test]
+fn a_revocation_list_is_active_once_it_is_in_force_and_goes_with_its_endpoint() {
+    let with = |mut scene: Scene| {
+        let list = RevocationList {
+            endpoint: EndpointId::from_entropy(1),
+            scope: scope(),
+            pem: String::new(),
+            status: Status::of(RevocationCode::Pending),
+            imported_at: Timestamp(0),
+        };
+        let key = Key::revocation_list(&list.scope, &list.endpoint);
+        scene.world.put(key.as_str(), Row::RevocationList(Box::new(list)), 10);
+        scene
+    };
+    let scene = with(Scene::default().endpoint(Available));
+    assert!(scene.at(9, None).is_empty());
+    let active =
+        |write: &Write| matches!(write, Write::RevocationList(r) if r.status.code == RevocationCode::Active);
+    assert!(scene.at(10, None).put.iter().all(|(_, write)| active(write)));
+    assert_eq!(scene.at(10, None).put.len(), 1);
+    let gone = with(Scene::default().endpoint(Deleting)).at(10, None);
+    assert!(gone.delete.iter().any(|key| key.contains("/revocation-list/")), "{:?}", gone.delete);
+}
+
+#[test]
 fn the_slowest_gateway_decides() {
     let fast = GatewayStatus { applied_revision: 9, ..Default::default() };
     let slow = GatewayStatus { applied_revision: 3, ..Default::default() };

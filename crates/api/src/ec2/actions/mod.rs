@@ -1,5 +1,6 @@
 //! The actions of EC2, one file each. Registering one is one line here.
 
+mod accept_transit_gateway_client_vpn_attachment;
 mod apply_security_groups_to_client_vpn_target_network;
 mod associate_client_vpn_target_network;
 mod associate_vpc_cidr_block;
@@ -17,6 +18,7 @@ mod delete_client_vpn_route;
 mod delete_security_group;
 mod delete_subnet;
 mod delete_tags;
+mod delete_transit_gateway_client_vpn_attachment;
 mod delete_vpc;
 mod describe_account_attributes;
 mod describe_availability_zones;
@@ -36,11 +38,14 @@ mod describe_vpc_attribute;
 mod describe_vpcs;
 mod disassociate_client_vpn_target_network;
 mod disassociate_vpc_cidr_block;
+mod export_client_vpn_client_certificate_revocation_list;
 mod export_client_vpn_client_configuration;
+mod import_client_vpn_client_certificate_revocation_list;
 mod modify_client_vpn_endpoint;
 mod modify_security_group_rules;
 mod modify_subnet_attribute;
 mod modify_vpc_attribute;
+mod reject_transit_gateway_client_vpn_attachment;
 mod revoke_client_vpn_ingress;
 mod revoke_security_group_egress;
 mod revoke_security_group_ingress;
@@ -53,6 +58,7 @@ use crate::registry::Registered;
 
 /// The registry.
 pub(crate) static ACTIONS: &[Registered] = &[
+    action::<accept_transit_gateway_client_vpn_attachment::AcceptTransitGatewayClientVpnAttachment>(),
     action::<apply_security_groups_to_client_vpn_target_network::ApplySecurityGroupsToClientVpnTargetNetwork>(
     ),
     action::<associate_client_vpn_target_network::AssociateClientVpnTargetNetwork>(),
@@ -71,6 +77,7 @@ pub(crate) static ACTIONS: &[Registered] = &[
     action::<delete_security_group::DeleteSecurityGroup>(),
     action::<delete_subnet::DeleteSubnet>(),
     action::<delete_tags::DeleteTags>(),
+    action::<delete_transit_gateway_client_vpn_attachment::DeleteTransitGatewayClientVpnAttachment>(),
     action::<delete_vpc::DeleteVpc>(),
     action::<describe_account_attributes::DescribeAccountAttributes>(),
     action::<describe_availability_zones::DescribeAvailabilityZones>(),
@@ -90,11 +97,18 @@ pub(crate) static ACTIONS: &[Registered] = &[
     action::<describe_vpcs::DescribeVpcs>(),
     action::<disassociate_client_vpn_target_network::DisassociateClientVpnTargetNetwork>(),
     action::<disassociate_vpc_cidr_block::DisassociateVpcCidrBlock>(),
+    action::<
+        export_client_vpn_client_certificate_revocation_list::ExportClientVpnClientCertificateRevocationList,
+    >(),
     action::<export_client_vpn_client_configuration::ExportClientVpnClientConfiguration>(),
+    action::<
+        import_client_vpn_client_certificate_revocation_list::ImportClientVpnClientCertificateRevocationList,
+    >(),
     action::<modify_client_vpn_endpoint::ModifyClientVpnEndpoint>(),
     action::<modify_security_group_rules::ModifySecurityGroupRules>(),
     action::<modify_subnet_attribute::ModifySubnetAttribute>(),
     action::<modify_vpc_attribute::ModifyVpcAttribute>(),
+    action::<reject_transit_gateway_client_vpn_attachment::RejectTransitGatewayClientVpnAttachment>(),
     action::<revoke_client_vpn_ingress::RevokeClientVpnIngress>(),
     action::<revoke_security_group_egress::RevokeSecurityGroupEgress>(),
     action::<revoke_security_group_ingress::RevokeSecurityGroupIngress>(),
@@ -105,7 +119,6 @@ pub(crate) static ACTIONS: &[Registered] = &[
 
 /// Actions clients of a Client VPN know and that are not built yet: told apart from words that are no action.
 pub(crate) const NOT_BUILT: &[&str] = &[
-    "AcceptTransitGatewayClientVpnAttachment",
     "AllocateAddress",
     "AssociateRouteTable",
     "AttachInternetGateway",
@@ -118,15 +131,11 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "DeleteNatGateway",
     "DeleteRoute",
     "DeleteRouteTable",
-    "DeleteTransitGatewayClientVpnAttachment",
     "DescribeInternetGateways",
     "DescribeNatGateways",
     "DescribeRegions",
     "DescribeTransitGatewayAttachments",
-    "ExportClientVpnClientCertificateRevocationList",
     "GetClientVpnEndpointAuthorizationPolicy",
-    "ImportClientVpnClientCertificateRevocationList",
     "ModifyClientVpnEndpointAuthorizationPolicy",
-    "RejectTransitGatewayClientVpnAttachment",
     "ReplaceRoute",
 ];
