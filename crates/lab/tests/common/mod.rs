@@ -2,3 +2,4 @@
 #![allow(dead_code, unreachable_pub)] // each test file uses its own part
 
 pub mod peer;
+pub mod people;

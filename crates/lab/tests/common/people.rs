@@ -1,0 +1,50 @@
+//! Clients with certificates of their own, and what is seen of them.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::{Net, Scene};
+
+/// How long one echo may take.
+const ECHO: Duration = Duration::from_millis(100);
+
+/// `bascule pki` on the scene's authority.
+pub fn pki(scene: &Scene, arguments: &[&str]) -> Result<()> {
+    let own = std::env::current_exe()?;
+    let beside = own.ancestors().nth(2).context("the test's folder")?.join("bascule");
+    let program = std::env::var_os("BASCULE_BIN").map_or(beside, PathBuf::from);
+    let mut command = Command::new(program);
+    command.arg("pki").args(arguments).arg("--dir").arg(&scene.certificates.dir);
+    let output = command.output()?;
+    ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// The endpoint's profile as it is exported now, with the certificate issued under that name.
+pub fn profile(scene: &Scene, endpoint: &str, name: &str) -> Result<PathBuf> {
+    let answer = scene.ec2("ExportClientVpnClientConfiguration", &[("ClientVpnEndpointId", endpoint)])?;
+    let read = |file: String| std::fs::read_to_string(scene.certificates.dir.join(file));
+    let (certificate, key) = (read(format!("{name}.crt"))?, read(format!("{name}.key"))?);
+    let configuration = answer.text("clientConfiguration")?;
+    let path = scene.dir().join(format!("{name}.ovpn"));
+    std::fs::write(&path, format!("{configuration}\n<cert>\n{certificate}</cert>\n<key>\n{key}</key>\n"))?;
+    Ok(path)
+}
+
+/// Whether a datagram of a new flow comes back from an echo server.
+pub fn echoes(net: &Net, address: &str, port: u16) -> bool {
+    let far: SocketAddr = match format!("{address}:{port}").parse() {
+        Ok(far) => far,
+        Err(_) => return false,
+    };
+    net.run(|| -> std::io::Result<bool> {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.set_read_timeout(Some(ECHO))?;
+        socket.send_to(b"anybody there?", far)?;
+        Ok(socket.recv_from(&mut [0; 64]).is_ok())
+    })
+    .unwrap_or(false)
+}
