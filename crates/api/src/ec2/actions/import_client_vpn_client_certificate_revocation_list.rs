@@ -63,7 +63,7 @@ impl Action for ImportClientVpnClientCertificateRevocationList {
         // A list is no child of an endpoint that goes at the same moment.
         draft.unchanged(&endpoint);
         draft.put(Key::revocation_list(cx.scope, &record.endpoint), &record);
-        Ok(Decision::write(Done::done(), draft))
+        Ok(Decision::write(Done::yes(), draft))
     }
 }
 
