@@ -1,7 +1,7 @@
 """Terraform and its AWS provider, unchanged: apply, an empty second plan, update in place, import, destroy, nothing left.
 
-The provider sleeps four minutes around each association it makes or ends. So the usual run makes the association by a
-plain call and takes it in by import; with `BASCULE_SLOW=1` the provider makes and ends its own.
+The provider sleeps four minutes around each association it makes or ends. So most tests make the association by a plain
+call and take it in by import; those in which the provider makes and ends its own are marked slow, to run beside others.
 """
 
 import contextlib
@@ -33,9 +33,6 @@ RUN_SECONDS = 1200
 EMPTY, CHANGES = 0, 2
 
 pytestmark = pytest.mark.skipif(TERRAFORM is None, reason="no program terraform: Terraform's scenarios did not run")
-slow = pytest.mark.skipif(
-    os.environ.get("BASCULE_SLOW") != "1", reason="the provider's own associations take 8 minutes: BASCULE_SLOW=1"
-)
 
 
 def mirror():
@@ -208,13 +205,17 @@ def test_a_whole_life(terraform):
         *("aws_cloudwatch_log_group.vpn", "aws_iam_saml_provider.idp"),
     )
     one.add("taken_in")
-    variables = {"endpoint": endpoint, "rule": rule, "vpc": vpc, "group": group}
+    # In the same step all that can be switched off is.
+    variables = {"stage": 3, "endpoint": endpoint, "rule": rule, "vpc": vpc, "group": group}
     if FABRIC_MISSING is None:
         association = variables["association"] = associate(caller, endpoint, subnet)
         one.add("by_hand")
     one.apply(**variables)
     restart(server)
     one.settles()
+    off = one.attributes("aws_ec2_client_vpn_endpoint", "main")
+    assert off["dns_servers"] == []
+    assert {off[name][0]["enabled"] for name in ("connection_log_options", "client_login_banner_options")} == {False}
     if FABRIC_MISSING is None:
         route = one.attributes("aws_ec2_client_vpn_route", "far")
         assert (route["origin"], route["type"]) == ("add-route", "Nat")
@@ -249,7 +250,7 @@ def refused(caller, operation, code, **parameters):
     assert caught.value.code == code
 
 
-@slow
+@pytest.mark.slow
 @pytest.mark.fabric
 def test_associations_by_the_provider_itself(terraform):
     one = terraform("associations")
@@ -264,7 +265,7 @@ def test_associations_by_the_provider_itself(terraform):
     assert left(caller) == {}
 
 
-@slow
+@pytest.mark.slow
 def test_gone_behind_its_back(terraform):
     one = terraform("endpoint")
     endpoint = one.apply()["endpoint"]

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: every test, in one count.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use crate::host;
@@ -34,12 +34,28 @@ pub(crate) fn run() -> Outcome<bool> {
     one("cargo clippy", &mut count, cargo().args(clippy))?;
     // One selection for everything: another one would build the libraries anew with other features.
     let everything = ["--workspace", "--lib", "--bins", "--tests", "--examples"];
+    let programs = ["build", "--quiet", "--workspace", "--bins", "--examples"];
+    one("cargo build --bins --examples", &mut count, cargo().args(programs))?;
     let build = ["test", "--quiet", "--no-run"];
     one("cargo test --no-run", &mut count, cargo().args(build).args(everything))?;
+    let slow = start_slow_python_tests();
     let mut tests = cargo();
     tests.arg("test").args(everything).args(["--no-fail-fast", "--", "--show-output"]);
     rust_tests("Rust", &mut count, tests.env("BASCULE_BIN", built("bascule")))?;
-    python_tests(&mut count)?;
+    match slow {
+        Ok(slow) => {
+            python_report("Python", &mut count, &mut pytest(&host::python()?, "not slow"))?;
+            finish_slow_python_tests(slow, &mut count)?;
+        }
+        Err(why) => {
+            println!("SKIPPED: the Python tests: {why}");
+            if std::env::var_os("CI").is_some() {
+                count.failed += 1;
+            } else {
+                count.skipped += 1;
+            }
+        }
+    }
     println!("\nafter {} s", started.elapsed().as_secs());
     let skipped = if count.skipped == 0 { String::new() } else { format!(", {} skipped", count.skipped) };
     println!("{} passed, {} failed{skipped}", count.passed, count.failed);
@@ -104,29 +120,52 @@ fn rust_tests(name: &str, count: &mut Count, command: &mut Command) -> Outcome<(
     Ok(())
 }
 
-/// botocore, boto3 and the AWS CLI against the built binary.
-fn python_tests(count: &mut Count) -> Outcome<()> {
-    let interpreter = match host::python() {
-        Ok(interpreter) => interpreter,
-        Err(why) => {
-            println!("SKIPPED: the Python tests: {why}");
-            if std::env::var_os("CI").is_some() {
-                count.failed += 1;
-            } else {
-                count.skipped += 1;
-            }
-            return Ok(());
-        }
-    };
-    let started = Instant::now();
+/// botocore, boto3, the AWS CLI and Terraform against the built binary: the tests with these markers.
+fn pytest(interpreter: &Path, markers: &str) -> Command {
     let mut pytest = command(interpreter);
     pytest
-        .args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"])
+        .args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-m", markers])
         .arg(root().join("tests"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("BASCULE_BIN", built("bascule"))
         .env("BASCULE_MEMBERS", built("examples/members"));
-    let (held, text) = kept(&mut pytest)?;
+    pytest
+}
+
+/// Starts the tests that wait for minutes and compute nothing, beside all others: Terraform's provider sleeps four
+/// minutes around each association.
+fn start_slow_python_tests() -> Outcome<Slow> {
+    let interpreter = host::python()?;
+    let mut pytest = pytest(&interpreter, "slow");
+    let child = pytest
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("the slow Python tests do not start: {error}"))?;
+    Ok(Slow { child, started: Instant::now() })
+}
+
+struct Slow {
+    child: Child,
+    started: Instant,
+}
+
+fn finish_slow_python_tests(slow: Slow, count: &mut Count) -> Outcome<()> {
+    let output = slow.child.wait_with_output().map_err(|error| format!("the slow Python tests: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    count_python("Python, slow", count, output.status.success(), &text, slow.started);
+    Ok(())
+}
+
+fn python_report(name: &str, count: &mut Count, pytest: &mut Command) -> Outcome<()> {
+    let started = Instant::now();
+    let (held, text) = kept(pytest)?;
+    count_python(name, count, held, &text, started);
+    Ok(())
+}
+
+fn count_python(name: &str, count: &mut Count, held: bool, text: &str, started: Instant) {
     let summary = text.lines().rev().find(|line| line.contains(" in ") && line.contains("passed"));
     let summary = summary.unwrap_or_default();
     let passed = number_before(summary, " passed");
@@ -140,13 +179,12 @@ fn python_tests(count: &mut Count) -> Outcome<()> {
         println!("{line}");
     }
     println!(
-        "Python: {passed} passed, {failed} failed, {skipped} skipped ({} s)",
+        "{name}: {passed} passed, {failed} failed, {skipped} skipped ({} s)",
         started.elapsed().as_secs()
     );
     count.passed += passed;
     count.failed += failed;
     count.skipped += skipped;
-    Ok(())
 }
 
 /// The number that stands before a word: `… 12 passed …` → 12.

@@ -155,7 +155,7 @@ resource "aws_ec2_client_vpn_endpoint" "main" {
   vpn_port                      = var.stage >= 2 ? 1194 : 443
   session_timeout_hours         = var.stage >= 2 ? 8 : 24
   disconnect_on_session_timeout = var.stage < 2
-  dns_servers                   = var.stage >= 2 ? ["10.0.0.3"] : ["10.0.0.2", "10.1.0.2"]
+  dns_servers                   = var.stage >= 3 ? null : var.stage >= 2 ? ["10.0.0.3"] : ["10.0.0.2", "10.1.0.2"]
 
   authentication_options {
     type                       = "certificate-authentication"
@@ -163,19 +163,19 @@ resource "aws_ec2_client_vpn_endpoint" "main" {
   }
 
   connection_log_options {
-    enabled               = true
-    cloudwatch_log_group  = aws_cloudwatch_log_group.vpn.name
-    cloudwatch_log_stream = aws_cloudwatch_log_stream.vpn.name
+    enabled               = var.stage < 3
+    cloudwatch_log_group  = var.stage >= 3 ? null : aws_cloudwatch_log_group.vpn.name
+    cloudwatch_log_stream = var.stage >= 3 ? null : aws_cloudwatch_log_stream.vpn.name
   }
 
   client_connect_options {
-    enabled             = true
-    lambda_function_arn = "arn:aws:lambda:us-east-1:${data.aws_caller_identity.me.account_id}:function:AWSClientVPN-${var.stage}"
+    enabled             = var.stage < 3
+    lambda_function_arn = var.stage >= 3 ? null : "arn:aws:lambda:us-east-1:${data.aws_caller_identity.me.account_id}:function:AWSClientVPN-${var.stage}"
   }
 
   client_login_banner_options {
-    enabled     = true
-    banner_text = "Stage ${var.stage}: be <kind> & \"careful\""
+    enabled     = var.stage < 3
+    banner_text = var.stage >= 3 ? null : "Stage ${var.stage}: be <kind> & \"careful\""
   }
 
   client_route_enforcement_options {
