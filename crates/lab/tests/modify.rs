@@ -48,7 +48,6 @@ impl Lab {
         self.scene
             .ec2("DescribeClientVpnEndpoints", &[("ClientVpnEndpointId.1", &self.endpoint)])?
             .text(&format!("clientVpnEndpoint/item/{path}"))
-            .map_err(Into::into)
     }
 
     fn connect(&self, label: &str) -> Result<OpenVpn> {
