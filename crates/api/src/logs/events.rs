@@ -3,15 +3,11 @@
 use model::{Key, LogBatch, LogEvent, LogGroup, LogStream, prefix};
 use store::typed::Record;
 
-use super::groups::{cutoff_ms, ms};
+use super::groups::ms;
 use crate::cx::Cx;
 use crate::draft::Draft;
 use crate::error::ApiError;
 
-/// Bytes of messages after which a batch gets no more events.
-const FULL_BATCH_BYTES: usize = 64 << 10;
-/// Most batches of a stream; with one more the oldest goes.
-const MAX_BATCHES: u64 = 1_000;
 /// Most batches that one call looks at because they may be older than is kept.
 const MAX_EXPIRED_AT_ONCE: u64 = 16;
 /// Most bytes of messages in one answer.
@@ -63,7 +59,7 @@ pub(crate) async fn read(
     from_ms: Option<i64>,
     to_ms: Option<i64>,
 ) -> Result<Vec<Found>, ApiError> {
-    let from = cutoff_ms(group, cx.now).max(from_ms.unwrap_or(i64::MIN));
+    let from = group.cutoff_ms(ms(cx.now)).max(from_ms.unwrap_or(i64::MIN));
     let to = to_ms.unwrap_or(i64::MAX);
     let batches = cx.list::<LogBatch>(&prefix::log_batches(cx.scope, &stream.id)).await?;
     let mut found = Vec::new();
@@ -89,69 +85,22 @@ pub(crate) async fn append(
     events: Vec<LogEvent>,
 ) -> Result<(), ApiError> {
     let mut changed = stream.value.clone();
-    changed.last_ingestion_ms = Some(ms(cx.now));
-    for event in &events {
-        let first = changed.first_event_ms.map_or(event.at_ms, |first| first.min(event.at_ms));
-        let last = changed.last_event_ms.map_or(event.at_ms, |last| last.max(event.at_ms));
-        (changed.first_event_ms, changed.last_event_ms) = (Some(first), Some(last));
-    }
-    changed.stored_bytes = changed.stored_bytes.saturating_add(bytes(&events));
     let key = |number: u64| Key::log_batch(cx.scope, &stream.value.id, number);
-    let open = changed.next_batch.saturating_sub(1);
-    let opened: Option<Record<LogBatch>> = cx.get(&key(open)).await?;
-    let (mut number, mut batch) = match opened {
-        Some(record) if bytes(&record.value.events) < size(FULL_BATCH_BYTES) => (open, record.value),
-        _ => (changed.next_batch, LogBatch { events: Vec::new() }),
-    };
-    for event in events {
-        if bytes(&batch.events) >= size(FULL_BATCH_BYTES) {
-            draft.put(key(number), &batch);
-            number = number.saturating_add(1);
-            batch = LogBatch { events: Vec::new() };
-        }
-        batch.events.push(event);
+    let first_open = changed.open_batch();
+    let open: Option<Record<LogBatch>> = cx.get(&key(first_open)).await?;
+    for (number, batch) in changed.append(open.map(|record| record.value), events, ms(cx.now)) {
+        draft.put(key(number), &batch);
     }
-    draft.put(key(number), &batch);
-    changed.next_batch = number.saturating_add(1);
-    drop_old(cx, draft, group, &mut changed, number).await?;
-    draft.replace(stream, &changed);
-    Ok(())
-}
-
-/// Never the batches from `open` on: they are being written.
-async fn drop_old(
-    cx: &Cx<'_>,
-    draft: &mut Draft,
-    group: &LogGroup,
-    stream: &mut LogStream,
-    open: u64,
-) -> Result<(), ApiError> {
-    let cutoff = cutoff_ms(group, cx.now);
-    let written = stream.next_batch.saturating_sub(MAX_BATCHES);
     for _ in 0..MAX_EXPIRED_AT_ONCE {
-        let number = stream.first_batch;
-        if number.saturating_add(1) >= open {
+        let Some(number) = changed.oldest_batch(first_open) else { break };
+        let oldest: Option<Record<LogBatch>> = cx.get(&key(number)).await?;
+        if !changed.forget(oldest.as_ref().map(|record| &record.value), group.cutoff_ms(ms(cx.now))) {
             break;
         }
-        let key = Key::log_batch(cx.scope, &stream.id, number);
-        if let Some(record) = cx.get::<LogBatch>(&key).await? {
-            if number >= written && record.value.events.iter().any(|event| event.at_ms >= cutoff) {
-                break;
-            }
-            stream.stored_bytes = stream.stored_bytes.saturating_sub(bytes(&record.value.events));
-            draft.remove(key);
-        }
-        stream.first_batch = number.saturating_add(1);
+        draft.remove(key(number));
     }
+    draft.replace(stream, &changed);
     Ok(())
-}
-
-fn bytes(events: &[LogEvent]) -> u64 {
-    events.iter().map(|event| size(event.message.len())).sum()
-}
-
-fn size(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// How many of these fit one answer.

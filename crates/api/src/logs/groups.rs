@@ -15,7 +15,6 @@ const MAX_NAME_CHARS: usize = 512;
 const MAX_STREAM_KEY_BYTES: usize = 900;
 /// Keys deleted in one transaction.
 const MAX_DELETED_AT_ONCE: usize = 2_000;
-const MS_PER_DAY: i64 = 24 * 60 * 60 * 1_000;
 /// How long events can be kept, days.
 const RETENTIONS: [u32; 22] = [
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1_096, 1_827, 2_192, 2_557, 2_922, 3_288,
@@ -66,12 +65,6 @@ pub(crate) fn retention_days(days: i64) -> Result<u32, ApiError> {
             all.join(", ")
         ))
     })
-}
-
-/// Events before this are gone.
-pub(crate) fn cutoff_ms(group: &LogGroup, now: Timestamp) -> i64 {
-    let kept = group.retention_days.map(|days| i64::from(days).saturating_mul(MS_PER_DAY));
-    kept.map_or(i64::MIN, |kept| ms(now).saturating_sub(kept))
 }
 
 /// A group's ARN without the asterisk it is often shown with.

@@ -39,19 +39,8 @@ impl Action for CreateLogStream {
             let message = "The specified log stream already exists";
             return Err(ApiError::new("ResourceAlreadyExistsException", message));
         }
-        let stream = LogStream {
-            id: cx.uuid(),
-            name: self.log_stream_name.clone(),
-            group: group.value.id.clone(),
-            scope: cx.scope.clone(),
-            created_at_ms: groups::ms(cx.now),
-            first_event_ms: None,
-            last_event_ms: None,
-            last_ingestion_ms: None,
-            next_batch: 0,
-            first_batch: 0,
-            stored_bytes: 0,
-        };
+        let now_ms = groups::ms(cx.now);
+        let stream = LogStream::new(cx.uuid(), self.log_stream_name.clone(), &group.value, now_ms);
         let mut draft = Draft::default();
         // So that the end of the group meets a conflict.
         draft.touch(&group);

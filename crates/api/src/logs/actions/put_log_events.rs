@@ -8,7 +8,7 @@ use crate::action::{Action, Decision};
 use crate::cx::Cx;
 use crate::draft::Draft;
 use crate::error::ApiError;
-use crate::logs::groups::{cutoff_ms, ms};
+use crate::logs::groups::ms;
 use crate::logs::{events, groups, invalid};
 use crate::touch::{Resource, Touch};
 
@@ -82,7 +82,7 @@ impl Action for PutLogEvents {
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
         let group = groups::known(cx, &self.log_group_name).await?.value;
         let stream = groups::stream(cx, &group, &self.log_stream_name).await?;
-        let (now, cutoff) = (ms(cx.now), cutoff_ms(&group, cx.now));
+        let (now, cutoff) = (ms(cx.now), group.cutoff_ms(ms(cx.now)));
         let (too_old, too_new) = (now.saturating_sub(MAX_BEHIND_MS), now.saturating_add(MAX_AHEAD_MS));
         let mut rejected = Rejected::default();
         let mut kept = Vec::new();
