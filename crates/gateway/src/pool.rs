@@ -12,7 +12,8 @@ use openvpn::Instant;
 pub const ADDRESS_QUARANTINE: Duration = Duration::from_secs(60);
 
 /// Addresses of one client CIDR, but for its network address, its first host (the gateway) and its broadcast
-/// (spec: aws-client-vpn §3.5). Memory grows with the addresses in use, not with the block.
+/// (spec: aws-client-vpn §3.5). The one that has not been used for longest is given first, so that what is still
+/// under way to or from a former holder meets nobody. Memory grows with the addresses ever given.
 #[derive(Debug)]
 pub struct Pool {
     cidr: Ipv4Net,
@@ -20,14 +21,15 @@ pub struct Pool {
     untouched: u32,
     used: BTreeSet<u32>,
     resting: VecDeque<(Instant, u32)>,
-    free: BTreeSet<u32>,
+    /// Rested, the longest first.
+    free: VecDeque<u32>,
 }
 
 impl Pool {
     /// All addresses of `cidr` free.
     pub fn new(cidr: Ipv4Net) -> Self {
         let untouched = u32::from(cidr.network()).saturating_add(2);
-        Self { cidr, untouched, used: BTreeSet::new(), resting: VecDeque::new(), free: BTreeSet::new() }
+        Self { cidr, untouched, used: BTreeSet::new(), resting: VecDeque::new(), free: VecDeque::new() }
     }
 
     /// The block.
@@ -40,25 +42,21 @@ impl Pool {
         Ipv4Addr::from(u32::from(cidr.network()).saturating_add(1))
     }
 
-    /// The lowest free address; `None` when all are given or resting.
+    /// A free address; `None` when all are given or resting.
     pub fn allocate(&mut self, now: Instant) -> Option<Ipv4Addr> {
         while let Some((at, address)) = self.resting.front().copied() {
             if now.since(at) < ADDRESS_QUARANTINE {
                 break;
             }
             self.resting.pop_front();
-            self.free.insert(address);
+            self.free.push_back(address);
         }
-        let address = match self.free.pop_first() {
-            Some(address) => address,
-            None => {
-                if self.untouched >= u32::from(self.cidr.broadcast()) {
-                    return None;
-                }
-                let address = self.untouched;
-                self.untouched += 1;
-                address
-            }
+        let address = if self.untouched < u32::from(self.cidr.broadcast()) {
+            let address = self.untouched;
+            self.untouched += 1;
+            address
+        } else {
+            self.free.pop_front()?
         };
         self.used.insert(address);
         Some(Ipv4Addr::from(address))
@@ -91,6 +89,20 @@ mod tests {
         let given: Vec<String> = std::iter::from_fn(|| pool.allocate(at(0))).map(|a| a.to_string()).collect();
         assert_eq!(given, ["10.1.0.2", "10.1.0.3", "10.1.0.4", "10.1.0.5", "10.1.0.6"]);
         assert_eq!(Pool::gateway(pool.cidr()), Ipv4Addr::new(10, 1, 0, 1));
+    }
+
+    #[test]
+    fn the_longest_unused_comes_first() {
+        let mut pool = Pool::new("10.1.0.0/29".parse().unwrap());
+        let mut next = |released: Option<&str>, seconds: u64| {
+            if let Some(address) = released {
+                pool.release(address.parse().unwrap(), at(seconds));
+            }
+            pool.allocate(at(seconds)).map(|address| address.octets()[3])
+        };
+        assert_eq!((next(None, 0), next(None, 0)), (Some(2), Some(3)));
+        assert_eq!((next(Some("10.1.0.3"), 100), next(Some("10.1.0.2"), 200)), (Some(4), Some(5)));
+        assert_eq!((next(None, 300), next(None, 300), next(None, 300)), (Some(6), Some(3), Some(2)));
     }
 
     #[test]
