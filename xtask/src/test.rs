@@ -30,15 +30,15 @@ pub(crate) fn run() -> Outcome<bool> {
     }
     tidy_step(&mut count)?;
     one("cargo fmt --check", &mut count, cargo().args(["fmt", "--all", "--check"]))?;
+    let programs = ["build", "--quiet", "--workspace", "--bins", "--examples"];
+    one("cargo build --bins --examples", &mut count, cargo().args(programs))?;
+    let slow = start_slow_python_tests();
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     one("cargo clippy", &mut count, cargo().args(clippy))?;
     // One selection for everything: another one would build the libraries anew with other features.
     let everything = ["--workspace", "--lib", "--bins", "--tests", "--examples"];
-    let programs = ["build", "--quiet", "--workspace", "--bins", "--examples"];
-    one("cargo build --bins --examples", &mut count, cargo().args(programs))?;
     let build = ["test", "--quiet", "--no-run"];
     one("cargo test --no-run", &mut count, cargo().args(build).args(everything))?;
-    let slow = start_slow_python_tests();
     let mut tests = cargo();
     tests.arg("test").args(everything).args(["--no-fail-fast", "--", "--show-output"]);
     rust_tests("Rust", &mut count, tests.env("BASCULE_BIN", built("bascule")))?;
@@ -138,6 +138,7 @@ fn start_slow_python_tests() -> Outcome<Slow> {
     let interpreter = host::python()?;
     let mut pytest = pytest(&interpreter, "slow");
     let child = pytest
+        .args(["-n", "2"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
