@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use controllers::{EndpointWorld, Versioned, World};
 use gateway::desired::{self, Desired, ServerIdentity, Target};
@@ -17,11 +18,16 @@ use zeroize::Zeroizing;
 use crate::controller::now;
 use crate::revocation::Lists;
 
+/// An hour of a session timeout, unless a setting says otherwise.
+const SESSION_HOUR: Duration = Duration::from_hours(1);
+
 /// Builds snapshots; keeps opened certificates between them.
 pub(crate) struct Compiler {
     master_key: Arc<MasterKey>,
     opened: BTreeMap<String, (u64, ServerIdentity)>,
     lists: Lists,
+    /// How long an hour of a session timeout lasts.
+    pub(crate) session_hour: Duration,
 }
 
 /// A snapshot, and the associations that cannot be part of it.
@@ -32,7 +38,7 @@ pub(crate) struct Compiled {
 
 impl Compiler {
     pub(crate) fn new(master_key: Arc<MasterKey>) -> Self {
-        Self { master_key, opened: BTreeMap::new(), lists: Lists::default() }
+        Self { master_key, opened: BTreeMap::new(), lists: Lists::default(), session_hour: SESSION_HOUR }
     }
 
     pub(crate) fn compile(&mut self, world: &World) -> Compiled {
@@ -100,6 +106,9 @@ impl Compiler {
             client_cidr,
             dns_servers: spec.dns_servers.clone(),
             split_tunnel: spec.split_tunnel,
+            session_timeout: self.session_hour.saturating_mul(spec.session_timeout_hours.into()),
+            disconnect_on_session_timeout: spec.disconnect_on_session_timeout,
+            banner: spec.banner.text.clone().filter(|_| spec.banner.enabled),
             server,
             admits: certificate_only && !client_roots.is_empty(),
             client_roots: Arc::new(client_roots),

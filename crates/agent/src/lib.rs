@@ -5,6 +5,7 @@
 //! run anywhere.
 
 mod compile;
+mod connection_logs;
 mod controller;
 mod publish;
 mod reader;
@@ -19,6 +20,7 @@ use model::{Failure, GatewayStatus, Key};
 use store::{MasterKey, Store};
 use tokio::sync::watch;
 
+pub use connection_logs::{ConnectionLogWriter, ConnectionLogs, Lines, UPDATE_INTERVAL, connection_logs};
 pub use controller::Controller;
 pub use publish::live_connections;
 
@@ -64,6 +66,7 @@ pub struct Agent {
     compiler: Compiler,
     publisher: Publisher,
     node: String,
+    update_interval: Duration,
     ready: watch::Sender<bool>,
 }
 
@@ -77,7 +80,30 @@ impl Agent {
         ready: watch::Sender<bool>,
     ) -> Self {
         let publisher = Publisher::new(store.clone(), Key::gateway(node).into());
-        Self { store, plane, compiler: Compiler::new(master_key), publisher, node: node.to_owned(), ready }
+        Self {
+            store,
+            plane,
+            compiler: Compiler::new(master_key),
+            publisher,
+            node: node.to_owned(),
+            update_interval: UPDATE_INTERVAL,
+            ready,
+        }
+    }
+
+    /// Tells connection logs what happens, and every `interval` of those who are connected.
+    #[must_use]
+    pub fn with_connection_logs(mut self, logs: ConnectionLogs, interval: Duration) -> Self {
+        self.publisher.logs = Some(logs);
+        self.update_interval = interval;
+        self
+    }
+
+    /// Lets an hour of a session timeout last this long instead: for trying out what happens when it is over.
+    #[must_use]
+    pub fn with_session_hour(mut self, session_hour: Duration) -> Self {
+        self.compiler.session_hour = session_hour;
+        self
     }
 
     /// Runs until `stopping` turns true (it then sends every client away and writes their ends), or until the data
@@ -115,6 +141,10 @@ impl Agent {
         while self.publisher.close_interrupted(&world, &*self.plane).await? {
             (world, reader) = Reader::start(self.store.clone()).await?;
         }
+        let mut update = tokio::time::interval_at(
+            tokio::time::Instant::now() + self.update_interval,
+            self.update_interval,
+        );
         let full_pass = tokio::time::Instant::now() + FULL_PASS;
         let mut retry = RETRY_MIN;
         let mut status = GatewayStatus::default();
@@ -131,6 +161,7 @@ impl Agent {
                         events.extend(self.plane.take_events());
                         self.publisher.events(events, &world).await?;
                     }
+                    _ = update.tick() => self.publisher.update_logs(&*self.plane, &world),
                     () = tokio::time::sleep_until(again), if failing => break,
                     () = tokio::time::sleep_until(full_pass) => return Ok(End::Relist),
                     () = stopped(stopping) => {

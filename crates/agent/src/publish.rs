@@ -10,6 +10,7 @@ use model::{Connection, ConnectionCode, ConnectionId, EndpointId, GatewayStatus,
 use store::{Check, Op, Outcome, Store, Transaction, typed};
 
 use crate::AgentError;
+use crate::connection_logs::ConnectionLogs;
 use crate::controller::{commit, now};
 
 /// Most tries of a row that others write at the same time.
@@ -28,13 +29,15 @@ pub(crate) struct Publisher {
     key: String,
     /// Rows of this life that have not ended, so that an end needs no read.
     open: BTreeMap<ConnectionId, Connection>,
+    /// Told of everything that happens, if there are any.
+    pub(crate) logs: Option<ConnectionLogs>,
     /// Rows that the store has not taken yet: they outlive a store that fails.
     unwritten: BTreeMap<ConnectionId, Connection>,
 }
 
 impl Publisher {
     pub(crate) fn new(store: Arc<dyn Store>, key: String) -> Self {
-        Self { store, key, open: BTreeMap::new(), unwritten: BTreeMap::new() }
+        Self { store, key, open: BTreeMap::new(), logs: None, unwritten: BTreeMap::new() }
     }
 
     /// Closes rows that say `active` of connections nobody carries: an earlier life's, or of an event that was lost.
@@ -74,7 +77,11 @@ impl Publisher {
         world: &World,
     ) -> Result<(), AgentError> {
         for event in events {
+            if let Some(logs) = &mut self.logs {
+                logs.event(&event, world);
+            }
             match event {
+                SessionEvent::Refused(_) => {}
                 SessionEvent::Connected(start) => {
                     let row = started(&start);
                     self.open.insert(row.id.clone(), row.clone());
@@ -98,6 +105,13 @@ impl Publisher {
             }
         }
         Ok(())
+    }
+
+    /// Tells connection logs of everyone who is connected.
+    pub(crate) fn update_logs(&mut self, plane: &dyn DataPlane, world: &World) {
+        if let Some(logs) = &mut self.logs {
+            logs.update(plane, world);
+        }
     }
 
     async fn write(&self, rows: &[Connection]) -> Result<(), AgentError> {

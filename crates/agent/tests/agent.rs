@@ -173,6 +173,7 @@ fn connection(n: u128) -> ConnectionStart {
         association: association().id,
         common_name: "client1".into(),
         username: None,
+        platform: None,
         client_ip: Ipv4Addr::new(10, 8, 0, 2),
         peer: SocketAddr::from(([192, 0, 2, 9], 1194)),
         counters: Arc::new(Counters::default()),

@@ -25,11 +25,6 @@ pub const NOT_YET_IN_FORCE: &[NotYetInForce] = &[
         is_set: |spec| spec.authentication.iter().any(|way| matches!(way, Authentication::Federated { .. })),
     },
     NotYetInForce {
-        parameter: "ConnectionLogOptions",
-        why: "connection logs are not written yet",
-        is_set: |spec| spec.connection_log.enabled,
-    },
-    NotYetInForce {
         parameter: "SelfServicePortal",
         why: "the self-service portal is not served yet",
         is_set: |spec| spec.self_service_portal,
@@ -38,21 +33,6 @@ pub const NOT_YET_IN_FORCE: &[NotYetInForce] = &[
         parameter: "ClientConnectOptions",
         why: "the connect handler is not asked yet",
         is_set: |spec| spec.client_connect.enabled,
-    },
-    NotYetInForce {
-        parameter: "SessionTimeoutHours",
-        why: "sessions are not ended by age yet",
-        is_set: |spec| spec.session_timeout_hours != 24,
-    },
-    NotYetInForce {
-        parameter: "DisconnectOnSessionTimeout",
-        why: "sessions are not ended by age yet",
-        is_set: |spec| !spec.disconnect_on_session_timeout,
-    },
-    NotYetInForce {
-        parameter: "ClientLoginBannerOptions",
-        why: "the banner is not shown yet",
-        is_set: |spec| spec.banner.enabled,
     },
     NotYetInForce {
         parameter: "ClientRouteEnforcementOptions",

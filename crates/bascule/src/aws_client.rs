@@ -186,11 +186,7 @@ impl AwsClient {
             base64(key),
             base64(chain)
         );
-        let headers = [
-            ("content-type", "application/x-amz-json-1.1"),
-            ("x-amz-target", "CertificateManager.ImportCertificate"),
-        ];
-        let (status, text) = self.post("acm", &headers, body.as_bytes())?;
+        let (status, text) = self.json("acm", "CertificateManager.ImportCertificate", &body)?;
         let member = |name: &str| {
             let rest = text.split_once(&format!("\"{name}\":\""))?.1;
             rest.split('"').next().map(str::to_owned)
@@ -203,6 +199,15 @@ impl AwsClient {
                 message: member("message").unwrap_or_default(),
             }),
         }
+    }
+
+    /// A call of a JSON service: status and body of the answer.
+    ///
+    /// # Errors
+    /// It could not be asked.
+    pub fn json(&self, service: &str, target: &str, body: &str) -> Result<(u16, String), AwsError> {
+        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target)];
+        self.post(service, &headers, body.as_bytes())
     }
 
     /// A presigned GET of a query such as `Action=…&…`, as its raw answer.

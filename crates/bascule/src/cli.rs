@@ -71,6 +71,12 @@ pub(crate) struct Serve {
     /// The key that seals secrets, best outside the data directory [default: DIR/master.key]
     #[arg(long, value_name = "FILE", env = "BASCULE_MASTER_KEY_FILE")]
     pub master_key_file: Option<PathBuf>,
+    /// How often connection logs tell of those who are connected [default: 300]
+    #[arg(long, value_name = "SECONDS", env = "BASCULE_CONNECTION_LOG_SECONDS")]
+    pub connection_log_seconds: Option<u64>,
+    /// How long an hour of a session timeout lasts, to try out its end [default: 3600]
+    #[arg(long, value_name = "SECONDS", env = "BASCULE_SESSION_HOUR_SECONDS", hide = true)]
+    pub session_hour_seconds: Option<u64>,
     /// Threads that carry packets [default: one per core]
     #[arg(long, value_name = "N", env = "BASCULE_WORKERS")]
     pub workers: Option<u16>,

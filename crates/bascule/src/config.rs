@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 use api::Addresses;
@@ -29,6 +30,8 @@ struct File {
     metrics_listen: Option<SocketAddr>,
     master_key_file: Option<PathBuf>,
     workers: Option<u16>,
+    session_hour_seconds: Option<u64>,
+    connection_log_seconds: Option<u64>,
     quotas: Quotas,
 }
 
@@ -51,6 +54,8 @@ pub(crate) struct Config {
     pub metrics_listen: Option<SocketAddr>,
     pub master_key_file: PathBuf,
     pub workers: Option<u16>,
+    pub session_hour: Option<Duration>,
+    pub connection_log_interval: Option<Duration>,
     pub quotas: Quotas,
 }
 
@@ -106,6 +111,14 @@ impl Config {
             dev_open,
             metrics_listen: flags.metrics_listen.or(file.metrics_listen),
             workers,
+            session_hour: flags
+                .session_hour_seconds
+                .or(file.session_hour_seconds)
+                .map(|seconds| Duration::from_secs(seconds.max(1))),
+            connection_log_interval: flags
+                .connection_log_seconds
+                .or(file.connection_log_seconds)
+                .map(|seconds| Duration::from_secs(seconds.max(1))),
             quotas: file.quotas,
         })
     }

@@ -145,7 +145,14 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let (readiness, api) = (api.readiness(), Arc::new(api));
     let (ready, mut is_ready) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);
-    let agent = Agent::new(store.clone(), plane, master_key, NODE, ready);
+    let mut agent = Agent::new(store.clone(), plane, master_key, NODE, ready);
+    if let Some(session_hour) = config.session_hour {
+        agent = agent.with_session_hour(session_hour);
+    }
+    let (logs, log_writer) = agent::connection_logs(store.clone(), None);
+    let interval = config.connection_log_interval.unwrap_or(agent::UPDATE_INTERVAL);
+    let agent = agent.with_connection_logs(logs, interval);
+    let log_writer = tokio::spawn(log_writer.run());
     let mut agent = tokio::spawn(agent.run(stopping.clone()));
     // What an earlier life had in force says nothing of this one: decisions wait for the first apply.
     let mut applied = is_ready.clone();
@@ -214,6 +221,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
     if !agent.is_finished() {
         agent.await??;
     }
+    log_writer.await?;
     if !serving.is_finished() {
         serving.await??;
     }

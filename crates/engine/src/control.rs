@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender};
-use gateway::{ConnectionEnd, Effect, Gateway, Transmit};
+use gateway::{ConnectionEnd, Desired, Effect, Gateway, Transmit};
 use model::{AssociationId, EndpointId, Transport};
 
 use crate::SessionEvent;
@@ -71,6 +71,8 @@ pub(crate) struct Control {
     /// Ended sessions whose counters a worker may still be writing, until it passed this barrier.
     ending: VecDeque<(u64, ConnectionEnd)>,
     job: Option<Job>,
+    /// The snapshot that waits for the job under way, once the gateway has heard of it.
+    heard: Option<Arc<Desired>>,
     draining: bool,
     out: Vec<u8>,
 }
@@ -87,6 +89,7 @@ impl Control {
             generation: 0,
             ending: VecDeque::new(),
             job: None,
+            heard: None,
             draining: false,
             out: Vec::new(),
         }
@@ -230,6 +233,7 @@ impl Control {
                 drop(live);
                 shared.events.push(SessionEvent::Connected(start));
             }
+            Effect::Refused(attempt) => self.wiring.shared.events.push(SessionEvent::Refused(attempt)),
             Effect::Ended(end) => self.ending.push_back((u64::MAX, end)),
         }
     }

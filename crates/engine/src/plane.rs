@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gateway::desired::Desired;
-use gateway::{ConnectionEnd, ConnectionStart, Traffic, UnixTime};
+use gateway::{Attempt, ConnectionEnd, ConnectionStart, Traffic, UnixTime};
 use model::{AssociationId, Failure};
 
 /// A data plane: takes whole desired snapshots and reports who is connected.
@@ -61,4 +61,6 @@ pub enum SessionEvent {
     Connected(ConnectionStart),
     /// A client's stay is over; its counters are final.
     Ended(ConnectionEnd),
+    /// A client is known and was not admitted.
+    Refused(Attempt),
 }

@@ -5,6 +5,7 @@ mod common;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use common::client::{Authority, Client, Farewell, packet};
@@ -175,7 +176,7 @@ async fn after_the_last_disassociation_nothing_passes() {
         .iter()
         .map(|event| match event {
             SessionEvent::Ended(end) => end.counters.read().ingress_packets,
-            SessionEvent::Connected(start) => panic!("{start:?}"),
+            other => panic!("{other:?}"),
         })
         .sum();
     let arrived = |world: &World| World::arrived(&world.gone).len();
@@ -265,6 +266,39 @@ async fn a_terminated_connection_ends_alone_and_a_revoked_rule_at_once() {
         std::thread::yield_now();
     }
     assert_eq!((revoked.farewell, bench.engine.snapshot().connections), (None, 1));
+}
+
+#[tokio::test]
+async fn what_is_forbidden_ends_while_the_fabric_is_slow() {
+    let bench = bench(true, &[11]).await;
+    let mut clients = bench.connect(2);
+    // A second association is on its way, and the fabric takes its time.
+    let held = bench.fabric.gate.lock().unwrap();
+    let slow = bench.engine.apply(desired(2, [bench.authority.equip(endpoint(1, &[11, 12]))]));
+    let mut slow = std::pin::pin!(slow);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(slow.as_mut().poll(&mut context).is_pending());
+    while bench.fabric.adding.load(Ordering::SeqCst) < 2 {
+        std::thread::yield_now();
+    }
+    let end = bench.engine.apply(desired(3, [bench.authority.equip(endpoint(1, &[12]))]));
+    let mut end = std::pin::pin!(end);
+    assert!(end.as_mut().poll(&mut context).is_pending());
+    for client in &mut clients {
+        client.until(|client| client.farewell.is_some());
+        client.send(&packet(client.address(), SERVER, "too late"));
+        bench.inject(11, 0, &packet(SERVER, client.address(), "too late"));
+        assert_eq!(client.receive(SILENCE), None);
+    }
+    assert!(end.as_mut().poll(&mut context).is_pending(), "nothing is called done before it is");
+    drop(held);
+    assert_eq!((slow.await.revision, end.await.revision), (2, 3));
+    let world = bench.fabric.world.lock().unwrap();
+    assert!(World::arrived(&world.gone).is_empty());
+    assert_eq!(world.far.len(), 1);
+    drop(world);
+    let mut again = Client::connect(&bench.authority, bench.address, "again");
+    bench.exchange(12, &mut again, "again");
 }
 
 #[tokio::test]

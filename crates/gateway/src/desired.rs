@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use model::{AssociationId, ConnectionId, EndpointId, RuleGroup, Scope, SecurityRule, SubnetId, Transport};
@@ -35,6 +36,12 @@ pub struct Endpoint {
     pub dns_servers: Vec<IpAddr>,
     /// Whether only the routes of the route table go into the tunnel, at the client.
     pub split_tunnel: bool,
+    /// How long a connection may last, from its beginning.
+    pub session_timeout: Duration,
+    /// Whether a client whose time is over has to log in anew; else it comes back by itself.
+    pub disconnect_on_session_timeout: bool,
+    /// What clients are shown when they have logged in.
+    pub banner: Option<String>,
     /// The server's certificate and key.
     pub server: ServerIdentity,
     /// DER of the trust anchors of client certificates. Empty: nobody can authenticate, so nobody is admitted.

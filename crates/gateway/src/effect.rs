@@ -76,6 +76,8 @@ pub enum Effect {
     },
     /// A connection began.
     Connected(ConnectionStart),
+    /// A login was refused for another reason than its certificate.
+    Refused(Attempt),
     /// A connection that began has ended. Its counters may still move until the worker dropped the path.
     Ended(ConnectionEnd),
 }
@@ -95,6 +97,8 @@ pub struct ConnectionStart {
     pub common_name: String,
     /// The user, where the login has one.
     pub username: Option<String>,
+    /// What the client runs on, by its own word (`IV_PLAT`).
+    pub platform: Option<String>,
     /// The client's address in the tunnel.
     pub client_ip: Ipv4Addr,
     /// Where the client came from.
@@ -103,6 +107,29 @@ pub struct ConnectionStart {
     pub counters: Arc<Counters>,
     /// When the tunnel was up.
     pub established_at: UnixTime,
+}
+
+/// A connection that did not come to be.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// An id of its own.
+    pub id: ConnectionId,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// Whose the endpoint is.
+    pub scope: Scope,
+    /// The common name of the client's certificate.
+    pub common_name: String,
+    /// The user, where the login has one.
+    pub username: Option<String>,
+    /// What the client runs on, by its own word (`IV_PLAT`).
+    pub platform: Option<String>,
+    /// Where the client came from.
+    pub peer: SocketAddr,
+    /// When.
+    pub at: UnixTime,
+    /// Why not, as connection logs have it (spec: aws-client-vpn §5.1).
+    pub reason: &'static str,
 }
 
 /// A connection's end.
@@ -133,6 +160,8 @@ pub enum EndReason {
     PingTimeout,
     /// The client began anew from the same address.
     Replaced,
+    /// It lasted as long as its endpoint lets connections last.
+    SessionTimeout,
     /// The API terminated it.
     Terminated,
     /// Its target network was disassociated.
@@ -163,6 +192,7 @@ impl EndReason {
             EndReason::Disconnected => "disconnected",
             EndReason::PingTimeout => "ping-timeout",
             EndReason::Replaced => "replaced",
+            EndReason::SessionTimeout => "session-timeout",
             EndReason::Terminated => "terminated",
             EndReason::Disassociated => "disassociated",
             EndReason::EndpointDeleted => "endpoint-deleted",

@@ -173,7 +173,8 @@ fn disassociation_after(steps: usize, config: &SessionConfig, name: &str) -> Opt
     let it = world.client_at("198.51.100.7:1".parse().unwrap(), &client(0), config.clone());
     for _ in 0..steps {
         if world.wire.is_empty() {
-            let at = world.next_timeout()?;
+            // Its time being over is none of the steps of its life.
+            let at = world.next_timeout().filter(|at| at.since(world.now) < secs(3_600))?;
             world.advance_to(at);
         } else {
             let flying = world.wire.remove(0);
@@ -232,6 +233,70 @@ fn terminate_ends_one_connection_for_good() {
     world.run(secs(2));
     assert_eq!(world.clients[alice].told, Some(Told::Halt(String::new())));
     assert_eq!((world.live().len(), &world.clients[again].told), (1, &None));
+}
+
+#[test]
+fn sessions_last_as_long_as_the_endpoint_lets_them() {
+    let mut world = World::serving(&[1]);
+    world.endpoint().session_timeout = secs(100);
+    world.apply();
+    let alice = world.connected(&client(0));
+    // Connecting takes three seconds.
+    world.run(secs(40));
+    let bob = world.connected(&client(1));
+    world.run(secs(50));
+    assert_eq!((&world.clients[alice].told, world.live().len()), (&None, 2));
+    world.run(secs(7));
+    let told = Some(Told::Rejected("SESSION: The maximum session duration is reached".to_owned()));
+    assert_eq!((&world.clients[alice].told, &world.clients[bob].told), (&told, &None));
+    assert_eq!(world.ends[0].reason, EndReason::SessionTimeout);
+    // A lower limit holds for sessions that are there; those that may come back by themselves are told so.
+    world.endpoint().session_timeout = secs(80);
+    world.endpoint().disconnect_on_session_timeout = false;
+    world.apply();
+    world.run(secs(10));
+    assert_eq!(world.clients[bob].told, None);
+    world.run(secs(15));
+    assert_eq!(world.clients[bob].told, Some(Told::Restart(String::new())));
+    // One that is exceeded already ends at once, a higher one lets stay.
+    let carol = world.connected(&client(0));
+    world.run(secs(30));
+    world.endpoint().session_timeout = secs(1_000);
+    world.apply();
+    world.run(secs(100));
+    assert_eq!(world.clients[carol].told, None);
+    world.endpoint().session_timeout = secs(60);
+    world.apply();
+    world.run(secs(2));
+    assert_eq!(world.clients[carol].told, Some(Told::Restart(String::new())));
+    assert!(world.live().is_empty());
+}
+
+#[test]
+fn a_banner_is_shown_to_new_sessions_only() {
+    let mut world = World::serving(&[1]);
+    let alice = world.connected(&client(0));
+    let long = "x".repeat(150);
+    world.endpoint().banner = Some(format!("Say \"hello\", \\user\n{long}\u{e9}\n"));
+    world.apply();
+    world.run(secs(2));
+    assert_eq!(world.clients[alice].told, None, "a banner interrupts nobody");
+    let bob = world.connected(&client(1));
+    let options = world.clients[bob].pushed.clone().unwrap();
+    let echoes: Vec<_> = options.iter().filter_map(|o| o.strip_prefix("echo ")).collect();
+    let expected = [
+        "msg \"Say \\\"hello\\\"\u{201a} \\\\user\"".to_owned(),
+        format!("msg-n \"{}\"", "x".repeat(120)),
+        format!("msg \"{}\u{e9}\"", "x".repeat(30)),
+        "msg-window \"Message of the network\"".to_owned(),
+    ];
+    assert_eq!(echoes, expected);
+    world.endpoint().banner = Some("\u{1f600}".repeat(1_400));
+    world.apply();
+    let carol = world.connected(&client(2));
+    let options = world.clients[carol].pushed.clone().unwrap();
+    assert!(options.iter().all(|o| o.len() <= 255 && !o.contains(',')));
+    assert_eq!(options.iter().map(|o| o.matches('\u{1f600}').count()).sum::<usize>(), 1_400);
 }
 
 #[test]
@@ -581,6 +646,9 @@ fn bounds_hold() {
     world.run(secs(3));
     assert_eq!(world.clients[third].told, Some(Told::Restart(String::new())));
     assert_eq!(world.gateway.stats().sessions_refused, 1);
+    let [refused] = &world.refused[..] else { panic!("{:?}", world.refused) };
+    assert_eq!((refused.reason, refused.common_name.as_str()), ("quota-exceeded", "carol.example"));
+    assert_eq!((refused.platform.as_deref(), refused.peer), (Some("linux"), world.clients[third].address));
     // Farewells: the second cuts the first one short.
     world.endpoint().associations.clear();
     world.apply();

@@ -19,6 +19,8 @@ const STORE: &str = "BASCULE_FAILPOINT_STORE";
 const FABRIC: &str = "BASCULE_FAILPOINT_FABRIC";
 /// How the two kill: `abort`, and SIGKILL.
 const SIGNALS: [i32; 2] = [6, 9];
+/// How long after its last commit a doomed server may still be there.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
 /// Long enough for anything that comes at all.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A server that does not answer has ended by then.
@@ -319,10 +321,10 @@ impl Run<'_> {
             let mut live = Vec::new();
             self.until("the connection's row", |run| {
                 live = run.live()?;
-                // Asked twice: the commit that made it readable may be the last thing this server has done.
-                Ok(live == run.live()? && !live.is_empty() || run.killed != before)
+                Ok(!live.is_empty() || run.killed != before)
             })?;
-            if self.killed == before {
+            // The commit that made it readable may be the last thing this server has done.
+            if self.killed == before && self.bench.scene.server_end(LAST_MOMENT).is_none() {
                 return Ok((peer, live));
             }
         }

@@ -92,6 +92,7 @@ impl Control {
     /// Moves the current job on as far as it goes, and takes up the next.
     pub(super) fn advance(&mut self, acknowledged: u64) {
         self.hear_drain();
+        self.hear_newer();
         loop {
             let Some(mut job) = self.job.take() else {
                 if !self.take_up() {
@@ -122,6 +123,28 @@ impl Control {
         }
     }
 
+    /// What a newer snapshot forbids ends at once, however long the job under way takes: its gates close and its
+    /// sessions are swept now, the rest follows when its turn comes.
+    fn hear_newer(&mut self) {
+        if self.job.is_none() || self.draining {
+            return;
+        }
+        let newer = self.wiring.shared.slot().next.as_ref().map(|(desired, _)| Arc::clone(desired));
+        let Some(newer) = newer else { return };
+        if self.heard.as_ref().is_some_and(|heard| Arc::ptr_eq(heard, &newer)) {
+            return;
+        }
+        self.gateway.apply(Arc::clone(&newer), self.wiring.clock.now(), self.wiring.clock.wall());
+        self.heard = Some(newer);
+        self.pump();
+    }
+
+    /// Whether a newer snapshot has this endpoint listen elsewhere: nobody is admitted where it is about to leave.
+    fn about_to_move(&self, endpoint: &EndpointId, place: Place) -> bool {
+        let newer = self.heard.as_ref().and_then(|newer| newer.endpoints.get(endpoint));
+        newer.is_some_and(|wanted| listen_address(wanted) != Ok(place))
+    }
+
     /// Starts the next job, if there is one.
     fn take_up(&mut self) -> bool {
         let (next, drains) = {
@@ -147,6 +170,7 @@ impl Control {
             return true;
         }
         self.gateway.apply(Arc::clone(&desired), self.wiring.clock.now(), self.wiring.clock.wall());
+        self.heard = None;
         self.pump();
         let (plan, failures) = self.plan(&desired);
         self.start(Goal::Apply { desired, waiters }, plan, failures);
@@ -481,8 +505,9 @@ impl Control {
 
     /// Opens the gates of what is up, and only of that.
     fn settle(&mut self, job: &Job) -> Next {
-        for (endpoint, (_, associations)) in &job.plan.endpoints {
-            let listens = self.endpoints.get(endpoint).is_some_and(|served| served.listener.is_some());
+        for (endpoint, (place, associations)) in &job.plan.endpoints {
+            let listens = self.endpoints.get(endpoint).is_some_and(|served| served.listener.is_some())
+                && !self.about_to_move(endpoint, *place);
             for id in associations {
                 let up = self.built.get(id).is_some_and(|built| built.spec.is_some());
                 self.gateway.set_ready(id, listens && up && !self.draining);

@@ -1,6 +1,7 @@
 //! The data plane without packets behaves like the real one, as far as callers see.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use gateway::Counters;
 use gateway::desired::{Association, Endpoint, ServerIdentity};
@@ -28,6 +29,9 @@ fn endpoint(associations: &[u128]) -> Endpoint {
         client_cidr: "10.8.0.0/22".parse().unwrap(),
         dns_servers: Vec::new(),
         split_tunnel: false,
+        session_timeout: Duration::from_hours(24),
+        disconnect_on_session_timeout: true,
+        banner: None,
         server: ServerIdentity {
             fingerprint: [0; 32],
             chain: Arc::default(),
@@ -58,6 +62,7 @@ fn client(n: u128, association: u128) -> ConnectionStart {
         association: AssociationId::from_entropy(association),
         common_name: "client".to_owned(),
         username: None,
+        platform: None,
         client_ip: std::net::Ipv4Addr::new(10, 8, 0, 2),
         peer: ([127, 0, 0, 1], 1194).into(),
         counters: Arc::new(Counters::default()),
@@ -68,7 +73,7 @@ fn client(n: u128, association: u128) -> ConnectionStart {
 fn reasons(memory: &InMemory) -> Vec<EndReason> {
     let reason = |event| match event {
         SessionEvent::Ended(end) => Some(end.reason),
-        SessionEvent::Connected(_) => None,
+        SessionEvent::Connected(_) | SessionEvent::Refused(_) => None,
     };
     memory.take_events().into_iter().filter_map(reason).collect()
 }

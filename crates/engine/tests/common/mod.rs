@@ -6,7 +6,9 @@ pub mod client;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use engine::{Engine, EngineConfig};
 use gateway::desired::{Association, Desired, Endpoint, Route, Rule, ServerIdentity, Target};
@@ -37,6 +39,8 @@ pub struct FakeFabric {
     pub world: Arc<Mutex<World>>,
     /// While somebody holds this, `add` blocks.
     pub gate: Arc<Mutex<()>>,
+    /// How many calls of `add` have begun.
+    pub adding: Arc<AtomicUsize>,
 }
 
 impl Fabric for FakeFabric {
@@ -46,6 +50,7 @@ impl Fabric for FakeFabric {
     }
 
     fn add(&mut self, association: &FabricAssociation) -> Result<Vec<OwnedFd>, FabricError> {
+        self.adding.fetch_add(1, Ordering::SeqCst);
         drop(self.gate.lock().unwrap());
         let mut world = self.world.lock().unwrap();
         world.log.push(format!("add {}", association.key));
@@ -144,6 +149,9 @@ pub fn endpoint(n: u128, associations: &[u128]) -> Endpoint {
         client_cidr: "10.8.0.0/22".parse().unwrap(),
         dns_servers: Vec::new(),
         split_tunnel: false,
+        session_timeout: Duration::from_hours(24),
+        disconnect_on_session_timeout: true,
+        banner: None,
         server: ServerIdentity {
             fingerprint: [0; 32],
             chain: Arc::new(Vec::new()),

@@ -13,7 +13,7 @@ use super::endpoint::Plan;
 use super::slot::{Admitted, SlotId, Stage};
 use super::{Gateway, push};
 use crate::counters::Counters;
-use crate::effect::{ConnectionStart, Effect, EndReason};
+use crate::effect::{Attempt, ConnectionStart, Effect, EndReason};
 use crate::path::{DataPath, PathStart, PathUpdate};
 
 /// `IV_PROTO` bit of clients that send DATA_V2 (spec: openvpn-protocol §7.4).
@@ -150,15 +150,23 @@ impl Gateway {
         };
         let (association, plan) = self.choose(&endpoint).ok_or(Refused::Gate)?;
         let (association, plan) = (association.clone(), plan.clone());
+        let wanted = self.desired.endpoints.get(&endpoint).ok_or(Refused::Gate)?;
+        let session_timeout = wanted.session_timeout;
+        let banner = wanted.banner.as_deref().map(push::banner).unwrap_or_default();
         let identity = self.identify(&endpoint, &login, now)?;
         let replaced = self.admitted_at(&endpoint, peer);
         if self.session_count() >= self.limits.max_sessions + replaced.len() {
+            self.refuse(id, &login, identity, "quota-exceeded", now);
             return Err(Refused::Full);
         }
         let state = self.endpoints.get_mut(&endpoint).ok_or(Refused::Gate)?;
-        let address = state.pool.allocate(now).ok_or(Refused::NoAddress)?;
+        let Some(address) = state.pool.allocate(now) else {
+            self.refuse(id, &login, identity, "address-pool-exhausted", now);
+            return Err(Refused::NoAddress);
+        };
         let Some((worker, peer_id)) = self.peer_ids.allocate(worker, now) else {
             state.pool.release(address, now);
+            self.refuse(id, &login, identity, "quota-exceeded", now);
             return Err(Refused::NoAddress);
         };
         let cidr = state.pool.cidr();
@@ -171,10 +179,12 @@ impl Gateway {
             self.settle(former, now);
         }
         let mut options = plan.push.to_vec();
+        options.extend(banner);
         options.push(push::ifconfig(address, cidr));
         self.release(id, EndReason::NotAdmitted, now);
         let held = Admitted {
             connection: ConnectionId::from_entropy(self.draws.bits("connection")),
+            admitted_at: now,
             association,
             worker,
             peer_id,
@@ -182,6 +192,7 @@ impl Gateway {
             identity,
             chain: login.certificates,
             username: login.username.filter(|name| !name.is_empty()),
+            platform: login.peer_info.platform,
             pushed: plan.push,
             policy: plan.policy,
             counters: Arc::new(Counters::default()),
@@ -190,10 +201,27 @@ impl Gateway {
         };
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.stage = Stage::Admitted(Box::new(held));
-            slot.deadline = None;
+            slot.deadline = Some(now + session_timeout);
         }
         self.by_peer_id.insert(peer_id, id);
         Ok(Outcome::Accept { peer_id, push: options })
+    }
+
+    /// Tells of somebody who is known and is not let in.
+    fn refuse(&mut self, id: SlotId, login: &Login, identity: Identity, reason: &'static str, now: Instant) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        let Some(state) = self.endpoints.get(&slot.endpoint) else { return };
+        self.effects.push_back(Effect::Refused(Attempt {
+            id: ConnectionId::from_entropy(self.draws.bits("connection")),
+            endpoint: slot.endpoint.clone(),
+            scope: state.scope.clone(),
+            common_name: identity.common_name,
+            username: login.username.clone().filter(|name| !name.is_empty()),
+            platform: login.peer_info.platform.clone(),
+            peer: slot.peer,
+            at: self.clock.wall(now),
+            reason,
+        }));
     }
 
     /// Admitted sessions that use this address.
@@ -291,6 +319,7 @@ impl Gateway {
             association: held.association.clone(),
             common_name: held.identity.common_name.clone(),
             username: held.username.clone(),
+            platform: held.platform.clone(),
             client_ip: held.address,
             peer: slot.peer,
             counters: Arc::clone(&held.counters),

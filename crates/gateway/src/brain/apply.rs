@@ -103,8 +103,9 @@ impl Gateway {
                 self.settle(id, now);
             }
             Stage::Admitted(held) => match self.fate(&slot.endpoint, held, change) {
-                Fate::Stays => {}
+                Fate::Stays => self.limit(id, now),
                 Fate::Judged(policy) => {
+                    self.limit(id, now);
                     if let Some(slot) = self.slots.get_mut(&id)
                         && let Stage::Admitted(held) = &mut slot.stage
                     {
@@ -118,6 +119,17 @@ impl Gateway {
                 }
             },
             Stage::Leaving | Stage::Closing => {}
+        }
+    }
+
+    /// Lets an admitted session last as long as its endpoint says now.
+    fn limit(&mut self, id: SlotId, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if let Stage::Admitted(held) = &slot.stage
+            && let Some(wanted) = self.desired.endpoints.get(&slot.endpoint)
+        {
+            slot.deadline = Some(held.admitted_at + wanted.session_timeout);
+            self.arm(id, now);
         }
     }
 

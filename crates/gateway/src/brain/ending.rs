@@ -12,6 +12,9 @@ use crate::effect::{ConnectionEnd, Effect, EndReason};
 /// Farewells are given up after this, whatever the session says: a little more than its own limit.
 const FAREWELL_DEADLINE: Duration = Duration::from_secs(6);
 
+/// What a client is told whose time is over and who has to log in anew.
+const TIME_OVER: &str = "SESSION: The maximum session duration is reached";
+
 impl Gateway {
     /// Ends a session: its path and keys go, its address and peer id rest, its end is told. With a farewell the
     /// client is told too; without, the slot goes once nothing is left to transmit. One that is ending already
@@ -105,10 +108,24 @@ impl Gateway {
         if slot.deadline.is_none_or(|at| at > now) {
             return;
         }
-        if matches!(slot.stage, Stage::HalfOpen { .. }) {
-            self.stats.handshakes_failed += 1;
+        match slot.stage {
+            Stage::Admitted(_) => return self.time_is_over(id, now),
+            Stage::HalfOpen { .. } => self.stats.handshakes_failed += 1,
+            Stage::Leaving | Stage::Closing => {}
         }
         self.forget(id, now);
+    }
+
+    /// A session has lasted as long as its endpoint lets it (spec: aws-client-vpn §3.3).
+    fn time_is_over(&mut self, id: SlotId, now: Instant) {
+        let endpoint = self.slots.get(&id).and_then(|slot| self.desired.endpoints.get(&slot.endpoint));
+        let farewell = if endpoint.is_none_or(|endpoint| endpoint.disconnect_on_session_timeout) {
+            Farewell::AuthFailed(Some(TIME_OVER.to_owned()))
+        } else {
+            Farewell::Restart
+        };
+        self.end(id, Some(farewell), EndReason::SessionTimeout, now);
+        self.settle(id, now);
     }
 
     /// Drops a slot, whatever its stage, and remembers its session id for a moment.

@@ -36,6 +36,47 @@ pub(crate) fn shared(endpoint: &Endpoint, association: &Association) -> Vec<Stri
     options
 }
 
+/// Longest piece of text in one option, in bytes: an option has 255, with its name, quotes and escapes
+/// (spec: openvpn-protocol §9.1).
+const ECHO_TEXT_BYTES: usize = 120;
+/// Over what the text stands, in clients that show it in a window.
+const BANNER_TITLE: &str = "Message of the network";
+
+/// The login banner, as clients show pushed messages (spec: aws-client-vpn §3.1). Those that show none ignore it.
+/// UNVERIFIED: what AWS's own client is pushed.
+pub(crate) fn banner(text: &str) -> Vec<String> {
+    let mut options = Vec::new();
+    for line in text.lines() {
+        let mut rest: String = line.chars().filter(|c| !c.is_control()).map(sayable).collect();
+        while rest.len() > ECHO_TEXT_BYTES {
+            let end = (0..=ECHO_TEXT_BYTES).rev().find(|&at| rest.is_char_boundary(at)).unwrap_or_default();
+            let tail = rest.split_off(end);
+            options.push(format!("echo msg-n {}", quoted(&rest)));
+            rest = tail;
+        }
+        options.push(format!("echo msg {}", quoted(&rest)));
+    }
+    options.push(format!("echo msg-window {}", quoted(BANNER_TITLE)));
+    options
+}
+
+/// Commas part options: a reader sees one that is none.
+fn sayable(c: char) -> char {
+    if c == ',' { '\u{201a}' } else { c }
+}
+
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        if matches!(c, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted.push('"');
+    quoted
+}
+
 /// The option that is a client's own.
 pub(crate) fn ifconfig(address: Ipv4Addr, client_cidr: Ipv4Net) -> String {
     format!("ifconfig {address} {}", client_cidr.netmask())

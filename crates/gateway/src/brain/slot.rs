@@ -26,7 +26,7 @@ pub(crate) struct Slot {
     pub(crate) client_sid: SessionId,
     pub(crate) session: Session,
     pub(crate) stage: Stage,
-    /// When this stage is over whatever the session says; `None`: an admitted one may stay.
+    /// When this stage is over whatever the session says; Of an admitted one: when its time is over.
     pub(crate) deadline: Option<Instant>,
     /// What the timer stands at.
     pub(crate) armed: Option<Instant>,
@@ -52,6 +52,8 @@ pub(crate) enum Stage {
 /// What an admitted session holds.
 pub(crate) struct Admitted {
     pub(crate) connection: ConnectionId,
+    /// When it was admitted: its time runs from here.
+    pub(crate) admitted_at: Instant,
     pub(crate) association: AssociationId,
     pub(crate) worker: u16,
     pub(crate) peer_id: u32,
@@ -60,6 +62,7 @@ pub(crate) struct Admitted {
     /// As presented, DER, leaf first: judged again when trust changes.
     pub(crate) chain: Vec<Vec<u8>>,
     pub(crate) username: Option<String>,
+    pub(crate) platform: Option<String>,
     /// What the client was told, but for its own address.
     pub(crate) pushed: Arc<Vec<String>>,
     pub(crate) policy: Arc<Policy>,

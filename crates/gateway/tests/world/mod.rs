@@ -12,8 +12,8 @@ use std::time::Duration;
 use ::pki::{Crl, TrustAnchors};
 use gateway::desired::{Association, Desired, Endpoint, Route, Rule, ServerIdentity, Target};
 use gateway::{
-    ConnectionEnd, ConnectionStart, DataPath, Down, DropReason, Effect, EndReason, Gateway, GatewayConfig,
-    Handshakes, Instant, Limits, PathNotice, SessionTls, StreamId, Tick, UnixTime, Up,
+    Attempt, ConnectionEnd, ConnectionStart, DataPath, Down, DropReason, Effect, EndReason, Gateway,
+    GatewayConfig, Handshakes, Instant, Limits, PathNotice, SessionTls, StreamId, Tick, UnixTime, Up,
 };
 use model::{AssociationId, ConnectionId, EndpointId, RuleGroup, Scope, SubnetId, Transport};
 use openvpn::client;
@@ -45,6 +45,9 @@ pub fn endpoint(n: u128) -> Endpoint {
         client_cidr: "10.9.0.0/22".parse().unwrap(),
         dns_servers: vec![],
         split_tunnel: false,
+        session_timeout: Duration::from_hours(24),
+        disconnect_on_session_timeout: true,
+        banner: None,
         server: ServerIdentity {
             fingerprint: [1; 32],
             chain: Arc::new(vec![]),
@@ -167,6 +170,7 @@ pub struct World {
     pub closed: BTreeSet<StreamId>,
     pub starts: BTreeMap<ConnectionId, ConnectionStart>,
     pub ends: Vec<ConnectionEnd>,
+    pub refused: Vec<Attempt>,
     /// When an address or a peer id was last taken away.
     released_addresses: BTreeMap<(EndpointId, Ipv4Addr), Instant>,
     released_ids: BTreeMap<u32, Instant>,
@@ -193,6 +197,7 @@ impl World {
             closed: BTreeSet::new(),
             starts: BTreeMap::new(),
             ends: vec![],
+            refused: vec![],
             released_addresses: BTreeMap::new(),
             released_ids: BTreeMap::new(),
             drained: false,
@@ -419,6 +424,7 @@ impl World {
             Effect::Connected(start) => {
                 assert!(self.starts.insert(start.id.clone(), start).is_none(), "connection ids are unique");
             }
+            Effect::Refused(attempt) => self.refused.push(attempt),
             Effect::Ended(end) => {
                 assert!(self.starts.contains_key(&end.id), "only what began ends");
                 assert!(self.ends.iter().all(|other| other.id != end.id), "and only once");
