@@ -273,7 +273,7 @@ def test_disassociate_and_delete(world):
     association = world.associate(endpoint, world.subnet(world.vpc()), until=END)
     error = world.refused("DeleteClientVpnEndpoint", ClientVpnEndpointId=endpoint)
     assert (error.status, error.code) == (400, "ClientVpnEndpointAssociationExists")
-    assert error.message == f"The endpoint that you're trying to delete has associations {association}."
+    assert error.message == f"The endpoint that you're trying to delete has associations {association}"
     for on, unknown in ((endpoint, "cvpn-assoc-0123456789abcdef0"), (endpoint, "x"), (other, association)):
         error = world.refused("DisassociateClientVpnTargetNetwork", ClientVpnEndpointId=on, AssociationId=unknown)
         assert error.code == "InvalidClientVpnAssociationIdNotFound" and unknown in error.message

@@ -8,14 +8,15 @@ use std::time::Duration;
 use controllers::{EndpointWorld, Versioned, World};
 use gateway::desired::{self, Desired, ServerIdentity, Target};
 use model::{
-    AssociationCode, AssociationId, Authentication, Certificate, Endpoint, EndpointCode, Failure, Key,
-    RouteCode, RouteTarget, RuleCode, SecurityRule,
+    AssociationCode, AssociationId, Authentication, Certificate, Endpoint, EndpointCode, EndpointId, Failure,
+    Key, RouteCode, RouteTarget, RuleCode, Scope, SecurityRule,
 };
 use sha2::{Digest, Sha256};
 use store::MasterKey;
 use zeroize::Zeroizing;
 
 use crate::controller::now;
+use crate::reader::Touched;
 use crate::revocation::Lists;
 
 /// An hour of a session timeout, unless a setting says otherwise.
@@ -26,8 +27,45 @@ pub(crate) struct Compiler {
     master_key: Arc<MasterKey>,
     opened: BTreeMap<String, (u64, ServerIdentity)>,
     lists: Lists,
+    /// Endpoints as they were compiled last.
+    compiled: BTreeMap<Owner, Result<Arc<desired::Endpoint>, String>>,
     /// How long an hour of a session timeout lasts.
     pub(crate) session_hour: Duration,
+}
+
+/// Whose endpoint.
+type Owner = (Scope, EndpointId);
+
+/// What may be otherwise than in the snapshot before.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// Anything: nothing was compiled yet, or what many endpoints refer to has changed.
+    All,
+    /// These endpoints.
+    Some(BTreeSet<Owner>),
+}
+
+impl Changed {
+    /// Nothing yet.
+    pub(crate) fn nothing() -> Self {
+        Self::Some(BTreeSet::new())
+    }
+
+    /// Takes in what else has changed.
+    pub(crate) fn add(&mut self, touched: &Touched) {
+        match self {
+            Self::All => {}
+            Self::Some(_) if touched.shared => *self = Self::All,
+            Self::Some(owners) => owners.extend(touched.endpoints.iter().cloned()),
+        }
+    }
+
+    fn concerns(&self, owner: &Owner) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(owners) => owners.contains(owner),
+        }
+    }
 }
 
 /// A snapshot, and the associations that cannot be part of it.
@@ -38,24 +76,45 @@ pub(crate) struct Compiled {
 
 impl Compiler {
     pub(crate) fn new(master_key: Arc<MasterKey>) -> Self {
-        Self { master_key, opened: BTreeMap::new(), lists: Lists::default(), session_hour: SESSION_HOUR }
+        Self {
+            master_key,
+            opened: BTreeMap::new(),
+            lists: Lists::default(),
+            compiled: BTreeMap::new(),
+            session_hour: SESSION_HOUR,
+        }
     }
 
-    pub(crate) fn compile(&mut self, world: &World) -> Compiled {
+    /// The whole desired state. Only endpoints that `changed` names are compiled; the others are the same values as
+    /// before.
+    pub(crate) fn compile(&mut self, world: &World, changed: &Changed) -> Compiled {
         let mut compiled = Compiled {
             desired: Desired { revision: world.revision, endpoints: BTreeMap::new() },
             failures: BTreeMap::new(),
         };
         let now_unix = now().0;
-        self.lists.retain(world);
-        self.opened.retain(|arn, _| world.certificates.contains_key(arn));
-        for of in world.endpoints.values() {
+        if *changed == Changed::All {
+            self.lists.retain(world);
+            self.opened.retain(|arn, _| world.certificates.contains_key(arn));
+        }
+        let mut former = std::mem::take(&mut self.compiled);
+        for (owner, of) in &world.endpoints {
             let Some((_, record)) = &of.endpoint else { continue };
             if matches!(record.value.status.code, EndpointCode::Deleting | EndpointCode::Deleted) {
                 continue;
             }
-            match self.endpoint(world, of, &record.value, now_unix) {
-                Ok(endpoint) => drop(compiled.desired.endpoints.insert(endpoint.id.clone(), endpoint)),
+            let outcome = match former.remove(owner) {
+                Some(outcome) if !changed.concerns(owner) => outcome,
+                before => match (before, self.endpoint(world, of, &record.value, now_unix)) {
+                    // A status that moved on changes nothing for a gateway.
+                    (Some(Ok(same)), Ok(anew)) if *same == anew => Ok(same),
+                    (_, anew) => anew.map(Arc::new),
+                },
+            };
+            match self.compiled.entry(owner.clone()).insert_entry(outcome).get() {
+                Ok(endpoint) => {
+                    compiled.desired.endpoints.insert(endpoint.id.clone(), Arc::clone(endpoint));
+                }
                 Err(reason) => {
                     let wanted = of.associations.values().filter(|a| a.value.status.code.holds_endpoint());
                     compiled.failures.extend(

@@ -1,10 +1,11 @@
 //! Runs the control plane's decisions against the store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use controllers::{Changes, Observed, World, Write, decide, expired};
-use model::Timestamp;
+use controllers::{Changes, EndpointWorld, Observed, World, Write, decide, expired};
+use model::{EndpointId, Scope, Timestamp};
 use store::{Check, Op, Outcome, Store, Transaction};
 
 use crate::AgentError;
@@ -15,6 +16,9 @@ const SWEEP: Duration = Duration::from_secs(30);
 /// Pause before a failed store is read again, at first and at most.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Whose endpoint.
+type Owner = (Scope, EndpointId);
 
 /// The control plane's half: store watch → decisions → store.
 pub struct Controller {
@@ -43,14 +47,33 @@ impl Controller {
     async fn follow(&self) -> Result<(), AgentError> {
         let (mut world, mut reader) = Reader::start(self.store.clone()).await?;
         let mut sweep = tokio::time::interval(SWEEP);
-        let mut due: Vec<_> = world.endpoints.keys().cloned().collect();
+        let mut due: Vec<Owner> = world.endpoints.keys().cloned().collect();
+        let mut waiting: BTreeSet<Owner> = BTreeSet::new();
+        let mut failures = Observed::default().failures;
         loop {
-            self.decide(&world, &due).await?;
+            let observed = Observed::of(world.gateways.values().map(|record| &record.value));
+            for owner in &due {
+                if world.endpoints.get(owner).is_some_and(EndpointWorld::waits) {
+                    waiting.insert(owner.clone());
+                } else {
+                    waiting.remove(owner);
+                }
+            }
+            self.decide(&world, &observed, &due).await?;
             tokio::select! {
                 touched = reader.next(&mut world) => {
                     let touched = touched?;
-                    // What gateways report may move any endpoint.
-                    due = if touched.gateways { world.endpoints.keys().cloned().collect() } else { touched.endpoints };
+                    due = touched.endpoints;
+                    if touched.gateways {
+                        let now = Observed::of(world.gateways.values().map(|record| &record.value)).failures;
+                        if now == failures {
+                            due.extend(waiting.iter().filter(|owner| !due.contains(owner)).cloned().collect::<Vec<_>>());
+                        } else {
+                            // What went wrong, or no longer does, may be of any endpoint.
+                            due = world.endpoints.keys().cloned().collect();
+                            failures = now;
+                        }
+                    }
                 }
                 _ = sweep.tick() => {
                     for changes in expired(&world, now()) {
@@ -62,16 +85,11 @@ impl Controller {
         }
     }
 
-    async fn decide(
-        &self,
-        world: &World,
-        due: &[(model::Scope, model::EndpointId)],
-    ) -> Result<(), AgentError> {
-        let observed = Observed::of(world.gateways.values().map(|record| &record.value));
+    async fn decide(&self, world: &World, observed: &Observed, due: &[Owner]) -> Result<(), AgentError> {
         for owner in due {
             let Some(endpoint) = world.endpoints.get(owner) else { continue };
             // A conflict means a newer record is on its way through the watch, and with it the next decision.
-            commit(&*self.store, decide(endpoint, &observed)).await?;
+            commit(&*self.store, decide(endpoint, observed)).await?;
         }
         Ok(())
     }

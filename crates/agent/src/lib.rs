@@ -24,7 +24,7 @@ pub use connection_logs::{ConnectionLogWriter, ConnectionLogs, Lines, UPDATE_INT
 pub use controller::Controller;
 pub use publish::live_connections;
 
-use crate::compile::Compiler;
+use crate::compile::{Changed, Compiler};
 use crate::publish::Publisher;
 use crate::reader::Reader;
 
@@ -148,14 +148,22 @@ impl Agent {
         let full_pass = tokio::time::Instant::now() + FULL_PASS;
         let mut retry = RETRY_MIN;
         let mut status = GatewayStatus::default();
+        let mut changes = Changed::All;
         loop {
-            let failing = self.apply(&world, &mut status).await?;
+            let failing = self.apply(&world, &changes, &mut status).await?;
+            changes = Changed::nothing();
             self.ready.send_replace(true);
             let again = tokio::time::Instant::now() + retry;
             retry = if failing { (retry * 2).min(RETRY_MAX) } else { RETRY_MIN };
             loop {
                 tokio::select! {
-                    changed = reader.next(&mut world) => if changed?.concerns_gateway { break },
+                    touched = reader.next(&mut world) => {
+                        let touched = touched?;
+                        if touched.concerns_gateway {
+                            changes.add(&touched);
+                            break;
+                        }
+                    }
                     event = self.plane.next_event() => {
                         let mut events = vec![event.ok_or(AgentError::Stopped)?];
                         events.extend(self.plane.take_events());
@@ -175,8 +183,13 @@ impl Agent {
     }
 
     /// One pass of desired → engine → store; says whether something failed and is to be tried again.
-    async fn apply(&mut self, world: &World, status: &mut GatewayStatus) -> Result<bool, AgentError> {
-        let compiled = self.compiler.compile(world);
+    async fn apply(
+        &mut self,
+        world: &World,
+        changes: &Changed,
+        status: &mut GatewayStatus,
+    ) -> Result<bool, AgentError> {
+        let compiled = self.compiler.compile(world, changes);
         let applied = self.plane.apply(Arc::new(compiled.desired)).await;
         let mut failures: std::collections::BTreeMap<_, Failure> = applied.failures;
         failures.extend(compiled.failures);

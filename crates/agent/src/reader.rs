@@ -18,6 +18,8 @@ pub(crate) struct Reader {
 pub(crate) struct Touched {
     /// Whether the data plane's desired state may have changed.
     pub concerns_gateway: bool,
+    /// Whether something changed that endpoints refer to.
+    pub(crate) shared: bool,
     /// Whether what gateways report has changed.
     pub gateways: bool,
     /// Endpoints of which something changed.
@@ -58,11 +60,12 @@ fn take_in(world: &mut World, changes: &[Change]) -> Touched {
                 | Kind::Route
                 | Kind::Rule
                 | Kind::Termination
-                | Kind::RevocationList
-                | Kind::Subnet
-                | Kind::SecurityGroup
-                | Kind::Certificate,
+                | Kind::RevocationList,
             ) => touched.concerns_gateway = true,
+            Some(Kind::Subnet | Kind::SecurityGroup | Kind::Certificate) => {
+                touched.concerns_gateway = true;
+                touched.shared = true;
+            }
             Some(Kind::Gateway) => touched.gateways = true,
             Some(
                 Kind::Connection

@@ -295,3 +295,94 @@ async fn rows_of_an_earlier_life_are_closed_at_start() {
         .await;
     assert!(world.plane.live().is_empty());
 }
+
+/// Endpoints, rules and routes of each, of the store of a large installation.
+const ENDPOINTS: u128 = 100;
+const RULES: u8 = 200;
+const ROUTES: u8 = 100;
+
+#[tokio::test]
+async fn a_change_of_one_rule_concerns_one_endpoint() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let world = World { store, plane: Arc::new(InMemory::new()), tasks: Vec::new(), stop: None };
+    world.records().await;
+    for n in 1..=ENDPOINTS {
+        let id = EndpointId::from_entropy(n);
+        let mut ops = Vec::new();
+        let record = Endpoint { id: id.clone(), ..endpoint() };
+        ops.push(Op::Put(Key::endpoint(&scope(), &id).into(), typed::encode(&record)));
+        let own = Association { id: AssociationId::from_entropy(n), endpoint: id.clone(), ..association() };
+        ops.push(Op::Put(Key::association(&scope(), &id, &own.id).into(), typed::encode(&own)));
+        for m in 0..RULES {
+            let rule = rule(&id, m);
+            ops.push(Op::Put(rule_key(&rule).into(), typed::encode(&rule)));
+        }
+        for m in 0..ROUTES {
+            let route = Route {
+                endpoint: id.clone(),
+                scope: scope(),
+                destination: format!("10.{m}.0.0/16").parse().unwrap(),
+                target: RouteTarget::Subnet(SubnetId::from_entropy(1)),
+                origin: RouteOrigin::AddRoute,
+                description: None,
+                status: Status::of(RouteCode::Creating),
+                created_at: Timestamp(0),
+            };
+            let key = Key::route(&scope(), &id, &route.destination, &route.target);
+            ops.push(Op::Put(key.into(), typed::encode(&route)));
+        }
+        world.store.transact(Transaction { checks: vec![], ops }).await.unwrap();
+    }
+    let world = world.run().await;
+    for n in 1..=ENDPOINTS {
+        world.until(Key::endpoint(&scope(), &EndpointId::from_entropy(n)), is(EndpointCode::Available)).await;
+    }
+    let (one, last) = (EndpointId::from_entropy(1), EndpointId::from_entropy(ENDPOINTS));
+    let active =
+        |record: Option<AuthorizationRule>| record.is_some_and(|rule| rule.status.code == RuleCode::Active);
+    world.until(rule_key(&rule(&last, RULES - 1)), active).await;
+    // One more rule: everything else in the snapshot is the value it was.
+    let more = rule(&one, RULES);
+    let before = world.plane.desired().unwrap();
+    world.put(rule_key(&more), &more).await;
+    world.until(rule_key(&more), active).await;
+    let after = world.plane.desired().unwrap();
+    let same = |id: &EndpointId| Arc::ptr_eq(&before.endpoints[id], &after.endpoints[id]);
+    assert_eq!(after.endpoints[&one].rules.len(), usize::from(RULES) + 1);
+    let changed: Vec<&EndpointId> = after.endpoints.keys().filter(|id| !same(id)).collect();
+    assert_eq!(changed, [&one]);
+    // So does a status that moves on, of any of them; what all of them refer to concerns them all.
+    let mut subnet =
+        typed::get::<Subnet>(&*world.store, Key::subnet(&scope(), &SubnetId::from_entropy(1)).as_str())
+            .await
+            .unwrap()
+            .unwrap()
+            .value;
+    subnet.cidr = "10.0.2.0/24".parse().unwrap();
+    world.put(Key::subnet(&scope(), &subnet.id), &subnet).await;
+    let moved = |of: &Arc<gateway::desired::Endpoint>| {
+        of.associations.values().all(|association| association.subnet_cidr == subnet.cidr)
+    };
+    let wait = async {
+        while !world.plane.desired().unwrap().endpoints.values().all(moved) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, wait).await.unwrap();
+}
+
+fn rule(endpoint: &EndpointId, n: u8) -> AuthorizationRule {
+    AuthorizationRule {
+        endpoint: endpoint.clone(),
+        scope: scope(),
+        destination: format!("10.{n}.0.0/16").parse().unwrap(),
+        group: RuleGroup::All,
+        description: None,
+        status: Status::of(RuleCode::Authorizing),
+        created_at: Timestamp(0),
+    }
+}
+
+fn rule_key(rule: &AuthorizationRule) -> Key {
+    Key::rule(&scope(), &rule.endpoint, &rule.destination, &rule.group)
+}

@@ -85,7 +85,7 @@ impl Addresses {
     }
 
     /// All addresses, in order; lazily, as a block may be large.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.ranges.iter().flat_map(|&(first, last)| between(first, last))
     }
 }

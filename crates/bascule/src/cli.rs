@@ -22,8 +22,27 @@ pub(crate) enum Command {
     Pki(Pki),
     /// The exported client configuration completed with a client certificate: one file that connects
     Profile(Profile),
+    /// What lies behind the tunnels on this host
+    #[command(subcommand)]
+    Fabric(Fabric),
     /// Prints the version
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Fabric {
+    /// Says what this host lacks for the kernel fabric, and what to type
+    Check(FabricCheck),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FabricCheck {
+    /// Configuration file of `serve`
+    #[arg(long, value_name = "FILE", env = "BASCULE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// As for `serve` (repeatable)
+    #[arg(long, value_name = "ADDR", env = "BASCULE_GATEWAY_ADDRESS", value_delimiter = ',')]
+    pub gateway_address: Vec<String>,
 }
 
 /// Flags of `bascule serve`; each is also a key of the configuration file and an environment variable.

@@ -6,6 +6,7 @@ pub mod aws_client;
 mod cli;
 mod config;
 mod credentials;
+mod fabric_check;
 mod logging;
 mod pki_command;
 mod private_file;
@@ -44,6 +45,7 @@ pub fn run() -> ExitCode {
         cli::Command::Serve(arguments) => serve::run(arguments),
         cli::Command::Pki(command) => pki_command::run(command),
         cli::Command::Profile(arguments) => profile_command::run(&arguments),
+        cli::Command::Fabric(cli::Fabric::Check(arguments)) => fabric_check::run(arguments),
         cli::Command::Version => {
             println!("bascule {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Association, AuthorizationRule, Certificate, Connection, Endpoint, EndpointId, GatewayStatus, Key,
-    RevocationList, Route, Scope, SecurityGroup, SecurityGroupId, Subnet, Termination, TokenRecord,
+    Applying, Association, AssociationCode, AuthorizationRule, Certificate, Connection, Endpoint,
+    EndpointCode, EndpointId, GatewayStatus, Key, RevocationCode, RevocationList, Route, RouteCode, RuleCode,
+    Scope, SecurityGroup, SecurityGroupId, Subnet, Termination, TokenRecord,
 };
 
 /// A record and the revision that last wrote it.
@@ -198,6 +199,26 @@ impl World {
 }
 
 impl EndpointWorld {
+    /// Whether something of it waits for gateways: only then can what they report move it.
+    pub fn waits(&self) -> bool {
+        let endpoint = self.endpoint.as_ref().map(|(_, record)| &record.value);
+        endpoint.is_some_and(|endpoint| {
+            endpoint.status.code == EndpointCode::Deleting || endpoint.applying != Applying::Nothing
+        }) || self.associations.values().any(|record| {
+            matches!(record.value.status.code, AssociationCode::Associating | AssociationCode::Disassociating)
+                || record.value.status.message.is_some()
+        }) || self
+            .routes
+            .values()
+            .any(|record| matches!(record.value.status.code, RouteCode::Creating | RouteCode::Deleting))
+            || self
+                .rules
+                .values()
+                .any(|record| matches!(record.value.status.code, RuleCode::Authorizing | RuleCode::Revoking))
+            || self.revocations.values().any(|record| record.value.status.code == RevocationCode::Pending)
+            || !self.terminations.is_empty()
+    }
+
     fn is_empty(&self) -> bool {
         self.endpoint.is_none()
             && self.associations.is_empty()

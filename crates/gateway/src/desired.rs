@@ -15,12 +15,12 @@ use zeroize::Zeroizing;
 pub struct Desired {
     /// The store's revision this was built from.
     pub revision: u64,
-    /// The endpoints. One that is absent shall not be served at all.
-    pub endpoints: BTreeMap<EndpointId, Endpoint>,
+    /// The endpoints. One that is absent shall not be served at all; one that is the same value as before costs nothing.
+    pub endpoints: BTreeMap<EndpointId, Arc<Endpoint>>,
 }
 
 /// One endpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
     /// Its id, the same as its key in [`Desired::endpoints`].
     pub id: EndpointId,
@@ -69,6 +69,12 @@ pub struct ServerIdentity {
     pub key: Arc<Zeroizing<Vec<u8>>>,
 }
 
+impl PartialEq for ServerIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+}
+
 impl fmt::Debug for ServerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerIdentity").field("certificates", &self.chain.len()).finish_non_exhaustive()
@@ -76,7 +82,7 @@ impl fmt::Debug for ServerIdentity {
 }
 
 /// One target network of an endpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Association {
     /// Its id, the same as its key in [`Endpoint::associations`].
     pub id: AssociationId,

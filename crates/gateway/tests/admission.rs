@@ -69,7 +69,7 @@ impl Schedule {
         // Small, so that addresses are soon short.
         wanted.client_cidr = "10.9.0.0/28".parse().unwrap();
         wanted.split_tunnel = dice.chance(30);
-        world.desired.endpoints.insert(wanted.id.clone(), wanted);
+        world.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
         world.apply();
         let lossy = [0, 0, 5, 25][dice.roll(4)];
         let mut schedule = Self { world, dice, associations: 0, clients: 0, lossy };
@@ -89,7 +89,7 @@ impl Schedule {
     fn associate(&mut self) {
         self.associations += 1;
         let n = self.associations;
-        if let Some(endpoint) = self.world.desired.endpoints.get_mut(&endpoint_id(1)) {
+        if let Some(endpoint) = self.world.wanted(1) {
             endpoint.associations.insert(association_id(n), association(n));
             self.world.apply();
         }
@@ -178,13 +178,13 @@ impl Schedule {
             if !self.world.desired.endpoints.contains_key(&endpoint_id(1)) {
                 let mut anew = endpoint(1);
                 anew.client_cidr = "10.9.0.0/28".parse().unwrap();
-                self.world.desired.endpoints.insert(anew.id.clone(), anew);
+                self.world.desired.endpoints.insert(anew.id.clone(), Arc::new(anew));
             }
             self.associate();
             return;
         };
         let live: Vec<_> = self.world.live().iter().map(|start| start.id.clone()).collect();
-        let endpoint = self.world.desired.endpoints.get_mut(&endpoint_id(1)).unwrap();
+        let endpoint = self.world.wanted(1).unwrap();
         match self.dice.roll(14) {
             0..3 => drop(endpoint.associations.remove(&id)),
             3 => endpoint.associations.clear(),
@@ -212,7 +212,7 @@ impl Schedule {
 
     /// The last disassociation, under whatever is going on; then silence must come.
     fn finish(&mut self, covered: &mut Covered) {
-        if let Some(endpoint) = self.world.desired.endpoints.get_mut(&endpoint_id(1)) {
+        if let Some(endpoint) = self.world.wanted(1) {
             endpoint.associations.clear();
         }
         self.world.apply();

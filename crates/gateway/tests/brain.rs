@@ -5,6 +5,7 @@ mod world;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::desired::{Route, Target};
@@ -422,7 +423,7 @@ fn the_gate_is_shut_until_the_fabric_is_ready() {
     let mut world = World::new(Limits::default());
     let mut wanted = endpoint(1);
     wanted.associations.insert(association_id(1), association(1));
-    world.desired.endpoints.insert(wanted.id.clone(), wanted);
+    world.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
     world.apply();
     let early = world.client(&client(0));
     world.run(secs(1));
@@ -616,7 +617,7 @@ fn bounds_hold() {
     let mut world = World::new(limits);
     let mut wanted = endpoint(1);
     wanted.associations.insert(association_id(1), association(1));
-    world.desired.endpoints.insert(wanted.id.clone(), wanted);
+    world.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
     world.apply();
     world.set_ready(1, true);
     // Clients that prove their address and then stall: their datagrams get lost from the third on.

@@ -61,7 +61,7 @@ fn serving() -> World {
     let key = ::pki::key_from_pem(&pki().server.key_pem).unwrap();
     wanted.server.key = Arc::new(key);
     wanted.associations.insert(association_id(1), association(1));
-    world.desired.endpoints.insert(wanted.id.clone(), wanted);
+    world.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
     world.apply();
     world.set_ready(1, true);
     world

@@ -3,6 +3,7 @@
 
 mod world;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::{DropReason, EndReason, Limits};
@@ -21,7 +22,7 @@ fn over_tcp() -> World {
     let mut wanted = world::endpoint(2);
     wanted.transport = Transport::Tcp;
     wanted.associations = [(association_id(7), world::association(7))].into();
-    world.desired.endpoints.insert(wanted.id.clone(), wanted);
+    world.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
     world.apply();
     world.set_ready(7, true);
     world
@@ -92,7 +93,7 @@ fn farewells_are_said_and_then_the_connection_is_closed() {
         let it = connect(&mut world, &client(0), 1, SessionConfig::default());
         match what {
             "disassociated" => {
-                world.desired.endpoints.get_mut(&endpoint_id(2)).unwrap().associations.clear();
+                world.wanted(2).unwrap().associations.clear();
                 world.apply();
             }
             "deleted" => {
@@ -114,7 +115,7 @@ fn farewells_are_said_and_then_the_connection_is_closed() {
 fn a_farewell_that_is_never_acknowledged_is_given_up() {
     let mut world = over_tcp();
     connect(&mut world, &client(0), 1, SessionConfig::default());
-    world.desired.endpoints.get_mut(&endpoint_id(2)).unwrap().associations.clear();
+    world.wanted(2).unwrap().associations.clear();
     world.apply();
     world.wire.clear();
     assert!(world.closed.is_empty());
@@ -158,7 +159,7 @@ fn shut_gates_and_bounds_close_connections() {
     let mut wanted = world::endpoint(2);
     wanted.transport = Transport::Tcp;
     wanted.associations = [(association_id(7), world::association(7))].into();
-    world.desired.endpoints.insert(wanted.id.clone(), wanted);
+    world.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
     world.apply();
     world.set_ready(7, true);
     for port in 1..=2 {

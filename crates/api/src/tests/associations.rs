@@ -132,7 +132,7 @@ async fn the_last_disassociation_takes_every_route_and_the_endpoint_stays_until_
     assert_eq!(deletion.code(), "ClientVpnEndpointAssociationExists");
     assert_eq!(
         deletion.text("Message"),
-        format!("The endpoint that you're trying to delete has associations {association}.")
+        format!("The endpoint that you're trying to delete has associations {association}")
     );
     world.settle().await;
     assert_eq!(

@@ -51,7 +51,7 @@ fn scope() -> Scope {
 }
 
 fn desired(revision: u64, endpoint: Endpoint) -> Arc<Desired> {
-    Arc::new(Desired { revision, endpoints: [(endpoint.id.clone(), endpoint)].into() })
+    Arc::new(Desired { revision, endpoints: [(endpoint.id.clone(), Arc::new(endpoint))].into() })
 }
 
 fn client(n: u128, association: u128) -> ConnectionStart {

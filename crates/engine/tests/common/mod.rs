@@ -182,7 +182,7 @@ pub fn association(n: u128) -> Association {
 }
 
 pub fn desired(revision: u64, endpoints: impl IntoIterator<Item = Endpoint>) -> Arc<Desired> {
-    let endpoints = endpoints.into_iter().map(|endpoint| (endpoint.id.clone(), endpoint)).collect();
+    let endpoints = endpoints.into_iter().map(|endpoint| (endpoint.id.clone(), Arc::new(endpoint))).collect();
     Arc::new(Desired { revision, endpoints })
 }
 

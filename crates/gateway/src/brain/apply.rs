@@ -31,10 +31,12 @@ impl Gateway {
     pub fn apply(&mut self, desired: Arc<Desired>, now: Instant, wall: UnixTime) {
         self.clock = Clock { at: now, wall };
         // The gate first.
-        self.desired = desired;
-        let wanted = &self.desired.endpoints;
-        self.ready.retain(|id| wanted.values().any(|endpoint| endpoint.associations.contains_key(id)));
-        let changes = self.refresh(now);
+        let former = std::mem::replace(&mut self.desired, desired);
+        let endpoints = self.desired.endpoints.values();
+        self.wanted = endpoints.flat_map(|endpoint| endpoint.associations.keys().cloned()).collect();
+        let wanted = &self.wanted;
+        self.ready.retain(|id| wanted.contains(id));
+        let changes = self.refresh(&former, now);
         // Then the sweep.
         let ids: Vec<SlotId> = self.slots.keys().copied().collect();
         for id in ids {
@@ -46,8 +48,7 @@ impl Gateway {
     /// admitted onto it. A word about an association that is not wanted (any more) is ignored: it comes from the
     /// past.
     pub fn set_ready(&mut self, association: &AssociationId, ready: bool) {
-        let mut wanted = self.desired.endpoints.values();
-        if ready && wanted.any(|endpoint| endpoint.associations.contains_key(association)) {
+        if ready && self.wanted.contains(association) {
             self.ready.insert(association.clone());
         } else {
             self.ready.remove(association);
@@ -64,10 +65,15 @@ impl Gateway {
         }
     }
 
-    /// Brings every endpoint's runtime state up to what is wanted of it.
-    fn refresh(&mut self, now: Instant) -> BTreeMap<EndpointId, Change> {
+    /// Brings every endpoint's runtime state up to what is wanted of it, where that is not what it was.
+    fn refresh(&mut self, former: &Desired, now: Instant) -> BTreeMap<EndpointId, Change> {
         let mut changes = BTreeMap::new();
         for (id, wanted) in &self.desired.endpoints {
+            if former.endpoints.get(id).is_some_and(|former| Arc::ptr_eq(former, wanted))
+                && self.endpoints.contains_key(id)
+            {
+                continue;
+            }
             let state = self.endpoints.entry(id.clone()).or_insert_with(|| EndpointState::new(wanted));
             if state.pool.cidr() != wanted.client_cidr && state.is_idle(now) {
                 *state = EndpointState::new(wanted);

@@ -79,6 +79,8 @@ pub struct Gateway {
     draining: bool,
     desired: Arc<Desired>,
     endpoints: BTreeMap<EndpointId, EndpointState>,
+    /// The associations of the desired state.
+    wanted: BTreeSet<AssociationId>,
     ready: BTreeSet<AssociationId>,
     slots: BTreeMap<SlotId, Slot>,
     slots_made: u64,
@@ -136,6 +138,7 @@ impl Gateway {
             draining: false,
             desired: Arc::default(),
             endpoints: BTreeMap::new(),
+            wanted: BTreeSet::new(),
             ready: BTreeSet::new(),
             slots: BTreeMap::new(),
             slots_made: 0,

@@ -210,7 +210,7 @@ impl World {
         let mut world = Self::new(Limits::default());
         let mut wanted = endpoint(1);
         wanted.associations = associations.iter().map(|n| (association_id(*n), association(*n))).collect();
-        world.desired.endpoints.insert(wanted.id.clone(), wanted);
+        world.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
         world.apply();
         for n in associations {
             world.set_ready(*n, true);
@@ -223,7 +223,12 @@ impl World {
     }
 
     pub fn endpoint(&mut self) -> &mut Endpoint {
-        self.desired.endpoints.get_mut(&endpoint_id(1)).unwrap()
+        self.wanted(1).unwrap()
+    }
+
+    /// An endpoint to change; in force after [`World::apply`].
+    pub fn wanted(&mut self, n: u128) -> Option<&mut Endpoint> {
+        self.desired.endpoints.get_mut(&endpoint_id(n)).map(Arc::make_mut)
     }
 
     pub fn apply(&mut self) {

@@ -11,12 +11,16 @@ use lab::{Net, Scene};
 /// How long one echo may take.
 const ECHO: Duration = Duration::from_millis(100);
 
-/// `bascule pki` on the scene's authority.
-pub fn pki(scene: &Scene, arguments: &[&str]) -> Result<()> {
+/// The program under test.
+pub fn program() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let beside = own.ancestors().nth(2).context("the test's folder")?.join("bascule");
-    let program = std::env::var_os("BASCULE_BIN").map_or(beside, PathBuf::from);
-    let mut command = Command::new(program);
+    Ok(std::env::var_os("BASCULE_BIN").map_or(beside, PathBuf::from))
+}
+
+/// `bascule pki` on the scene's authority.
+pub fn pki(scene: &Scene, arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new(program()?);
     command.arg("pki").args(arguments).arg("--dir").arg(&scene.certificates.dir);
     let output = command.output()?;
     ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -15,6 +15,11 @@ use crate::error::ApiError;
 use crate::page::page;
 use crate::touch::Touch;
 
+const STATUSES: [&str; 7] =
+    ["PENDING_VALIDATION", "ISSUED", "INACTIVE", "EXPIRED", "VALIDATION_TIMED_OUT", "REVOKED", "FAILED"];
+const ORIGINS: [&str; 3] = ["AWS_MANAGED", "ACME", "CUSTOMER_PROVIDED"];
+const HIERARCHIES: [&str; 2] = ["N2_AMAZON_MANAGED", "N2_SFG2_AMAZON_MANAGED"];
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(crate) struct ListCertificates {
@@ -78,6 +83,16 @@ impl Action for ListCertificates {
     type Answer = Answer;
 
     fn check(&self, _scope: &model::Scope, faults: &mut Vec<ApiError>) {
+        let lists: [(&str, &[String], &[&str]); 3] = [
+            ("CertificateStatuses", &self.certificate_statuses, &STATUSES),
+            ("CertificateKeyPairOrigins", &self.certificate_key_pair_origins, &ORIGINS),
+            ("RootHierarchyTypes", &self.root_hierarchy_types, &HIERARCHIES),
+        ];
+        for (name, given, known) in lists {
+            if given.iter().any(|value| !known.contains(&value.as_str())) {
+                faults.push(validation(format!("{name} must be of [{}].", known.join(", "))));
+            }
+        }
         if self.max_items.is_some_and(|most| !(1..=1000).contains(&most)) {
             faults.push(validation("MaxItems must be between 1 and 1000."));
         }

@@ -37,7 +37,7 @@ impl Action for DeleteClientVpnEndpoint {
             let ids: Vec<&str> = associations.iter().map(|record| record.value.id.as_str()).collect();
             // UNVERIFIED: how several ids are joined.
             let message =
-                format!("The endpoint that you're trying to delete has associations {}.", ids.join(", "));
+                format!("The endpoint that you're trying to delete has associations {}", ids.join(", "));
             return Err(ApiError::new("ClientVpnEndpointAssociationExists", message));
         }
         let mut deleting = endpoint.value.clone();

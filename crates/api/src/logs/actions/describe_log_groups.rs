@@ -13,6 +13,9 @@ use crate::touch::Touch;
 
 /// Most groups of a page, and the default.
 const MAX_LIMIT: i32 = 50;
+/// Most accounts, and most groups, named in a call.
+const MAX_ACCOUNTS: usize = 20;
+const MAX_NAMED: usize = 50;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -61,6 +64,12 @@ impl Action for DescribeLogGroups {
     fn check(&self, _scope: &model::Scope, faults: &mut Vec<ApiError>) {
         if self.limit.is_some_and(|limit| !(1..=MAX_LIMIT).contains(&limit)) {
             faults.push(invalid(format!("limit must be between 1 and {MAX_LIMIT}")));
+        }
+        if self.account_identifiers.as_ref().is_some_and(|accounts| accounts.len() > MAX_ACCOUNTS) {
+            faults.push(invalid(format!("accountIdentifiers must have at most {MAX_ACCOUNTS} members")));
+        }
+        if self.log_group_identifiers.len() > MAX_NAMED {
+            faults.push(invalid(format!("logGroupIdentifiers must have at most {MAX_NAMED} members")));
         }
         if self.log_group_name_prefix.is_some() && self.log_group_name_pattern.is_some() {
             let message = "logGroupNamePrefix and logGroupNamePattern cannot be specified together";

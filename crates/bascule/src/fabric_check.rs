@@ -1,0 +1,318 @@
+//! `bascule fabric check`: what this host lacks for the kernel fabric, in plain words, and what to type.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+use caps::{CapSet, Capability};
+use serde::Deserialize;
+
+use crate::cli::{FabricCheck, Serve};
+use crate::config::Config;
+
+/// Ports endpoints listen on (spec: aws-client-vpn §2.1).
+const PORTS: [u16; 2] = [443, 1194];
+/// Tracked connections a gateway should have room for, at least.
+const CONNTRACK_MIN: u64 = 65_536;
+/// Gateway addresses that are looked at, of a block that may be large.
+const SAMPLE: usize = 8;
+/// Names of our TUN devices begin so.
+const LINKS: &str = "bsc";
+/// Rules of the kinds that the fabric writes, checked and never loaded.
+const RULES: &str = "table inet bascule_check {
+  set links { type ifname; }
+  chain pre { type filter hook prerouting priority raw; iifname @links ct original zone set 1; }
+  chain mark { type filter hook prerouting priority mangle; ct mark 1 meta mark set ct mark; }
+  chain forward { type filter hook forward priority filter; ct direction reply accept; oifname @links drop; }
+  chain post { type nat hook postrouting priority srcnat; iifname @links masquerade; }
+}
+";
+
+/// What came of one look.
+enum Finding {
+    /// As it shall be.
+    Good(String),
+    /// Works, and may surprise.
+    Note { what: String, do_this: String },
+    /// Associations would fail, or carry nothing.
+    Lack { what: String, do_this: String },
+}
+
+use Finding::{Good, Lack, Note};
+
+/// Looks, prints one finding a line, and fails if something is lacking.
+pub(crate) fn run(arguments: FabricCheck) -> Result<()> {
+    let serve =
+        Serve { config: arguments.config, gateway_address: arguments.gateway_address, ..Serve::default() };
+    let config = Config::load(serve)?;
+    let mut findings = vec![capability(), tun()];
+    let nft = nft();
+    if nft.is_some() {
+        findings.push(rules());
+        findings.extend(foreign_chains());
+    } else {
+        findings.push(lack("there is no program nft", "apt-get install nftables"));
+    }
+    findings.push(sysctls());
+    findings.push(reverse_path());
+    findings.push(conntrack());
+    findings.extend(addresses(&config));
+    let mut lacking = 0_usize;
+    for finding in &findings {
+        match finding {
+            Good(what) => println!("ok       {what}"),
+            Note { what, do_this } => println!("note     {what}\n         type: {do_this}"),
+            Lack { what, do_this } => {
+                lacking = lacking.saturating_add(1);
+                println!("MISSING  {what}\n         type: {do_this}");
+            }
+        }
+    }
+    if lacking > 0 {
+        bail!("{lacking} of {} things are missing for the kernel fabric", findings.len());
+    }
+    println!("the kernel fabric can work here");
+    Ok(())
+}
+
+fn lack(what: impl Into<String>, do_this: impl Into<String>) -> Finding {
+    Lack { what: what.into(), do_this: do_this.into() }
+}
+
+fn note(what: impl Into<String>, do_this: impl Into<String>) -> Finding {
+    Note { what: what.into(), do_this: do_this.into() }
+}
+
+fn capability() -> Finding {
+    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+    let missing: Vec<&str> = [
+        (Capability::CAP_NET_ADMIN, "CAP_NET_ADMIN"),
+        (Capability::CAP_NET_BIND_SERVICE, "CAP_NET_BIND_SERVICE"),
+    ]
+    .into_iter()
+    .filter(|(capability, _)| !has(*capability))
+    .map(|(_, name)| name)
+    .collect();
+    if missing.is_empty() {
+        return Good("this process may change links, routes and filters".to_owned());
+    }
+    lack(
+        format!("this process lacks {}: it may not change links, routes and filters", missing.join(" and ")),
+        "sudo bascule serve (the main process gives the privilege up, a small helper keeps it)",
+    )
+}
+
+fn tun() -> Finding {
+    let path = "/dev/net/tun";
+    match std::fs::File::options().read(true).write(true).open(path) {
+        Ok(_) => Good(format!("{path} can be opened")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => lack(
+            format!("{path} does not exist"),
+            "modprobe tun (in a container: run it with --device /dev/net/tun)",
+        ),
+        Err(error) => lack(
+            format!("{path} cannot be opened: {error}"),
+            "run as root (in a container: with --device /dev/net/tun --cap-add NET_ADMIN)",
+        ),
+    }
+}
+
+fn nft() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    folders.map(|folder| folder.join("nft")).find(|file| file.is_file())
+}
+
+/// What `nft` answers to these arguments and this input; the error is what it complains of.
+fn ask_nft(arguments: &[&str], input: &str) -> Result<String, String> {
+    let program = nft().ok_or_else(|| "there is no program nft".to_owned())?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).map_err(|error| error.to_string())?;
+    }
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(text.lines().next().unwrap_or("nft failed").to_owned())
+}
+
+fn rules() -> Finding {
+    match ask_nft(&["--check", "--file", "-"], RULES) {
+        Ok(_) => Good("the kernel takes nftables rules with zones, marks and masquerading".to_owned()),
+        Err(why) => lack(
+            format!("the kernel does not take our nftables rules: {why}"),
+            "run as root; modprobe -a nf_tables nft_ct nft_masq nf_conntrack",
+        ),
+    }
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    nftables: Vec<Element>,
+}
+
+#[derive(Deserialize)]
+struct Element {
+    chain: Option<Chain>,
+}
+
+#[derive(Deserialize)]
+struct Chain {
+    family: String,
+    table: String,
+    name: String,
+    hook: Option<String>,
+    policy: Option<String>,
+}
+
+/// Chains of others that drop what is forwarded: no rule of ours can let it through again.
+fn foreign_chains() -> Vec<Finding> {
+    let Ok(text) = ask_nft(&["--json", "list", "chains"], "") else { return Vec::new() };
+    let Ok(listing) = serde_json::from_str::<Listing>(&text) else { return Vec::new() };
+    let chains: Vec<Chain> = listing.nftables.into_iter().filter_map(|element| element.chain).collect();
+    let has = |name: &str| chains.iter().any(|chain| chain.name == name);
+    let (docker, ufw) = (has("DOCKER-USER"), has("ufw-user-forward"));
+    let dropping = chains.iter().filter(|chain| {
+        chain.table != "bascule"
+            && chain.hook.as_deref() == Some("forward")
+            && chain.policy.as_deref() == Some("drop")
+    });
+    let findings: Vec<Finding> = dropping.map(|chain| drops_by_default(chain, docker, ufw)).collect();
+    if findings.is_empty() {
+        return vec![Good("no filter of another program drops what is forwarded by default".to_owned())];
+    }
+    findings
+}
+
+fn drops_by_default(chain: &Chain, docker: bool, ufw: bool) -> Finding {
+    let Chain { family, table, name, .. } = chain;
+    let iptables = table == "filter" && name == "FORWARD";
+    let (whose, do_this) = if iptables && docker {
+        (
+            " (Docker's)",
+            format!(
+                "iptables -I DOCKER-USER -i {LINKS}+ -j ACCEPT; iptables -I DOCKER-USER -o {LINKS}+ -m conntrack \
+                 --ctstate RELATED,ESTABLISHED -j ACCEPT"
+            ),
+        )
+    } else if iptables && ufw {
+        (
+            " (ufw's)",
+            format!(
+                "iptables -I ufw-before-forward -i {LINKS}+ -j ACCEPT (and in /etc/ufw/before.rules, to keep it: -A \
+                 ufw-before-forward -i {LINKS}+ -j ACCEPT)"
+            ),
+        )
+    } else {
+        (
+            "",
+            format!(
+                "nft insert rule {family} {table} {name} iifname \"{LINKS}*\" accept; nft insert rule {family} {table} \
+                 {name} oifname \"{LINKS}*\" ct state established,related accept"
+            ),
+        )
+    };
+    lack(
+        format!(
+            "the chain {name} of the table {family} {table}{whose} drops what is forwarded by default: what one table \
+             drops, no other lets through, so clients reach nothing"
+        ),
+        do_this,
+    )
+}
+
+fn sysctls() -> Finding {
+    let path = "/proc/sys/net/ipv4/conf/all/forwarding";
+    match std::fs::read_to_string(path).map(|value| value.trim() == "1") {
+        Ok(true) => Good("the host forwards".to_owned()),
+        Ok(false) if writable(path) => Good(
+            "forwarding is off; it is switched on for the interfaces that need it, and no others".to_owned(),
+        ),
+        Ok(false) => lack(
+            "forwarding is off, and /proc/sys cannot be written",
+            "sysctl -w net.ipv4.ip_forward=1 on the host (in a container: --sysctl net.ipv4.ip_forward=1)",
+        ),
+        Err(error) => lack(format!("{path} cannot be read: {error}"), "mount -t proc proc /proc"),
+    }
+}
+
+fn writable(path: &str) -> bool {
+    std::fs::File::options().write(true).open(path).is_ok()
+}
+
+fn reverse_path() -> Finding {
+    match std::fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter") {
+        Ok(value) if value.trim() == "1" => note(
+            "net.ipv4.conf.all.rp_filter is 1: replies that come back by another interface than the host's own route \
+             are dropped",
+            "sysctl -w net.ipv4.conf.all.rp_filter=2, if your target networks answer by another way",
+        ),
+        Ok(_) => Good("the reverse path filter lets replies through".to_owned()),
+        Err(error) => note(format!("rp_filter cannot be read: {error}"), "mount -t proc proc /proc"),
+    }
+}
+
+fn conntrack() -> Finding {
+    let path = "/proc/sys/net/netfilter/nf_conntrack_max";
+    match std::fs::read_to_string(path).ok().and_then(|value| value.trim().parse::<u64>().ok()) {
+        Some(most) if most < CONNTRACK_MIN => note(
+            format!("the kernel tracks at most {most} connections: new ones are dropped beyond that"),
+            format!("sysctl -w net.netfilter.nf_conntrack_max={CONNTRACK_MIN}"),
+        ),
+        Some(most) => Good(format!("the kernel tracks up to {most} connections")),
+        None => note("connection tracking is not loaded yet", "modprobe nf_conntrack"),
+    }
+}
+
+/// Whether the addresses that endpoints are bound to are this host's, and free.
+fn addresses(config: &Config) -> Vec<Finding> {
+    let own = netio::host_addresses();
+    let candidates: Vec<IpAddr> = match &config.gateway_addresses {
+        Some(given) => given.iter().take(SAMPLE).collect(),
+        None => own.clone(),
+    };
+    if candidates.is_empty() {
+        return vec![lack(
+            "this host has no global address, and no gateway address is given: endpoints get none",
+            "ip address add ADDRESS/PREFIX dev INTERFACE, or --gateway-address ADDRESS",
+        )];
+    }
+    candidates.into_iter().map(address).collect()
+}
+
+fn address(ip: IpAddr) -> Finding {
+    if let Err(error) = UdpSocket::bind(SocketAddr::new(ip, 0)) {
+        return lack(
+            format!("the gateway address {ip} cannot be bound: {error}"),
+            format!("ip address add {ip}/{} dev INTERFACE", if ip.is_ipv4() { 32 } else { 128 }),
+        );
+    }
+    let in_use = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
+    let taken: Vec<String> = PORTS
+        .into_iter()
+        .flat_map(|port| {
+            let at = SocketAddr::new(ip, port);
+            let udp = UdpSocket::bind(at).err().filter(in_use).map(|_| format!("UDP {port}"));
+            let tcp = TcpListener::bind(at).err().filter(in_use).map(|_| format!("TCP {port}"));
+            [udp, tcp]
+        })
+        .flatten()
+        .collect();
+    if taken.is_empty() {
+        return Good(format!("the gateway address {ip} is this host's, ports 443 and 1194 are free"));
+    }
+    note(
+        format!("{ip}: {} taken already: an endpoint on that port gets another address", taken.join(", ")),
+        format!("ss -lnptu src {ip}, to see by whom"),
+    )
+}
