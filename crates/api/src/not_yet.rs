@@ -30,6 +30,16 @@ pub const NOT_YET_IN_FORCE: &[NotYetInForce] = &[
         is_set: |spec| spec.connection_log.enabled,
     },
     NotYetInForce {
+        parameter: "ConnectionLogOptions.IncludeAuthorizationPolicyContext",
+        why: "connection logs are not written yet",
+        is_set: |spec| spec.connection_log.include_policy_context,
+    },
+    NotYetInForce {
+        parameter: "DevicePostureOptions",
+        why: "device posture tokens are not taken yet: a policy's statement that asks for a device signal never matches",
+        is_set: |spec| !spec.device_posture.is_empty(),
+    },
+    NotYetInForce {
         parameter: "SelfServicePortal",
         why: "the self-service portal is not served yet",
         is_set: |spec| spec.self_service_portal,
