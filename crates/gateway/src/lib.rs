@@ -24,10 +24,14 @@ pub mod policy;
 mod pool;
 mod seed;
 
+pub use aws_auth::cedar;
 pub use brain::{Gateway, GatewayConfig, Handshakes, Rustls, SessionTls, source};
 pub use counters::{Counters, DropCounts, DropReason, Traffic};
 pub use desired::Desired;
-pub use effect::{ConnectionEnd, ConnectionStart, Effect, EndReason, PathNotice, StreamId, Transmit};
+pub use effect::{
+    ConnectionEnd, ConnectionStart, Effect, EndReason, EvaluationType, PathNotice, PolicyEvaluation,
+    StreamId, Transmit,
+};
 pub use limits::{Limits, Stats};
 pub use openvpn::{Instant, UnixTime};
 pub use path::{DEAD_AFTER, DataPath, Down, Notice, PING_AFTER, PathStart, PathUpdate, Tick, Up};

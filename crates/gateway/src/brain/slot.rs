@@ -9,6 +9,7 @@ use openvpn::server::Session;
 use openvpn::wire::SessionId;
 use pki::Identity;
 
+use super::authorization::Told;
 use crate::counters::Counters;
 use crate::effect::StreamId;
 use crate::policy::Policy;
@@ -60,6 +61,10 @@ pub(crate) struct Admitted {
     /// As presented, DER, leaf first: judged again when trust changes.
     pub(crate) chain: Vec<Vec<u8>>,
     pub(crate) username: Option<String>,
+    /// For the authorization policy.
+    pub(crate) told: Told,
+    /// When the authorization policy is evaluated next; `None`: there is none.
+    pub(crate) evaluate_at: Option<Instant>,
     /// What the client was told, but for its own address.
     pub(crate) pushed: Arc<Vec<String>>,
     pub(crate) policy: Arc<Policy>,

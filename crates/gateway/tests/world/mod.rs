@@ -10,10 +10,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::pki::{Crl, TrustAnchors};
-use gateway::desired::{Association, Desired, Endpoint, Route, Rule, ServerIdentity, Target};
+use gateway::desired::{
+    Association, AuthorizationPolicy, Desired, Endpoint, Route, Rule, ServerIdentity, Target,
+};
 use gateway::{
     ConnectionEnd, ConnectionStart, DataPath, Down, DropReason, Effect, EndReason, Gateway, GatewayConfig,
-    Handshakes, Instant, Limits, PathNotice, SessionTls, StreamId, Tick, UnixTime, Up,
+    Handshakes, Instant, Limits, PathNotice, PolicyEvaluation, SessionTls, StreamId, Tick, UnixTime, Up,
 };
 use model::{AssociationId, ConnectionId, EndpointId, RuleGroup, Scope, SubnetId, Transport};
 use openvpn::client;
@@ -52,6 +54,7 @@ pub fn endpoint(n: u128) -> Endpoint {
         },
         client_roots: Arc::new(vec![pki::pki().ca_der.clone()]),
         crl: None,
+        policy: None,
         admits: true,
         associations: BTreeMap::new(),
         rules: vec![rule("0.0.0.0/0")],
@@ -61,6 +64,27 @@ pub fn endpoint(n: u128) -> Endpoint {
 
 pub fn rule(destination: &str) -> Rule {
     Rule { destination: destination.parse().unwrap(), group: RuleGroup::All }
+}
+
+/// What a policy of [`only`] begins with.
+const ONLY: &str = "// only these\n";
+
+/// A policy that lets in clients with these common names, in earnest. [`World::check`] holds the gateway to it.
+pub fn only(names: &[&str]) -> Option<AuthorizationPolicy> {
+    let names: Vec<_> = names.iter().map(|name| format!("{name:?}")).collect();
+    let document = format!(
+        "{ONLY}permit(principal, action, resource) when {{ \
+         [{}].contains(context[\"mutual-authentication\"].commonName) }};",
+        names.join(", ")
+    );
+    Some(AuthorizationPolicy { document: document.as_str().into(), shadow: false })
+}
+
+/// Whether a policy of [`only`] keeps this client out.
+fn keeps_out(policy: &AuthorizationPolicy, common_name: &str) -> bool {
+    !policy.shadow
+        && policy.document.starts_with(ONLY)
+        && !policy.document.contains(&format!("{common_name:?}"))
 }
 
 pub fn route(destination: &str) -> Route {
@@ -167,6 +191,7 @@ pub struct World {
     pub closed: BTreeSet<StreamId>,
     pub starts: BTreeMap<ConnectionId, ConnectionStart>,
     pub ends: Vec<ConnectionEnd>,
+    pub evaluations: Vec<PolicyEvaluation>,
     /// When an address or a peer id was last taken away.
     released_addresses: BTreeMap<(EndpointId, Ipv4Addr), Instant>,
     released_ids: BTreeMap<u32, Instant>,
@@ -193,6 +218,7 @@ impl World {
             closed: BTreeSet::new(),
             starts: BTreeMap::new(),
             ends: vec![],
+            evaluations: vec![],
             released_addresses: BTreeMap::new(),
             released_ids: BTreeMap::new(),
             drained: false,
@@ -424,6 +450,7 @@ impl World {
                 assert!(self.ends.iter().all(|other| other.id != end.id), "and only once");
                 self.ends.push(end);
             }
+            Effect::PolicyEvaluated(evaluation) => self.evaluations.push(*evaluation),
         }
     }
 
@@ -441,6 +468,9 @@ impl World {
             let live = self.ends.iter().all(|end| end.id != *id);
             let wanted = self.applied.endpoints.get(&start.endpoint);
             assert!(!live || wanted.is_some_and(|e| !e.terminate.contains(id)), "terminated is terminated");
+            let policy = wanted.and_then(|endpoint| endpoint.policy.as_ref());
+            let denied = policy.is_some_and(|policy| keeps_out(policy, &start.common_name));
+            assert!(!live || !denied, "the policy keeps out {}", start.common_name);
         }
         assert!(self.paths.len() <= self.gateway.session_count());
     }
