@@ -29,6 +29,7 @@ WELL_FORMED = {
     "CreateSubnet": {"VpcId": VPC, "CidrBlock": "10.0.1.0/24"},
     "CreateVpc": {"CidrBlock": "10.0.0.0/16"},
     "DeleteClientVpnEndpoint": ON_ENDPOINT,
+    "DeleteClientVpnEndpointAuthorizationPolicy": ON_ENDPOINT,
     "DeleteClientVpnRoute": {**ON_ENDPOINT, "DestinationCidrBlock": "0.0.0.0/0", "TargetVpcSubnetId": SUBNET},
     "DescribeAvailabilityZones": {},
     "DescribeClientVpnAuthorizationRules": ON_ENDPOINT,
@@ -41,6 +42,11 @@ WELL_FORMED = {
     "DescribeVpcs": {"VpcId.1": VPC},
     "DisassociateClientVpnTargetNetwork": {**ON_ENDPOINT, "AssociationId": ASSOCIATION},
     "ExportClientVpnClientConfiguration": ON_ENDPOINT,
+    "GetClientVpnEndpointAuthorizationPolicy": ON_ENDPOINT,
+    "ModifyClientVpnEndpointAuthorizationPolicy": {
+        **ON_ENDPOINT,
+        "PolicyDocument": "permit(principal, action, resource);",
+    },
     "RevokeClientVpnIngress": {**ON_ENDPOINT, "TargetNetworkCidr": "10.0.0.0/16", "RevokeAllGroups": "true"},
     "TerminateClientVpnConnections": {**ON_ENDPOINT, "ConnectionId": "cvpn-connection-0123456789abcdef0"},
 }
@@ -366,6 +372,22 @@ def test_the_whole_life_of_everything(world):
     }
     assert rules[("10.0.0.0/16", "S-1-5")]["AccessAll"] is False
     assert world.ec2("DescribeClientVpnConnections", **on) == {"Connections": []}
+    document = 'permit(principal, action, resource) when { context.connection.platform == "win" };'
+    assert world.policy(endpoint) is None
+    made = world.ec2("ModifyClientVpnEndpointAuthorizationPolicy", **on, PolicyDocument=document, Description="a & b")
+    assert made == {"Status": "creating"}
+    assert world.policy(endpoint) == {
+        "PolicyDocument": document,
+        "Description": "a & b",
+        "ShadowMode": "disabled",
+        "Status": "active",
+    }
+    changed = world.ec2("ModifyClientVpnEndpointAuthorizationPolicy", **on, ShadowMode="enabled")
+    assert changed == {"Status": "updating"}
+    row = world.policy(endpoint)
+    assert (row["PolicyDocument"], row["ShadowMode"], row["Status"]) == (document, "enabled", "active")
+    assert world.ec2("DeleteClientVpnEndpointAuthorizationPolicy", **on) == {"Status": "deleting"}
+    assert world.policy(endpoint) is None
     text = world.ec2("ExportClientVpnClientConfiguration", **on)["ClientConfiguration"]
     assert "remote " in text and "-----BEGIN CERTIFICATE-----" in text and "PRIVATE KEY" not in text
     # Only the rule for everyone goes; groups' rules of the same network stay.
@@ -378,10 +400,19 @@ def test_the_whole_life_of_everything(world):
 def test_every_option_of_an_endpoint_is_answered_as_given(world):
     vpc = world.vpc()
     groups = [row["GroupId"] for row in world.ec2("DescribeSecurityGroups")["SecurityGroups"]]
+    providers = [
+        {"TrustProviderType": "crowdstrike", "TenantId": "one", "PublicSigningKeyUrl": "https://example.com/keys"},
+        {"TrustProviderType": "jamf", "TenantId": "two"},
+    ]
     handler = f"arn:aws:lambda:{world.region}:000000000000:function:AWSClientVPN-ask:live"
     given = world.endpoint_parameters(
         ClientCidrBlock="10.16.0.0/12",
-        ConnectionLogOptions={"Enabled": True, "CloudwatchLogGroup": "vpn", "CloudwatchLogStream": "one"},
+        ConnectionLogOptions={
+            "Enabled": True,
+            "CloudwatchLogGroup": "vpn",
+            "CloudwatchLogStream": "one",
+            "IncludeAuthorizationPolicyContext": True,
+        },
         DnsServers=["10.0.0.2", "10.0.0.3"],
         TransportProtocol="tcp",
         VpnPort=1194,
@@ -396,6 +427,7 @@ def test_every_option_of_an_endpoint_is_answered_as_given(world):
         ClientLoginBannerOptions={"Enabled": True, "BannerText": "é" * 1400},
         ClientRouteEnforcementOptions={"Enforced": True},
         DisconnectOnSessionTimeout=False,
+        DevicePostureOptions={"Enabled": True, "TrustProviders": providers},
     )
     row = world.describe(world.endpoint(**given))
     same = (
@@ -408,6 +440,26 @@ def test_every_option_of_an_endpoint_is_answered_as_given(world):
     assert row["Tags"] == [{"Key": "Name", "Value": "a&b"}]
     assert row["ClientConnectOptions"]["LambdaFunctionArn"] == handler
     assert "SelfServicePortalUrl" not in row
+    # The switch stands in requests only.
+    assert row["DevicePostureOptions"] == {"TrustProviders": providers}
+    endpoint = row["ClientVpnEndpointId"]
+    world.ec2("ModifyClientVpnEndpoint", ClientVpnEndpointId=endpoint, DevicePostureOptions={"Enabled": False})
+    assert "DevicePostureOptions" not in world.describe(endpoint)
+
+
+def test_a_policy_is_read_before_it_is_kept(world):
+    on = {"ClientVpnEndpointId": world.endpoint()}
+    modify = "ModifyClientVpnEndpointAuthorizationPolicy"
+    assert world.refused(modify, **on, ShadowMode="enabled").code == "MissingParameter"
+    good = "forbid(principal, action, resource) unless { context has connection };"
+    world.ec2(modify, **on, PolicyDocument=good)
+    before = world.policy(on["ClientVpnEndpointId"])
+    nested = "permit(principal, action, resource) when { " + "(" * 4000
+    for document in ("", "permit", '{"Statement": []}', good + "x", good + "//" + "x" * 10000, nested):
+        error = world.refused(modify, **on, PolicyDocument=document)
+        assert error.code == "InvalidParameterValue", document[:60]
+        assert "provide a valid Cedar policy document" in error.message
+        assert world.policy(on["ClientVpnEndpointId"]) == before
 
 
 def test_the_log_options_of_an_answer_are_in_pascal_case(world):

@@ -54,8 +54,16 @@ def create_route(world):
     return Case("CreateClientVpnRoute", parameters, {"DestinationCidrBlock": "172.16.0.0/12"}, added)
 
 
+def modify_policy(world):
+    endpoint = world.endpoint()
+    parameters = {"ClientVpnEndpointId": endpoint, "PolicyDocument": "permit(principal, action, resource);"}
+    change = {"PolicyDocument": "forbid(principal, action, resource);"}
+    made = lambda: {row["PolicyDocument"] for row in [world.policy(endpoint)] if row}
+    return Case("ModifyClientVpnEndpointAuthorizationPolicy", parameters, change, made)
+
+
 cases = pytest.mark.parametrize(
-    "case", [create_endpoint, associate, authorize, pytest.param(create_route, marks=pytest.mark.fabric)]
+    "case", [create_endpoint, associate, authorize, modify_policy, pytest.param(create_route, marks=pytest.mark.fabric)]
 )
 
 
@@ -76,10 +84,11 @@ def test_a_replay_answers_as_the_first_and_does_nothing(world, case):
         assert (again.status, without_id(again)) == (200, without_id(first))
         assert again.request_id != first.request_id
     assert case.made() == after
-    # Case counts; without a token it is a call of its own, which all but one of the actions refuse.
+    # Case counts; without a token it is a call of its own, which all but two of the actions refuse.
     for other in ({"ClientToken": "A-TOKEN"}, {}, {"ClientToken": ""}):
         reply = world.root.ec2_raw(case.action, {**case.parameters, **other})
-        assert (reply.status == 200) == (case.action == "CreateClientVpnEndpoint"), reply.text
+        again = ("CreateClientVpnEndpoint", "ModifyClientVpnEndpointAuthorizationPolicy")
+        assert (reply.status == 200) == (case.action in again), reply.text
 
 
 @cases

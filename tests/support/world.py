@@ -96,6 +96,16 @@ class World:
         rows = self.ec2("DescribeClientVpnAuthorizationRules", ClientVpnEndpointId=endpoint)["AuthorizationRules"]
         return {(row["DestinationCidr"], row["GroupId"]): row for row in rows}
 
+    def policy(self, endpoint):
+        """Its authorization policy; None if it has none."""
+        try:
+            row = self.ec2("GetClientVpnEndpointAuthorizationPolicy", ClientVpnEndpointId=endpoint)
+        except Refused as error:
+            assert error.code == "InvalidClientVpnEndpointAuthorizationPolicyNotFound", error
+            return None
+        assert row.pop("ClientVpnEndpointId") == endpoint
+        return row
+
     def associate(self, endpoint, subnet, until=("associated", "association-failed")):
         """Associates a subnet and waits for an end of that; the association's id."""
         answer = self.ec2("AssociateClientVpnTargetNetwork", ClientVpnEndpointId=endpoint, SubnetId=subnet)
@@ -129,6 +139,7 @@ class World:
         }
         for row in found["DescribeClientVpnEndpoints"]["ClientVpnEndpoints"]:
             endpoint = row["ClientVpnEndpointId"]
-            found[endpoint] = (self.networks(endpoint), self.routes(endpoint), self.rules(endpoint))
+            parts = (self.networks, self.routes, self.rules, self.policy)
+            found[endpoint] = tuple(part(endpoint) for part in parts)
         found["certificates"] = self.root.acm("ListCertificates")
         return found

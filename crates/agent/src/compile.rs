@@ -9,7 +9,7 @@ use controllers::{EndpointWorld, Versioned, World};
 use gateway::desired::{self, Desired, ServerIdentity, Target};
 use model::{
     AssociationCode, AssociationId, Authentication, Certificate, Endpoint, EndpointCode, EndpointId, Failure,
-    Key, RouteCode, RouteTarget, RuleCode, Scope, SecurityRule,
+    Key, PolicyCode, RouteCode, RouteTarget, RuleCode, Scope, SecurityRule,
 };
 use sha2::{Digest, Sha256};
 use store::MasterKey;
@@ -172,6 +172,7 @@ impl Compiler {
             admits: certificate_only && !client_roots.is_empty(),
             client_roots: Arc::new(client_roots),
             crl: self.lists.of(of, now_unix),
+            policy: authorization_policy(of),
             associations: associations(world, of, record)?,
             rules: of
                 .rules
@@ -223,6 +224,13 @@ impl Compiler {
             key: Arc::new(Zeroizing::new(key.to_vec())),
         })
     }
+}
+
+/// The policy that shall decide; one that is being deleted decides no more.
+fn authorization_policy(of: &EndpointWorld) -> Option<desired::AuthorizationPolicy> {
+    let mut policies = of.policies.values().map(|record| &record.value);
+    let policy = policies.find(|policy| policy.status.code != PolicyCode::Deleting)?;
+    Some(desired::AuthorizationPolicy { document: policy.document.as_str().into(), shadow: policy.shadow })
 }
 
 fn certificate<'w>(world: &'w World, arn: &str) -> Result<&'w Versioned<Certificate>, String> {

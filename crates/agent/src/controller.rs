@@ -118,6 +118,7 @@ fn encode(write: &Write) -> Vec<u8> {
         Write::Route(record) => json(record),
         Write::Rule(record) => json(record),
         Write::RevocationList(record) => json(record),
+        Write::AuthorizationPolicy(record) => json(record),
         Write::Connection(record) => json(record),
     }
 }

@@ -163,6 +163,7 @@ fn started(start: &ConnectionStart) -> Connection {
         status: Status::of(ConnectionCode::Active),
         established_at: Timestamp(start.established_at.0),
         ended_at: None,
+        policy_evaluated_at: None,
     };
     count(&mut row, &start.counters);
     row
@@ -180,6 +181,7 @@ fn count(row: &mut Connection, counters: &Counters) {
     row.ingress_packets = traffic.ingress_packets;
     row.egress_bytes = traffic.egress_bytes;
     row.egress_packets = traffic.egress_packets;
+    row.policy_evaluated_at = counters.policy_evaluated_at().map(|at| Timestamp(at.0));
 }
 
 /// The read-only port for live counters: the rows of an endpoint's connections as they are right now.

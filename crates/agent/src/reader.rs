@@ -60,7 +60,8 @@ fn take_in(world: &mut World, changes: &[Change]) -> Touched {
                 | Kind::Route
                 | Kind::Rule
                 | Kind::Termination
-                | Kind::RevocationList,
+                | Kind::RevocationList
+                | Kind::AuthorizationPolicy,
             ) => touched.concerns_gateway = true,
             Some(Kind::Subnet | Kind::SecurityGroup | Kind::Certificate) => {
                 touched.concerns_gateway = true;
@@ -114,6 +115,7 @@ fn decode(key: &str, value: &[u8]) -> Result<Option<Row>, store::StoreError> {
         Some(Kind::Connection) => Some(Row::Connection(Box::new(json(value)?))),
         Some(Kind::Termination) => Some(Row::Termination(json(value)?)),
         Some(Kind::RevocationList) => Some(Row::RevocationList(Box::new(json(value)?))),
+        Some(Kind::AuthorizationPolicy) => Some(Row::AuthorizationPolicy(Box::new(json(value)?))),
         Some(Kind::Subnet) => Some(Row::Subnet(json(value)?)),
         Some(Kind::SecurityGroup) => Some(Row::SecurityGroup(Box::new(json(value)?))),
         Some(Kind::Certificate) => Some(Row::Certificate(Box::new(json(value)?))),

@@ -140,6 +140,7 @@ fn endpoint() -> Endpoint {
             disconnect_on_session_timeout: true,
             endpoint_ip_type: IpType::Ipv4,
             traffic_ip_type: IpType::Ipv4,
+            device_posture: vec![],
             tags: Default::default(),
             listen: Listen { address: Some(IpAddr::from([192, 0, 2, 1])), port: 443 },
         },
@@ -215,6 +216,53 @@ async fn an_association_opens_the_endpoint_and_its_end_closes_it() {
 }
 
 #[tokio::test]
+async fn a_policy_goes_to_the_gateway_and_is_active_then() {
+    let world = World::start(InMemory::new()).await;
+    world.associate().await;
+    world.until(Key::endpoint(&scope(), &endpoint_id()), is(EndpointCode::Available)).await;
+    let key = || Key::authorization_policy(&scope(), &endpoint_id());
+    let policy = |code| AuthorizationPolicy {
+        endpoint: endpoint_id(),
+        scope: scope(),
+        document: "permit(principal, action, resource);".into(),
+        description: None,
+        shadow: true,
+        status: Status::of(code),
+        created_at: Timestamp(0),
+    };
+    let decides = || world.plane.desired().unwrap().endpoints.get(&endpoint_id()).unwrap().policy.clone();
+    assert_eq!(decides(), None);
+    world.put(key(), &policy(PolicyCode::Creating)).await;
+    let active = |record: Option<AuthorizationPolicy>| {
+        record.is_some_and(|policy| policy.status.code == PolicyCode::Active)
+    };
+    world.until(key(), active).await;
+    assert!(
+        decides().is_some_and(
+            |policy| policy.shadow && &*policy.document == "permit(principal, action, resource);"
+        )
+    );
+    world.put(key(), &policy(PolicyCode::Deleting)).await;
+    world.until(key(), |record: Option<AuthorizationPolicy>| record.is_none()).await;
+    assert_eq!(decides(), None);
+    // A connection's row says when it was last evaluated, as it lives and after its end.
+    let start = connection(7);
+    start.counters.policy_evaluated(gateway::UnixTime(123));
+    assert!(world.plane.connect(start.clone()));
+    let live = agent::live_connections(&*world.plane, &endpoint_id());
+    assert_eq!(live.first().and_then(|row| row.policy_evaluated_at), Some(Timestamp(123)));
+    start.counters.policy_evaluated(gateway::UnixTime(456));
+    assert!(world.plane.disconnect(&start.id));
+    let row = Key::connection(&scope(), &endpoint_id(), &start.id);
+    world
+        .until(row, |record: Option<Connection>| {
+            record
+                .is_some_and(|row| row.ended_at.is_some() && row.policy_evaluated_at == Some(Timestamp(456)))
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn a_failing_removal_stays_transitional_and_completes_when_it_heals() {
     let world = World::start(InMemory::new()).await;
     world.associate().await;
@@ -285,6 +333,7 @@ async fn rows_of_an_earlier_life_are_closed_at_start() {
         status: Status::of(ConnectionCode::Active),
         established_at: Timestamp(100),
         ended_at: None,
+        policy_evaluated_at: None,
     };
     world.put(key(), &row).await;
     let world = world.run().await;

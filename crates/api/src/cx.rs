@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use model::{
-    Association, Authentication, AuthorizationRule, Certificate, Connection, Endpoint, EndpointCode,
-    EndpointId, Key, Kind, RevocationList, Route, Scope, SecurityGroup, SecurityGroupId, Subnet, SubnetId,
-    Timestamp, Vpc, VpcId, prefix,
+    Association, Authentication, AuthorizationPolicy, AuthorizationRule, Certificate, Connection, Endpoint,
+    EndpointCode, EndpointId, Key, Kind, RevocationList, Route, Scope, SecurityGroup, SecurityGroupId,
+    Subnet, SubnetId, Timestamp, Vpc, VpcId, prefix,
 };
 use serde::de::DeserializeOwned;
 use store::typed::{self, Record};
@@ -140,6 +140,14 @@ impl<'a> Cx<'a> {
         endpoint: &EndpointId,
     ) -> Result<Option<Record<RevocationList>>, ApiError> {
         self.get(&Key::revocation_list(self.scope, endpoint)).await
+    }
+
+    /// The authorization policy of an endpoint.
+    pub(crate) async fn authorization_policy(
+        &self,
+        endpoint: &EndpointId,
+    ) -> Result<Option<Record<AuthorizationPolicy>>, ApiError> {
+        self.get(&Key::authorization_policy(self.scope, endpoint)).await
     }
 
     /// DER of the trust anchors of an endpoint's client certificates, as its gateway has them (spec: aws-client-vpn §4.1).
@@ -296,6 +304,15 @@ impl<'a> Cx<'a> {
 /// UNVERIFIED: the message for a certificate that does not exist.
 pub(crate) fn no_certificate(arn: &str) -> ApiError {
     ApiError::invalid(format!("Certificate {} does not exist", crate::error::short(arn)))
+}
+
+/// That an endpoint has no authorization policy.
+pub(crate) fn no_policy(endpoint: &EndpointId) -> ApiError {
+    // UNVERIFIED: the code. Named after that of authorization rules.
+    ApiError::new(
+        "InvalidClientVpnEndpointAuthorizationPolicyNotFound",
+        format!("The endpoint {endpoint} has no authorization policy"),
+    )
 }
 
 /// spec: aws-client-vpn §2.0

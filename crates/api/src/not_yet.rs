@@ -25,6 +25,16 @@ pub const NOT_YET_IN_FORCE: &[NotYetInForce] = &[
         is_set: |spec| spec.authentication.iter().any(|way| matches!(way, Authentication::Federated { .. })),
     },
     NotYetInForce {
+        parameter: "ConnectionLogOptions.IncludeAuthorizationPolicyContext",
+        why: "connection logs do not tell of policy evaluations yet",
+        is_set: |spec| spec.connection_log.include_policy_context,
+    },
+    NotYetInForce {
+        parameter: "DevicePostureOptions",
+        why: "device posture tokens are not taken yet: a policy's statement that asks for a device signal never matches",
+        is_set: |spec| !spec.device_posture.is_empty(),
+    },
+    NotYetInForce {
         parameter: "SelfServicePortal",
         why: "the self-service portal is not served yet",
         is_set: |spec| spec.self_service_portal,

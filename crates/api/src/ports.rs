@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::{
-    Applying, Association, AssociationCode, AuthorizationRule, Connection, ConnectionCode, Endpoint,
-    EndpointCode, EndpointId, Key, Kind, RevocationCode, RevocationList, Route, RouteCode, RuleCode, Scope,
+    Applying, Association, AssociationCode, AuthorizationPolicy, AuthorizationRule, Connection,
+    ConnectionCode, Endpoint, EndpointCode, EndpointId, Key, Kind, PolicyCode, RevocationCode,
+    RevocationList, Route, RouteCode, RuleCode, Scope,
 };
 use store::{Revision, Store, StoreError, typed};
 
@@ -127,6 +128,9 @@ fn is_transitional(key: &str, value: &[u8]) -> bool {
         Some(Kind::RevocationList) => {
             code(value, |r: &RevocationList| r.status.code == RevocationCode::Pending)
         }
+        Some(Kind::AuthorizationPolicy) => code(value, |p: &AuthorizationPolicy| {
+            matches!(p.status.code, PolicyCode::Creating | PolicyCode::Updating | PolicyCode::Deleting)
+        }),
         Some(Kind::Connection) => code(value, |c: &Connection| c.status.code == ConnectionCode::Terminating),
         _ => false,
     }

@@ -1,4 +1,5 @@
-//! Who asks, and may they: Signature Version 4 (verify, sign, presign) and IAM policy evaluation.
+//! Who asks, and may they: Signature Version 4 (verify, sign, presign), IAM policy evaluation, and the Cedar policies
+//! that decide who connects.
 //!
 //! No IO and no clock: `now` is an argument, keys are looked up by the caller. The road of a request:
 //! [`parse`], look up the secret of [`Presented::access_key_id`], [`verify`], [`policy::evaluate`].
@@ -6,6 +7,7 @@
 //! [`AuthFault::UnknownKey`].
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+pub mod cedar;
 pub mod policy;
 mod sigv4;
 

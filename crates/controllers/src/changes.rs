@@ -1,6 +1,8 @@
 //! What a decision wants written, and what it was decided on.
 
-use model::{Association, AuthorizationRule, Connection, Endpoint, RevocationList, Route};
+use model::{
+    Association, AuthorizationPolicy, AuthorizationRule, Connection, Endpoint, RevocationList, Route,
+};
 
 /// A record to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub enum Write {
     Rule(AuthorizationRule),
     /// A client certificate revocation list.
     RevocationList(Box<RevocationList>),
+    /// An authorization policy.
+    AuthorizationPolicy(Box<AuthorizationPolicy>),
     /// A connection.
     Connection(Box<Connection>),
 }

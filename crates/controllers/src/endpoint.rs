@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::{
     Applying, Association, AssociationCode, AssociationId, EndpointCode, Failure, GatewayStatus, Key, Listen,
-    RevocationCode, RouteCode, RouteTarget, RuleCode, Status, SubnetId,
+    PolicyCode, RevocationCode, RouteCode, RouteTarget, RuleCode, Status, SubnetId,
 };
 
 use crate::{Changes, EndpointWorld, Versioned, Write};
@@ -64,6 +64,7 @@ pub fn decide(world: &EndpointWorld, observed: &Observed) -> Changes {
     decision.routes();
     decision.rules();
     decision.revocations();
+    decision.policies();
     decision.changes
 }
 
@@ -296,6 +297,28 @@ impl Decision<'_> {
             }
         }
     }
+
+    /// `creating` and `updating` → `active`, `deleting` → gone (spec: aws-client-vpn, Appendix B).
+    fn policies(&mut self) {
+        for (key, record) in &self.world.policies {
+            if !self.in_force(record) {
+                continue;
+            }
+            match record.value.status.code {
+                PolicyCode::Creating | PolicyCode::Updating => {
+                    let status = Status::of(PolicyCode::Active);
+                    let policy = model::AuthorizationPolicy { status, ..record.value.clone() };
+                    self.changes.expect.push((key.clone(), record.modified));
+                    self.changes.put.push((key.clone(), Write::AuthorizationPolicy(Box::new(policy))));
+                }
+                PolicyCode::Deleting => {
+                    self.changes.expect.push((key.clone(), record.modified));
+                    self.changes.delete.push(key.clone());
+                }
+                PolicyCode::Active | PolicyCode::Failed => {}
+            }
+        }
+    }
 }
 
 /// Once no gateway serves it, an endpoint goes with all that belongs to it.
@@ -331,7 +354,8 @@ fn orphans(world: &EndpointWorld) -> Changes {
         .chain(world.rules.keys())
         .chain(world.connections.keys())
         .chain(world.terminations.keys())
-        .chain(world.revocations.keys());
+        .chain(world.revocations.keys())
+        .chain(world.policies.keys());
     changes.delete.extend(keys.take(CHILDREN_MAX_KEYS).cloned());
     changes
 }

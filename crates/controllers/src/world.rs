@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Applying, Association, AssociationCode, AuthorizationRule, Certificate, Connection, Endpoint,
-    EndpointCode, EndpointId, GatewayStatus, Key, RevocationCode, RevocationList, Route, RouteCode, RuleCode,
-    Scope, SecurityGroup, SecurityGroupId, Subnet, Termination, TokenRecord,
+    Applying, Association, AssociationCode, AuthorizationPolicy, AuthorizationRule, Certificate, Connection,
+    Endpoint, EndpointCode, EndpointId, GatewayStatus, Key, PolicyCode, RevocationCode, RevocationList, Route,
+    RouteCode, RuleCode, Scope, SecurityGroup, SecurityGroupId, Subnet, Termination, TokenRecord,
 };
 
 /// A record and the revision that last wrote it.
@@ -34,6 +34,8 @@ pub enum Row {
     Termination(Termination),
     /// A client certificate revocation list.
     RevocationList(Box<RevocationList>),
+    /// An authorization policy.
+    AuthorizationPolicy(Box<AuthorizationPolicy>),
     /// A subnet.
     Subnet(Subnet),
     /// A security group.
@@ -65,6 +67,8 @@ pub struct EndpointWorld {
     pub unreadable: BTreeSet<String>,
     /// Its client certificate revocation list, if it has one.
     pub revocations: BTreeMap<String, Versioned<RevocationList>>,
+    /// Its authorization policy, if it has one.
+    pub policies: BTreeMap<String, Versioned<AuthorizationPolicy>>,
 }
 
 /// The scope and endpoint that own a child record.
@@ -104,6 +108,7 @@ impl World {
             Row::Connection(r) => Some((r.scope.clone(), r.endpoint.clone())),
             Row::Termination(r) => Some((r.scope.clone(), r.endpoint.clone())),
             Row::RevocationList(r) => Some((r.scope.clone(), r.endpoint.clone())),
+            Row::AuthorizationPolicy(r) => Some((r.scope.clone(), r.endpoint.clone())),
             Row::Subnet(_)
             | Row::SecurityGroup(_)
             | Row::Certificate(_)
@@ -131,7 +136,8 @@ impl World {
                 | Row::Rule(_)
                 | Row::Connection(_)
                 | Row::Termination(_)
-                | Row::RevocationList(_) => {}
+                | Row::RevocationList(_)
+                | Row::AuthorizationPolicy(_) => {}
             }
             return None;
         };
@@ -147,6 +153,9 @@ impl World {
             Row::Termination(value) => drop(of.terminations.insert(key, Versioned { value, modified })),
             Row::RevocationList(value) => {
                 drop(of.revocations.insert(key, Versioned { value: *value, modified }))
+            }
+            Row::AuthorizationPolicy(value) => {
+                drop(of.policies.insert(key, Versioned { value: *value, modified }))
             }
             Row::Subnet(_)
             | Row::SecurityGroup(_)
@@ -190,6 +199,7 @@ impl World {
             of.terminations.remove(key);
             of.unreadable.remove(key);
             of.revocations.remove(key);
+            of.policies.remove(key);
             if of.is_empty() {
                 self.endpoints.remove(&owner);
             }
@@ -216,6 +226,12 @@ impl EndpointWorld {
                 .values()
                 .any(|record| matches!(record.value.status.code, RuleCode::Authorizing | RuleCode::Revoking))
             || self.revocations.values().any(|record| record.value.status.code == RevocationCode::Pending)
+            || self.policies.values().any(|record| {
+                matches!(
+                    record.value.status.code,
+                    PolicyCode::Creating | PolicyCode::Updating | PolicyCode::Deleting
+                )
+            })
             || !self.terminations.is_empty()
     }
 
@@ -228,5 +244,6 @@ impl EndpointWorld {
             && self.terminations.is_empty()
             && self.unreadable.is_empty()
             && self.revocations.is_empty()
+            && self.policies.is_empty()
     }
 }

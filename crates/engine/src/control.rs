@@ -10,7 +10,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender};
-use gateway::{ConnectionEnd, Desired, Effect, Gateway, Transmit};
+use gateway::cedar::Decision;
+use gateway::{ConnectionEnd, Desired, Effect, Gateway, PolicyEvaluation, Transmit};
 use model::{AssociationId, EndpointId, Transport};
 
 use crate::SessionEvent;
@@ -235,6 +236,7 @@ impl Control {
             }
             Effect::Refused(attempt) => self.wiring.shared.events.push(SessionEvent::Refused(attempt)),
             Effect::Ended(end) => self.ending.push_back((u64::MAX, end)),
+            Effect::PolicyEvaluated(evaluation) => tell_evaluation(&evaluation),
         }
     }
 
@@ -289,5 +291,20 @@ impl Control {
     /// The newest barrier that every worker has passed. A worker that is gone holds nothing any more.
     fn acknowledged(&self) -> u64 {
         self.wiring.workers.iter().map(WorkerLink::acknowledged).min().unwrap_or(u64::MAX)
+    }
+}
+
+/// An authorization policy was evaluated: the log has what it did not permit.
+fn tell_evaluation(evaluation: &PolicyEvaluation) {
+    let PolicyEvaluation { endpoint, connection, common_name, peer, shadow, verdict, .. } = evaluation;
+    let (result, evaluation_type) = (verdict.decision.as_str(), evaluation.evaluation_type.as_str());
+    let (matched, failed) = (&verdict.matched, &verdict.failed);
+    if verdict.decision == Decision::Permit {
+        tracing::debug!(%endpoint, %connection, result, evaluation_type, shadow, "authorization policy");
+    } else {
+        tracing::info!(
+            %endpoint, %connection, common_name, %peer, result, evaluation_type, shadow, ?matched, ?failed,
+            "authorization policy"
+        );
     }
 }

@@ -1,14 +1,15 @@
 //! What is counted: a session's traffic, and packets dropped by reason.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use openvpn::Instant;
 use openvpn::data::{OpenError, SealError};
+use openvpn::{Instant, UnixTime};
 
 use crate::packet::Malformed;
 use crate::policy::Verdict;
 
 /// Traffic of one session: IP packets that passed, without the tunnel's overhead. One worker writes; anybody reads.
+/// Beside it what else changes while a session lives.
 #[derive(Debug, Default)]
 pub struct Counters {
     ingress_bytes: AtomicU64,
@@ -16,6 +17,8 @@ pub struct Counters {
     egress_bytes: AtomicU64,
     egress_packets: AtomicU64,
     last_seen_us: AtomicU64,
+    /// Written by the gateway's own thread; 0: never.
+    policy_evaluated_unix: AtomicI64,
 }
 
 /// [`Counters`] at one moment.
@@ -54,6 +57,16 @@ impl Counters {
     pub(crate) fn egress(&self, bytes: usize) {
         add(&self.egress_bytes, bytes);
         add(&self.egress_packets, 1);
+    }
+
+    /// Notes that the endpoint's authorization policy was evaluated for this session.
+    pub fn policy_evaluated(&self, at: UnixTime) {
+        self.policy_evaluated_unix.store(at.0, Ordering::Relaxed);
+    }
+
+    /// When that was last, if ever.
+    pub fn policy_evaluated_at(&self) -> Option<UnixTime> {
+        Some(UnixTime(self.policy_evaluated_unix.load(Ordering::Relaxed))).filter(|at| at.0 != 0)
     }
 
     pub(crate) fn seen(&self, now: Instant) {

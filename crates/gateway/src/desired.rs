@@ -48,6 +48,8 @@ pub struct Endpoint {
     pub client_roots: Arc<Vec<Vec<u8>>>,
     /// The client certificate revocation list, DER or PEM.
     pub crl: Option<Arc<Vec<u8>>>,
+    /// The policy that decides who may connect, and stay; `None`: whoever authenticates.
+    pub policy: Option<AuthorizationPolicy>,
     /// Whether anybody may be admitted. False where the endpoint's login type cannot be passed yet: fail closed.
     pub admits: bool,
     /// The target networks that shall be served.
@@ -56,6 +58,15 @@ pub struct Endpoint {
     pub rules: Vec<Rule>,
     /// Connections to be ended for good.
     pub terminate: BTreeSet<ConnectionId>,
+}
+
+/// Who may connect, in Cedar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorizationPolicy {
+    /// The document as stored. One that cannot be read lets nobody in.
+    pub document: Arc<str>,
+    /// Whether it is evaluated without blocking anybody.
+    pub shadow: bool,
 }
 
 /// A server certificate with its key.

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use aws_auth::cedar::{Record, Verdict};
 use model::{AssociationId, ConnectionId, EndpointId, Scope};
 use openvpn::UnixTime;
 
@@ -80,6 +81,8 @@ pub enum Effect {
     Refused(Attempt),
     /// A connection that began has ended. Its counters may still move until the worker dropped the path.
     Ended(ConnectionEnd),
+    /// The endpoint's authorization policy was evaluated.
+    PolicyEvaluated(Box<PolicyEvaluation>),
 }
 
 /// A connection's beginning.
@@ -149,6 +152,48 @@ pub struct ConnectionEnd {
     pub reason: EndReason,
 }
 
+/// One evaluation of an authorization policy (spec: aws-client-vpn, Appendix B).
+#[derive(Clone, Debug)]
+pub struct PolicyEvaluation {
+    /// The connection; one that is refused never begins.
+    pub connection: ConnectionId,
+    /// Its endpoint.
+    pub endpoint: EndpointId,
+    /// Whose the endpoint is.
+    pub scope: Scope,
+    /// Where the client comes from.
+    pub peer: SocketAddr,
+    /// The common name of the client's certificate.
+    pub common_name: String,
+    /// What it was evaluated for.
+    pub evaluation_type: EvaluationType,
+    /// Whether the policy blocks nobody.
+    pub shadow: bool,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// What it was evaluated with.
+    pub context: Record,
+}
+
+/// What an evaluation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvaluationType {
+    /// A client wants in.
+    ConnectionAttempt,
+    /// A client is in: from time to time, and when the policy or its address has changed.
+    Periodic,
+}
+
+impl EvaluationType {
+    /// AWS's word for it, in connection logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            EvaluationType::ConnectionAttempt => "connection-attempt",
+            EvaluationType::Periodic => "periodic",
+        }
+    }
+}
+
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EndReason {
@@ -172,6 +217,8 @@ pub enum EndReason {
     NotAdmitted,
     /// Its certificate is revoked or no longer trusted.
     Revoked,
+    /// The endpoint's authorization policy does not permit it, or not any more.
+    PolicyDenied,
     /// What it was told at connect time no longer holds: it comes back for the new.
     Reconfigured,
     /// A renegotiation failed, or the control channel broke.
@@ -198,6 +245,7 @@ impl EndReason {
             EndReason::EndpointDeleted => "endpoint-deleted",
             EndReason::NotAdmitted => "not-admitted",
             EndReason::Revoked => "revoked",
+            EndReason::PolicyDenied => "policy-denied",
             EndReason::Reconfigured => "reconfigured",
             EndReason::ProtocolError => "protocol-error",
             EndReason::IdentityChanged => "identity-changed",

@@ -24,11 +24,13 @@ pub mod policy;
 mod pool;
 mod seed;
 
+pub use aws_auth::cedar;
 pub use brain::{Gateway, GatewayConfig, Handshakes, Rustls, SessionTls, source};
 pub use counters::{Counters, DropCounts, DropReason, Traffic};
 pub use desired::Desired;
 pub use effect::{
-    Attempt, ConnectionEnd, ConnectionStart, Effect, EndReason, PathNotice, StreamId, Transmit,
+    Attempt, ConnectionEnd, ConnectionStart, Effect, EndReason, EvaluationType, PathNotice, PolicyEvaluation,
+    StreamId, Transmit,
 };
 pub use limits::{Limits, Stats};
 pub use openvpn::{Instant, UnixTime};

@@ -97,4 +97,16 @@ stats! {
     farewells_cut = "farewells-cut",
     /// Certificate revocation lists that cannot be read: nobody is admitted.
     unreadable_crls = "unreadable-crls",
+    /// Authorization policies that cannot be read: they let nobody in.
+    unreadable_policies = "unreadable-policies",
+    /// Evaluations of an authorization policy that permit.
+    policy_permits = "policy-permit",
+    /// Evaluations of an authorization policy that deny.
+    policy_denials = "policy-deny",
+    /// Evaluations of an authorization policy in which nothing matched and something could not be evaluated.
+    policy_errors = "policy-error",
+    /// Logins refused by an authorization policy.
+    policy_refused = "policy-refused",
+    /// Sessions ended by an authorization policy.
+    policy_terminated = "policy-terminated",
 }

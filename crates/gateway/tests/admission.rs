@@ -14,10 +14,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gateway::Limits;
+use gateway::desired::AuthorizationPolicy;
 use model::AssociationId;
 use openvpn::client::{HandshakeOrder, SessionConfig};
 use world::pki::{client, pki};
-use world::{World, association, association_id, endpoint, endpoint_id, route, rule, udp};
+use world::{World, association, association_id, endpoint, endpoint_id, only, route, rule, udp};
 
 /// A list that revokes one client; made once, for signing is slow.
 fn revoking(n: usize) -> Arc<Vec<u8>> {
@@ -57,6 +58,7 @@ struct Covered {
     swept_half_done: u64,
     ended: BTreeSet<&'static str>,
     refused_at_login: u64,
+    refused_by_policy: u64,
 }
 
 impl Schedule {
@@ -185,7 +187,7 @@ impl Schedule {
         };
         let live: Vec<_> = self.world.live().iter().map(|start| start.id.clone()).collect();
         let endpoint = self.world.wanted(1).unwrap();
-        match self.dice.roll(14) {
+        match self.dice.roll(16) {
             0..3 => drop(endpoint.associations.remove(&id)),
             3 => endpoint.associations.clear(),
             4 | 5 if wanted.len() < 3 => return self.associate(),
@@ -201,6 +203,16 @@ impl Schedule {
                 endpoint.associations.get_mut(&id).unwrap().routes = routes;
             }
             12 => endpoint.admits = self.dice.chance(60),
+            13 | 14 => {
+                let names = ["alice.example", "bob.example", "carol.example", "dave.example"];
+                let from = self.dice.roll(4);
+                let policy = only(names.get(from..from + 1 + self.dice.roll(4 - from)).unwrap());
+                let shadow = self.dice.chance(25);
+                endpoint.policy = policy.map(|policy| AuthorizationPolicy { shadow, ..policy });
+                if self.dice.chance(40) {
+                    endpoint.policy = None;
+                }
+            }
             _ => {
                 if self.dice.chance(30) {
                     self.world.desired.endpoints.clear();
@@ -232,6 +244,7 @@ impl Schedule {
         covered.connected += u64::try_from(self.world.starts.len()).unwrap();
         covered.swept_half_done += stats.handshakes_swept;
         covered.refused_at_login += stats.gate_refused + stats.identity_refused;
+        covered.refused_by_policy += stats.policy_refused;
         covered.ended.extend(self.world.ends.iter().map(|end| end.reason.as_str()));
     }
 
@@ -259,6 +272,7 @@ fn run(seeds: Range<u64>) -> Covered {
                 covered.connected += one.connected;
                 covered.swept_half_done += one.swept_half_done;
                 covered.refused_at_login += one.refused_at_login;
+                covered.refused_by_policy += one.refused_by_policy;
                 covered.ended.extend(one.ended);
             }
             Err(panic) => {
@@ -290,10 +304,14 @@ fn refused_or_swept() {
     assert!(sum(|c| c.connected) > 2000, "enough connected");
     assert!(sum(|c| c.swept_half_done) > 300, "enough were swept half-done");
     assert!(sum(|c| c.refused_at_login) > 100, "enough were refused at their login");
+    assert!(sum(|c| c.refused_by_policy) > 100, "enough were refused by a policy");
     let expected =
         ["client-exit", "disassociated", "endpoint-deleted", "not-admitted", "reconfigured", "replaced"];
     assert!(expected.iter().all(|reason| ended.contains(reason)), "{ended:?}");
-    assert!(["revoked", "terminated"].iter().all(|reason| ended.contains(reason)), "{ended:?}");
+    assert!(
+        ["policy-denied", "revoked", "terminated"].iter().all(|reason| ended.contains(reason)),
+        "{ended:?}"
+    );
 }
 
 #[test]

@@ -112,6 +112,9 @@ pub struct ConnectionLog {
     pub group: Option<String>,
     /// The log stream.
     pub stream: Option<String>,
+    /// Whether entries hold what the authorization policy was evaluated with.
+    #[serde(default)]
+    pub include_policy_context: bool,
 }
 
 /// The connect handler.
@@ -130,6 +133,40 @@ pub struct Banner {
     pub enabled: bool,
     /// Its text, at most 1,400 characters.
     pub text: Option<String>,
+}
+
+/// Vendors that vouch for devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrustProviderKind {
+    /// CrowdStrike.
+    Crowdstrike,
+    /// Jamf.
+    Jamf,
+    /// JumpCloud.
+    Jumpcloud,
+}
+
+impl TrustProviderKind {
+    /// AWS's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TrustProviderKind::Crowdstrike => "crowdstrike",
+            TrustProviderKind::Jamf => "jamf",
+            TrustProviderKind::Jumpcloud => "jumpcloud",
+        }
+    }
+}
+
+/// Who vouches for the devices of clients (spec: aws-client-vpn, Appendix B).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustProvider {
+    /// The vendor.
+    pub kind: TrustProviderKind,
+    /// The account at the vendor.
+    pub tenant_id: String,
+    /// Where the key is that the vendor signs with.
+    pub public_signing_key_url: Option<String>,
 }
 
 /// The address an endpoint was given, kept until its deletion so that an exported profile stays good. Only another port,
@@ -183,6 +220,9 @@ pub struct EndpointSpec {
     pub endpoint_ip_type: IpType,
     /// IP versions inside.
     pub traffic_ip_type: IpType,
+    /// Who vouches for devices; empty: device posture is off.
+    #[serde(default)]
+    pub device_posture: Vec<TrustProvider>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
     /// Where it listens.

@@ -29,6 +29,8 @@ pub enum Kind {
     Termination,
     /// Client certificate revocation lists, by endpoint.
     RevocationList,
+    /// Authorization policies, by endpoint.
+    AuthorizationPolicy,
     /// VPCs.
     Vpc,
     /// Subnets.
@@ -67,6 +69,7 @@ impl Kind {
             Kind::Connection => "connection",
             Kind::Termination => "termination",
             Kind::RevocationList => "revocation-list",
+            Kind::AuthorizationPolicy => "authorization-policy",
             Kind::Vpc => "vpc",
             Kind::Subnet => "subnet",
             Kind::SecurityGroup => "security-group",
@@ -84,7 +87,7 @@ impl Kind {
 
     /// The kind named by a folder.
     pub fn parse(text: &str) -> Option<Self> {
-        const ALL: [Kind; 20] = [
+        const ALL: [Kind; 21] = [
             Kind::Endpoint,
             Kind::Association,
             Kind::AssociationClaim,
@@ -93,6 +96,7 @@ impl Kind {
             Kind::Connection,
             Kind::Termination,
             Kind::RevocationList,
+            Kind::AuthorizationPolicy,
             Kind::Vpc,
             Kind::Subnet,
             Kind::SecurityGroup,
@@ -137,7 +141,8 @@ impl Key {
             | Kind::Rule
             | Kind::Connection
             | Kind::Termination
-            | Kind::RevocationList => Some((scope, parts.next()?.parse().ok()?)),
+            | Kind::RevocationList
+            | Kind::AuthorizationPolicy => Some((scope, parts.next()?.parse().ok()?)),
             _ => None,
         }
     }
@@ -194,6 +199,11 @@ impl Key {
     /// The client certificate revocation list of an endpoint.
     pub fn revocation_list(scope: &Scope, endpoint: &EndpointId) -> Self {
         Self(format!("{}list", prefix::under(scope, Kind::RevocationList, endpoint)))
+    }
+
+    /// The authorization policy of an endpoint.
+    pub fn authorization_policy(scope: &Scope, endpoint: &EndpointId) -> Self {
+        Self(format!("{}policy", prefix::under(scope, Kind::AuthorizationPolicy, endpoint)))
     }
 
     /// A VPC.
@@ -339,7 +349,11 @@ mod tests {
         assert_eq!(Key::kind_of(Key::gateway("n").as_str()), Some(Kind::Gateway));
         assert_eq!(Key::kind_of("/other"), None);
         assert_eq!(Key::owner_of(key.as_str()), Some((scope.clone(), endpoint.clone())));
-        assert_eq!(Key::owner_of(Key::endpoint(&scope, &endpoint).as_str()), Some((scope, endpoint)));
+        let own = Key::endpoint(&scope, &endpoint);
+        assert_eq!(Key::owner_of(own.as_str()), Some((scope.clone(), endpoint.clone())));
+        let policy = Key::authorization_policy(&scope, &endpoint);
+        assert_eq!(Key::kind_of(policy.as_str()), Some(Kind::AuthorizationPolicy));
+        assert_eq!(Key::owner_of(policy.as_str()), Some((scope, endpoint)));
         assert_eq!(Key::owner_of(Key::gateway("n").as_str()), None);
     }
 

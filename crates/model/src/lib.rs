@@ -4,6 +4,7 @@
 //! never stored and these are never sent.
 
 mod association;
+mod authorization_policy;
 mod certificate;
 mod connection;
 mod endpoint;
@@ -19,11 +20,12 @@ mod saml;
 mod token;
 
 pub use association::{Association, AssociationCode, AssociationSpec};
+pub use authorization_policy::{AuthorizationPolicy, PolicyCode};
 pub use certificate::{Certificate, Sealed};
 pub use connection::{Connection, ConnectionCode, Termination};
 pub use endpoint::{
     Applying, Authentication, Banner, ClientConnect, ConnectionLog, Endpoint, EndpointCode, EndpointSpec,
-    IpType, Listen, ListenerClaim, Transport,
+    IpType, Listen, ListenerClaim, Transport, TrustProvider, TrustProviderKind,
 };
 pub use ids::{
     AccountId, AssociationId, ConnectionId, EndpointId, IdError, RegionName, Scope, SecurityGroupId,

@@ -30,6 +30,8 @@ pub struct PeerInfo {
     pub version: Option<String>,
     /// `IV_PLAT`.
     pub platform: Option<String>,
+    /// `IV_PLAT_VER`; sent with `push-peer-info` only.
+    pub platform_version: Option<String>,
     /// `IV_GUI_VER`.
     pub gui_version: Option<String>,
     /// `IV_SSO`: ways of web login, comma separated.
@@ -62,6 +64,7 @@ impl PeerInfo {
             match key {
                 "IV_VER" => seen.version = shown(),
                 "IV_PLAT" => seen.platform = shown(),
+                "IV_PLAT_VER" => seen.platform_version = shown(),
                 "IV_GUI_VER" => seen.gui_version = shown(),
                 "IV_SSO" => seen.sso = shown(),
                 "IV_PROTO" => seen.proto = value.parse().unwrap_or(0),

@@ -96,6 +96,7 @@ pub(crate) struct ConnectionLogOptions {
     enabled: Option<bool>,
     cloudwatch_log_group: Option<String>,
     cloudwatch_log_stream: Option<String>,
+    include_authorization_policy_context: Option<bool>,
 }
 
 impl ConnectionLogOptions {
@@ -106,12 +107,19 @@ impl ConnectionLogOptions {
         }
         let group = self.cloudwatch_log_group.clone();
         let group = group.ok_or_else(|| ApiError::missing("ConnectionLogOptions.CloudwatchLogGroup"))?;
-        Ok(ConnectionLog { enabled, group: Some(group), stream: self.cloudwatch_log_stream.clone() })
+        Ok(ConnectionLog {
+            enabled,
+            group: Some(group),
+            stream: self.cloudwatch_log_stream.clone(),
+            include_policy_context: self.include_authorization_policy_context.unwrap_or(false),
+        })
     }
 
     /// What stands, changed by what is given.
     pub(crate) fn modified(&self, stands: &ConnectionLog) -> Result<ConnectionLog, ApiError> {
-        let given = self.cloudwatch_log_group.is_some() || self.cloudwatch_log_stream.is_some();
+        let include = self.include_authorization_policy_context;
+        let named = self.cloudwatch_log_group.is_some() || self.cloudwatch_log_stream.is_some();
+        let given = named || include == Some(true);
         let enabled = switch(self.enabled, stands.enabled, given, "ConnectionLogOptions.Enabled")?;
         if !enabled {
             return Ok(ConnectionLog::default());
@@ -120,7 +128,12 @@ impl ConnectionLogOptions {
         let group = group.ok_or_else(|| ApiError::missing("ConnectionLogOptions.CloudwatchLogGroup"))?;
         let same_group = stands.group.as_ref() == Some(&group);
         let kept = stands.stream.clone().filter(|_| same_group);
-        Ok(ConnectionLog { enabled, group: Some(group), stream: self.cloudwatch_log_stream.clone().or(kept) })
+        Ok(ConnectionLog {
+            enabled,
+            group: Some(group),
+            stream: self.cloudwatch_log_stream.clone().or(kept),
+            include_policy_context: include.unwrap_or(stands.include_policy_context),
+        })
     }
 
     /// The log group asked for.

@@ -3,6 +3,7 @@
 mod actions;
 mod attachment_shapes;
 mod derived;
+mod device_posture;
 mod endpoint_options;
 mod interfaces;
 mod network_shapes;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use store::Outcome;
+use store::{Outcome, Store};
 
 use super::token::{Seen, Token};
 use super::{Api, Decoded};
@@ -44,19 +44,11 @@ async fn attempt(
     let decision = match decoded.action.run(cx).await {
         Ok(decision) => decision,
         // The same call may have been done a moment ago: its own effect is then no mistake of this one.
-        Err(error) => {
-            return match token {
-                Some(token) => match token.look(store, cx.now).await? {
-                    Seen::Answered(answer) => Ok(Some(answer)),
-                    Seen::Nothing(_) => Err(error),
-                },
-                None => Err(error),
-            };
-        }
+        Err(error) => return first_answer(store, cx, token).await?.map(Some).ok_or(error),
     };
     let (answer, mut draft) = (decision.answer, decision.draft);
     if draft.is_empty() {
-        return Ok(Some(answer));
+        return Ok(Some(first_answer(store, cx, token).await?.unwrap_or(answer)));
     }
     if decision.unfinished {
         store.transact(draft.into_transaction()).await?;
@@ -76,4 +68,17 @@ async fn attempt(
         settle_within(api.convergence.as_ref(), &change, limit).await;
     }
     Ok(Some(answer))
+}
+
+/// What the same call was answered a moment ago, while this one was deciding.
+async fn first_answer(
+    store: &dyn Store,
+    cx: &Cx<'_>,
+    token: Option<&Token<'_>>,
+) -> Result<Option<String>, ApiError> {
+    let Some(token) = token else { return Ok(None) };
+    match token.look(store, cx.now).await? {
+        Seen::Answered(answer) => Ok(Some(answer)),
+        Seen::Nothing(_) => Ok(None),
+    }
 }

@@ -21,6 +21,7 @@ fn connection(world: &World, endpoint: &str, number: u128, code: ConnectionCode)
         status: Status::of(code),
         established_at: Timestamp(NOW - 60),
         ended_at: (code == ConnectionCode::Terminated).then_some(Timestamp(NOW - 30)),
+        policy_evaluated_at: None,
     }
 }
 
@@ -45,6 +46,7 @@ async fn live_counters_come_before_stored_ones() {
         let mut live = connection(&world, &endpoint, number, ConnectionCode::Active);
         live.ingress_bytes = 100;
         live.username = None;
+        live.policy_evaluated_at = (number == 2).then_some(Timestamp(NOW - 15));
         world.live.0.lock().unwrap().push(live);
     }
     let shown = world.call("DescribeClientVpnConnections", &[base]).await.ok();
@@ -55,6 +57,7 @@ async fn live_counters_come_before_stored_ones() {
         shown.all("timestamp")[..3],
         ["2027-01-15 08:00:00", "2027-01-15 08:00:00", "2027-01-15 07:59:30"]
     );
+    assert_eq!(shown.all("authorizationPolicyLastEvaluatedTime"), ["2027-01-15 07:59:45"]);
     assert_eq!(shown.text("connectionEstablishedTime"), "2027-01-15 07:59:00");
     assert_eq!((shown.text("clientIp"), shown.text("commonName")), ("10.100.0.2".into(), "laptop".into()));
     assert_eq!((shown.text("egressBytes"), shown.text("egressPackets")), ("2".into(), "4".into()));

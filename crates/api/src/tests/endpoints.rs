@@ -51,6 +51,8 @@ async fn a_plain_endpoint_and_its_defaults() {
     );
     for absent in
         ["vpcId", "description", "deletionTime", "CloudwatchLogGroup", "bannerText", "lambdaFunctionArn"]
+            .into_iter()
+            .chain(["devicePostureOptions", "IncludeAuthorizationPolicyContext"])
     {
         assert!(shown.all(absent).is_empty(), "{absent}");
     }
@@ -83,6 +85,11 @@ async fn everything_given_is_shown() {
             ("ClientLoginBannerOptions.BannerText", "hello"),
             ("ClientRouteEnforcementOptions.Enforced", "true"),
             ("DisconnectOnSessionTimeout", "false"),
+            ("ConnectionLogOptions.IncludeAuthorizationPolicyContext", "true"),
+            ("DevicePostureOptions.Enabled", "true"),
+            ("DevicePostureOptions.TrustProvider.1.TrustProviderType", "crowdstrike"),
+            ("DevicePostureOptions.TrustProvider.1.TenantId", "tenant"),
+            ("DevicePostureOptions.TrustProvider.1.PublicSigningKeyUrl", "https://example.com/keys"),
             ("TagSpecification.1.ResourceType", "client-vpn-endpoint"),
             ("TagSpecification.1.Tag.1.Key", "env"),
             ("TagSpecification.1.Tag.1.Value", "test"),
@@ -113,6 +120,11 @@ async fn everything_given_is_shown() {
     for (name, value) in rows {
         assert_eq!(shown.text(name), value, "{name}");
     }
+    assert_eq!(shown.text("IncludeAuthorizationPolicyContext"), "true");
+    let posture = "<devicePostureOptions><trustProviderSet><item><trustProviderType>crowdstrike</trustProviderType>\
+                   <tenantId>tenant</tenantId><publicSigningKeyUrl>https://example.com/keys</publicSigningKeyUrl>\
+                   </item></trustProviderSet></devicePostureOptions>";
+    assert!(shown.body.contains(posture), "{}", shown.body);
     assert!(shown.text("CloudwatchLogStream").starts_with(&format!("{id}-us-east-1-2027/01/15-")));
     assert!(shown.all("selfServicePortalUrl").is_empty());
     assert!(shown.body.contains("<dnsServer><item>10.0.0.2</item><item>10.0.0.1</item></dnsServer>"));
@@ -126,6 +138,63 @@ async fn rules_about_values() {
     let long = "x".repeat(256);
     let banner = "x".repeat(1_401);
     let rows: Vec<(Vec<(&str, &str)>, &str)> = vec![
+        (vec![("DevicePostureOptions.Enabled", "true")], "MissingParameter"),
+        (
+            vec![
+                ("DevicePostureOptions.TrustProvider.1.TrustProviderType", "jamf"),
+                ("DevicePostureOptions.TrustProvider.1.TenantId", "t"),
+            ],
+            "MissingParameter",
+        ),
+        (
+            vec![
+                ("DevicePostureOptions.Enabled", "true"),
+                ("DevicePostureOptions.TrustProvider.1.TrustProviderType", "jamf"),
+            ],
+            "MissingParameter",
+        ),
+        (
+            vec![
+                ("DevicePostureOptions.Enabled", "true"),
+                ("DevicePostureOptions.TrustProvider.1.TenantId", "t"),
+            ],
+            "MissingParameter",
+        ),
+        (
+            vec![
+                ("DevicePostureOptions.Enabled", "true"),
+                ("DevicePostureOptions.TrustProvider.1.TrustProviderType", "intune"),
+                ("DevicePostureOptions.TrustProvider.1.TenantId", "t"),
+            ],
+            "InvalidParameterValue",
+        ),
+        (
+            vec![
+                ("DevicePostureOptions.Enabled", "true"),
+                ("DevicePostureOptions.TrustProvider.1.TrustProviderType", "jamf"),
+                ("DevicePostureOptions.TrustProvider.1.TenantId", "t"),
+                ("DevicePostureOptions.TrustProvider.2.TrustProviderType", "jamf"),
+                ("DevicePostureOptions.TrustProvider.2.TenantId", "u"),
+            ],
+            "InvalidParameterValue",
+        ),
+        (
+            vec![
+                ("DevicePostureOptions.Enabled", "true"),
+                ("DevicePostureOptions.TrustProvider.1.TrustProviderType", "jamf"),
+                ("DevicePostureOptions.TrustProvider.1.TenantId", "t"),
+                ("DevicePostureOptions.TrustProvider.1.PublicSigningKeyUrl", "http://example.com/"),
+            ],
+            "InvalidParameterValue",
+        ),
+        (
+            vec![
+                ("DevicePostureOptions.Enabled", "true"),
+                ("DevicePostureOptions.TrustProvider.1.TrustProviderType", "jamf"),
+                ("DevicePostureOptions.TrustProvider.1.TenantId", &long),
+            ],
+            "InvalidParameterValue",
+        ),
         (vec![("ClientCidrBlock", "10.100.0.0/23")], "InvalidParameterValue"),
         (vec![("ClientCidrBlock", "10.100.0.0/11")], "InvalidParameterValue"),
         (vec![("ClientCidrBlock", "10.100.0.1/16")], "InvalidParameterValue"),

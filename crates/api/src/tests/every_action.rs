@@ -21,6 +21,9 @@ fn sample(action: &str) -> Vec<(&'static str, &'static str)> {
         "ImportClientVpnClientCertificateRevocationList" => {
             vec![ENDPOINT, ("CertificateRevocationList", "-----BEGIN X509 CRL-----")]
         }
+        "ModifyClientVpnEndpointAuthorizationPolicy" => {
+            vec![ENDPOINT, ("PolicyDocument", "permit(principal, action, resource);")]
+        }
         "AssociateClientVpnTargetNetwork" => vec![ENDPOINT, ("SubnetId", "subnet-0123456789abcdef0")],
         "AuthorizeClientVpnIngress" => {
             vec![ENDPOINT, ("TargetNetworkCidr", "10.0.0.0/16"), ("AuthorizeAllGroups", "true")]
@@ -90,12 +93,14 @@ fn sample(action: &str) -> Vec<(&'static str, &'static str)> {
         | "DescribeTags"
         | "DescribeVpcs" => vec![],
         "DeleteClientVpnEndpoint"
+        | "DeleteClientVpnEndpointAuthorizationPolicy"
         | "DescribeClientVpnAuthorizationRules"
         | "DescribeClientVpnConnections"
         | "DescribeClientVpnRoutes"
         | "DescribeClientVpnTargetNetworks"
         | "ExportClientVpnClientCertificateRevocationList"
         | "ExportClientVpnClientConfiguration"
+        | "GetClientVpnEndpointAuthorizationPolicy"
         | "ModifyClientVpnEndpoint" => vec![ENDPOINT],
         other => panic!("{other} has no row here: add one"),
     }

@@ -1,6 +1,7 @@
 //! Drives the frame in memory with a client that signs: no sockets, a clock of its own, and a controller in one function.
 
 mod associations;
+mod authorization_policies;
 mod certificates;
 mod connections;
 mod convergence;
@@ -283,6 +284,15 @@ impl World {
         for mut record in self.records::<model::RevocationList>(Kind::RevocationList).await {
             record.value.status = model::Status::of(model::RevocationCode::Active);
             ops.push(typed::put(record.key, &record.value));
+        }
+        for mut record in self.records::<model::AuthorizationPolicy>(Kind::AuthorizationPolicy).await {
+            match record.value.status.code {
+                model::PolicyCode::Deleting => ops.push(Op::Delete(record.key)),
+                _ => {
+                    record.value.status = model::Status::of(model::PolicyCode::Active);
+                    ops.push(typed::put(record.key, &record.value));
+                }
+            }
         }
         let mut holding = BTreeMap::new();
         for mut record in self.records::<Association>(Kind::Association).await {

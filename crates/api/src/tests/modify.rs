@@ -62,7 +62,35 @@ async fn each_field_alone_changes_itself_and_nothing_else() {
             "g",
         ),
         (&[("ConnectionLogOptions.CloudwatchLogStream", "s")], "CloudwatchLogStream", "s"),
+        (
+            &[("ConnectionLogOptions.IncludeAuthorizationPolicyContext", "true")],
+            "IncludeAuthorizationPolicyContext",
+            "true",
+        ),
+        (&[("ConnectionLogOptions.Enabled", "true")], "IncludeAuthorizationPolicyContext", "true"),
         (&[("ConnectionLogOptions.Enabled", "false")], "CloudwatchLogGroup", ""),
+        (
+            &[
+                ("DevicePostureOptions.Enabled", "true"),
+                ("DevicePostureOptions.TrustProvider.1.TrustProviderType", "jamf"),
+                ("DevicePostureOptions.TrustProvider.1.TenantId", "t1"),
+                ("DevicePostureOptions.TrustProvider.2.TrustProviderType", "crowdstrike"),
+                ("DevicePostureOptions.TrustProvider.2.TenantId", "t2"),
+                ("DevicePostureOptions.TrustProvider.2.PublicSigningKeyUrl", "https://example.com/key"),
+            ],
+            "devicePostureOptions",
+            "jamf t1 crowdstrike t2 https://example.com/key",
+        ),
+        (
+            &[
+                ("DevicePostureOptions.Enabled", "true"),
+                ("DevicePostureOptions.TrustProvider.1.TrustProviderType", "jumpcloud"),
+                ("DevicePostureOptions.TrustProvider.1.TenantId", "t3"),
+            ],
+            "devicePostureOptions",
+            "jumpcloud t3",
+        ),
+        (&[("DevicePostureOptions.Enabled", "false")], "devicePostureOptions", ""),
         (
             &[("ClientLoginBannerOptions.Enabled", "true"), ("ClientLoginBannerOptions.BannerText", "hello")],
             "bannerText",
@@ -110,6 +138,7 @@ async fn each_field_alone_changes_itself_and_nothing_else() {
             "ConnectionLog": connection_log;
             "ClientLogin": banner;
             "ClientConnect": client_connect;
+            "DevicePosture": device_posture;
         }
         assert_eq!(after, before, "{changes:?}");
         before = now;

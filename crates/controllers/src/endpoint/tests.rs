@@ -35,6 +35,7 @@ fn endpoint(code: EndpointCode) -> Endpoint {
             disconnect_on_session_timeout: true,
             endpoint_ip_type: IpType::Ipv4,
             traffic_ip_type: IpType::Ipv4,
+            device_posture: vec![],
             tags: Default::default(),
             listen: Listen { address: Some(IpAddr::from([192, 0, 2, 1])), port: 443 },
         },
@@ -286,6 +287,43 @@ fn a_revocation_list_is_active_once_it_is_in_force_and_goes_with_its_endpoint() 
     assert_eq!(scene.at(10, None).put.len(), 1);
     let gone = with(Scene::default().endpoint(Deleting)).at(10, None);
     assert!(gone.delete.iter().any(|key| key.contains("/revocation-list/")), "{:?}", gone.delete);
+}
+
+#[test]
+fn a_policy_is_final_once_it_is_in_force_and_goes_with_its_endpoint() {
+    let with = |mut scene: Scene, code| {
+        let policy = AuthorizationPolicy {
+            endpoint: EndpointId::from_entropy(1),
+            scope: scope(),
+            document: "permit(principal, action, resource);".into(),
+            description: None,
+            shadow: false,
+            status: Status::of(code),
+            created_at: Timestamp(0),
+        };
+        let key = Key::authorization_policy(&policy.scope, &policy.endpoint);
+        scene.world.put(key.as_str(), Row::AuthorizationPolicy(Box::new(policy)), 10);
+        scene
+    };
+    let policy = |changes: &Changes| match changes.put.as_slice() {
+        [(_, Write::AuthorizationPolicy(policy))] => Some(policy.status.code),
+        _ => None,
+    };
+    for code in [PolicyCode::Creating, PolicyCode::Updating] {
+        let scene = with(Scene::default().endpoint(Available), code);
+        assert!(scene.at(9, None).is_empty());
+        let changes = scene.at(10, None);
+        assert_eq!((policy(&changes), changes.expect.len()), (Some(PolicyCode::Active), 1));
+    }
+    for code in [PolicyCode::Active, PolicyCode::Failed] {
+        assert!(with(Scene::default().endpoint(Available), code).at(10, None).is_empty());
+    }
+    let leaving = with(Scene::default().endpoint(Available), PolicyCode::Deleting);
+    assert!(leaving.at(9, None).is_empty());
+    let gone = leaving.at(10, None);
+    assert!(gone.put.is_empty() && gone.delete.len() == 1 && gone.expect.len() == 1);
+    let all = with(Scene::default().endpoint(Deleting), PolicyCode::Active).at(10, None);
+    assert!(all.delete.iter().any(|key| key.contains("/authorization-policy/")), "{:?}", all.delete);
 }
 
 #[test]

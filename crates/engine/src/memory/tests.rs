@@ -39,6 +39,7 @@ fn endpoint(associations: &[u128]) -> Endpoint {
         },
         client_roots: Arc::default(),
         crl: None,
+        policy: None,
         admits: true,
         associations: associations.iter().map(|n| association(*n)).collect(),
         rules: Vec::new(),

@@ -159,6 +159,7 @@ pub fn endpoint(n: u128, associations: &[u128]) -> Endpoint {
         },
         client_roots: Arc::new(Vec::new()),
         crl: None,
+        policy: None,
         admits: true,
         associations: associations.iter().map(|n| (association_id(*n), association(*n))).collect(),
         rules: vec![Rule { destination: "0.0.0.0/0".parse().unwrap(), group: RuleGroup::All }],

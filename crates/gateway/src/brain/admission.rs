@@ -9,11 +9,12 @@ use openvpn::data::{Cipher, KeyMaterial};
 use openvpn::server::{Event, Farewell, Login, Outcome};
 use pki::Identity;
 
+use super::authorization::{Subject, Told};
 use super::endpoint::Plan;
 use super::slot::{Admitted, SlotId, Stage};
 use super::{Gateway, push};
 use crate::counters::Counters;
-use crate::effect::{Attempt, ConnectionStart, Effect, EndReason};
+use crate::effect::{Attempt, ConnectionStart, Effect, EndReason, EvaluationType};
 use crate::path::{DataPath, PathStart, PathUpdate};
 
 /// `IV_PROTO` bit of clients that send DATA_V2 (spec: openvpn-protocol §7.4).
@@ -21,6 +22,8 @@ const DATA_V2: u32 = 1 << 1;
 
 /// What a client is told whose certificate is refused; why stands in our log only.
 const CERTIFICATE_REFUSED: &str = "Client certificate refused";
+/// What a client is told that the authorization policy refuses. UNVERIFIED: what AWS tells it.
+const POLICY_REFUSED: &str = "Denied by the authorization policy";
 
 /// Why a login is refused.
 enum Refused {
@@ -28,6 +31,8 @@ enum Refused {
     Gate,
     /// The certificate.
     Identity,
+    /// The authorization policy.
+    Policy,
     /// Too many sessions.
     Full,
     /// No address or peer id is left.
@@ -105,7 +110,12 @@ impl Gateway {
                 match refused {
                     Refused::Identity => {
                         self.stats.identity_refused += 1;
-                        self.reject(id, EndReason::NotAdmitted, now);
+                        self.reject(id, CERTIFICATE_REFUSED, EndReason::NotAdmitted, now);
+                        return;
+                    }
+                    Refused::Policy => {
+                        self.stats.policy_refused += 1;
+                        self.reject(id, POLICY_REFUSED, EndReason::PolicyDenied, now);
                         return;
                     }
                     Refused::Gate => self.stats.gate_refused += 1,
@@ -119,12 +129,12 @@ impl Gateway {
         }
     }
 
-    fn reject(&mut self, id: SlotId, reason: EndReason, now: Instant) {
+    fn reject(&mut self, id: SlotId, told: &str, reason: EndReason, now: Instant) {
         if !self.release(id, reason, now) {
             return;
         }
         if let Some(slot) = self.slots.get_mut(&id) {
-            slot.session.authenticated(Outcome::Reject { reason: CERTIFICATE_REFUSED.to_owned() }, now);
+            slot.session.authenticated(Outcome::Reject { reason: told.to_owned() }, now);
         }
         self.linger(id, now);
     }
@@ -138,8 +148,8 @@ impl Gateway {
             .map_err(|_| Refused::Identity)
     }
 
-    /// Admits: identity, gate, association, address, peer id. What is taken is taken only when nothing can fail
-    /// any more.
+    /// Admits: identity, authorization policy, gate, association, address, peer id. What is taken is taken only when
+    /// nothing can fail any more.
     fn admit(&mut self, id: SlotId, login: Login, now: Instant) -> Result<Outcome, Refused> {
         let slot = self.slots.get(&id).ok_or(Refused::Gate)?;
         let (endpoint, peer) = (slot.endpoint.clone(), slot.peer);
@@ -154,6 +164,13 @@ impl Gateway {
         let session_timeout = wanted.session_timeout;
         let banner = wanted.banner.as_deref().map(push::banner).unwrap_or_default();
         let identity = self.identify(&endpoint, &login, now)?;
+        let connection = ConnectionId::from_entropy(self.draws.bits("connection"));
+        let (told, counters) = (Told::of(&login.peer_info), Arc::new(Counters::default()));
+        let subject = Subject::new(&endpoint, &connection, peer, &identity, &told);
+        if !self.judge(subject, EvaluationType::ConnectionAttempt, &counters, now) {
+            self.refuse(id, &login, identity, "authorization-policy-deny", now);
+            return Err(Refused::Policy);
+        }
         let replaced = self.admitted_at(&endpoint, peer);
         if self.session_count() >= self.limits.max_sessions + replaced.len() {
             self.refuse(id, &login, identity, "quota-exceeded", now);
@@ -183,7 +200,7 @@ impl Gateway {
         options.push(push::ifconfig(address, cidr));
         self.release(id, EndReason::NotAdmitted, now);
         let held = Admitted {
-            connection: ConnectionId::from_entropy(self.draws.bits("connection")),
+            connection,
             admitted_at: now,
             association,
             worker,
@@ -193,9 +210,11 @@ impl Gateway {
             chain: login.certificates,
             username: login.username.filter(|name| !name.is_empty()),
             platform: login.peer_info.platform,
+            told,
+            evaluate_at: self.next_evaluation(&endpoint, now),
             pushed: plan.push,
             policy: plan.policy,
-            counters: Arc::new(Counters::default()),
+            counters,
             installed: false,
             connected: false,
         };
@@ -246,7 +265,7 @@ impl Gateway {
             }
             Ok(_) | Err(_) => {
                 self.stats.identity_refused += 1;
-                self.reject(id, EndReason::IdentityChanged, now);
+                self.reject(id, CERTIFICATE_REFUSED, EndReason::IdentityChanged, now);
             }
         }
     }

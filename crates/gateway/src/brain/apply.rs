@@ -82,6 +82,9 @@ impl Gateway {
             if change.crl && !state.trust.readable() {
                 self.stats.unreadable_crls += 1;
             }
+            if change.policy && state.authorization.as_ref().is_some_and(|policy| !policy.readable()) {
+                self.stats.unreadable_policies += 1;
+            }
             changes.insert(id.clone(), change);
         }
         for (id, state) in &mut self.endpoints {
@@ -109,7 +112,10 @@ impl Gateway {
                 self.settle(id, now);
             }
             Stage::Admitted(held) => match self.fate(&slot.endpoint, held, change) {
-                Fate::Stays => self.limit(id, now),
+                Fate::Stays => {
+                    self.limit(id, now);
+                    self.policy_changed(id, change, now);
+                }
                 Fate::Judged(policy) => {
                     self.limit(id, now);
                     if let Some(slot) = self.slots.get_mut(&id)
@@ -118,6 +124,7 @@ impl Gateway {
                         held.policy = Arc::clone(&policy);
                     }
                     self.update(id, PathUpdate::Policy(policy));
+                    self.policy_changed(id, change, now);
                 }
                 Fate::Ends(farewell, reason) => {
                     self.end(id, Some(farewell), reason, now);
@@ -136,6 +143,13 @@ impl Gateway {
         {
             slot.deadline = Some(held.admitted_at + wanted.session_timeout);
             self.arm(id, now);
+        }
+    }
+
+    /// A session that may stay otherwise is asked for by a new authorization policy.
+    fn policy_changed(&mut self, id: SlotId, change: Change, now: Instant) {
+        if change.policy {
+            self.evaluate_again(id, now);
         }
     }
 

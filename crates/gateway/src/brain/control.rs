@@ -187,7 +187,10 @@ impl Gateway {
         let Some(id) = self.by_peer_id.get(&peer_id).copied() else { return };
         let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.endpoint == *endpoint) else { return };
         match notice {
-            PathNotice::Notice(Notice::Floated(peer)) => self.float(id, peer),
+            PathNotice::Notice(Notice::Floated(peer)) => {
+                self.float(id, peer);
+                self.evaluate_soon(id, now);
+            }
             PathNotice::Notice(Notice::NewKeyUsed(key_id)) => slot.session.note_new_key_used(key_id, now),
             PathNotice::Notice(Notice::NeedsRekey) => slot.session.renegotiate(now),
             PathNotice::Notice(Notice::PeerExit) => self.end(id, None, EndReason::ClientExit, now),

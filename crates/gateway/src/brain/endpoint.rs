@@ -10,6 +10,7 @@ use openvpn::Instant;
 use openvpn::wire::SessionId;
 use pki::{Crl, TrustAnchors};
 
+use super::authorization::Authorization;
 use super::handshakes::{Handshakes, SessionTls};
 use super::push;
 use super::slot::SlotId;
@@ -28,6 +29,8 @@ pub(crate) struct EndpointState {
     /// Sessions by where their control packets come from.
     pub(crate) peers: BTreeMap<SocketAddr, Vec<SlotId>>,
     pub(crate) trust: Trust,
+    /// Who may connect and stay; `None`: whoever authenticates.
+    pub(crate) authorization: Option<Arc<Authorization>>,
     /// Per wanted association.
     pub(crate) plans: BTreeMap<AssociationId, Plan>,
     /// What the plans' policies were compiled from.
@@ -75,6 +78,7 @@ pub(crate) struct Change {
     pub(crate) listener: bool,
     pub(crate) anchors: bool,
     pub(crate) crl: bool,
+    pub(crate) policy: bool,
 }
 
 impl Trust {
@@ -92,7 +96,7 @@ impl Trust {
     /// Takes what is wanted now. TLS is made anew only where something changed.
     fn refresh(&mut self, wanted: &Endpoint, handshakes: &mut dyn Handshakes) -> Change {
         let anchors = self.roots != wanted.client_roots;
-        let change = Change { anchors, crl: self.crl_bytes != wanted.crl, listener: false };
+        let change = Change { anchors, crl: self.crl_bytes != wanted.crl, ..Change::default() };
         if change.anchors {
             self.roots = Arc::clone(&wanted.client_roots);
             self.anchors = Arc::new(TrustAnchors { roots: wanted.client_roots.to_vec() });
@@ -149,6 +153,7 @@ impl EndpointState {
             pool: Pool::new(wanted.client_cidr),
             peers: BTreeMap::new(),
             trust: Trust::new(),
+            authorization: None,
             plans: BTreeMap::new(),
             rules: Vec::new(),
             listen: wanted.listen,
@@ -180,12 +185,16 @@ impl EndpointState {
         }
         self.rules.clone_from(&wanted.rules);
         let listener = std::mem::replace(&mut self.listen, wanted.listen) != wanted.listen;
-        Change { listener, ..self.trust.refresh(wanted, handshakes) }
+        let (authorization, policy) =
+            Authorization::refreshed(self.authorization.take(), wanted.policy.as_ref());
+        self.authorization = authorization;
+        Change { listener, policy, ..self.trust.refresh(wanted, handshakes) }
     }
 
     /// The endpoint is gone: its secrets go at once, its addresses rest first.
     pub(crate) fn retire(&mut self) {
         self.trust = Trust::new();
+        self.authorization = None;
         self.plans.clear();
     }
 

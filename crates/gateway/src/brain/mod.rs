@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `control` | packets from clients, the stateless first ones too; notices of workers |
 //! | `admission` | events of sessions; who is let in, and onto what |
+//! | `authorization` | the endpoint's authorization policy, when somebody is let in and while they stay |
 //! | `apply` | a new desired state: the gate closes, then the sweep |
 //! | `streams` | the same for clients that come over TCP |
 //! | `ending` | how sessions end and are forgotten |
 
 mod admission;
 mod apply;
+mod authorization;
 mod budget;
 mod control;
 mod ending;
@@ -246,6 +248,7 @@ impl Gateway {
             if over {
                 self.overdue(id, now);
             }
+            self.evaluate_due(id, now);
         }
         let desired = &self.desired;
         self.endpoints.retain(|id, state| desired.endpoints.contains_key(id) || !state.is_idle(now));
@@ -254,7 +257,11 @@ impl Gateway {
     /// Sets a slot's timer to what its session and stage want.
     fn arm(&mut self, id: SlotId, now: Instant) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        let wanted = [slot.session.poll_timeout(), slot.deadline].into_iter().flatten().min();
+        let evaluation = match &slot.stage {
+            Stage::Admitted(held) => held.evaluate_at,
+            Stage::HalfOpen { .. } | Stage::Leaving | Stage::Closing => None,
+        };
+        let wanted = [slot.session.poll_timeout(), slot.deadline, evaluation].into_iter().flatten().min();
         let wanted = wanted.map(|at| at.max(now + SHORTEST_TIMER));
         if wanted == slot.armed {
             return;

@@ -9,6 +9,7 @@ use openvpn::server::Session;
 use openvpn::wire::SessionId;
 use pki::Identity;
 
+use super::authorization::Told;
 use crate::counters::Counters;
 use crate::effect::StreamId;
 use crate::policy::Policy;
@@ -63,6 +64,10 @@ pub(crate) struct Admitted {
     pub(crate) chain: Vec<Vec<u8>>,
     pub(crate) username: Option<String>,
     pub(crate) platform: Option<String>,
+    /// For the authorization policy.
+    pub(crate) told: Told,
+    /// When the authorization policy is evaluated next; `None`: there is none.
+    pub(crate) evaluate_at: Option<Instant>,
     /// What the client was told, but for its own address.
     pub(crate) pushed: Arc<Vec<String>>,
     pub(crate) policy: Arc<Policy>,

@@ -10,10 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::pki::{Crl, TrustAnchors};
-use gateway::desired::{Association, Desired, Endpoint, Route, Rule, ServerIdentity, Target};
+use gateway::desired::{
+    Association, AuthorizationPolicy, Desired, Endpoint, Route, Rule, ServerIdentity, Target,
+};
 use gateway::{
     Attempt, ConnectionEnd, ConnectionStart, DataPath, Down, DropReason, Effect, EndReason, Gateway,
-    GatewayConfig, Handshakes, Instant, Limits, PathNotice, SessionTls, StreamId, Tick, UnixTime, Up,
+    GatewayConfig, Handshakes, Instant, Limits, PathNotice, PolicyEvaluation, SessionTls, StreamId, Tick,
+    UnixTime, Up,
 };
 use model::{AssociationId, ConnectionId, EndpointId, RuleGroup, Scope, SubnetId, Transport};
 use openvpn::client;
@@ -55,6 +58,7 @@ pub fn endpoint(n: u128) -> Endpoint {
         },
         client_roots: Arc::new(vec![pki::pki().ca_der.clone()]),
         crl: None,
+        policy: None,
         admits: true,
         associations: BTreeMap::new(),
         rules: vec![rule("0.0.0.0/0")],
@@ -64,6 +68,27 @@ pub fn endpoint(n: u128) -> Endpoint {
 
 pub fn rule(destination: &str) -> Rule {
     Rule { destination: destination.parse().unwrap(), group: RuleGroup::All }
+}
+
+/// What a policy of [`only`] begins with.
+const ONLY: &str = "// only these\n";
+
+/// A policy that lets in clients with these common names, in earnest. [`World::check`] holds the gateway to it.
+pub fn only(names: &[&str]) -> Option<AuthorizationPolicy> {
+    let names: Vec<_> = names.iter().map(|name| format!("{name:?}")).collect();
+    let document = format!(
+        "{ONLY}permit(principal, action, resource) when {{ \
+         [{}].contains(context[\"mutual-authentication\"].commonName) }};",
+        names.join(", ")
+    );
+    Some(AuthorizationPolicy { document: document.as_str().into(), shadow: false })
+}
+
+/// Whether a policy of [`only`] keeps this client out.
+fn keeps_out(policy: &AuthorizationPolicy, common_name: &str) -> bool {
+    !policy.shadow
+        && policy.document.starts_with(ONLY)
+        && !policy.document.contains(&format!("{common_name:?}"))
 }
 
 pub fn route(destination: &str) -> Route {
@@ -171,6 +196,7 @@ pub struct World {
     pub starts: BTreeMap<ConnectionId, ConnectionStart>,
     pub ends: Vec<ConnectionEnd>,
     pub refused: Vec<Attempt>,
+    pub evaluations: Vec<PolicyEvaluation>,
     /// When an address or a peer id was last taken away.
     released_addresses: BTreeMap<(EndpointId, Ipv4Addr), Instant>,
     released_ids: BTreeMap<u32, Instant>,
@@ -198,6 +224,7 @@ impl World {
             starts: BTreeMap::new(),
             ends: vec![],
             refused: vec![],
+            evaluations: vec![],
             released_addresses: BTreeMap::new(),
             released_ids: BTreeMap::new(),
             drained: false,
@@ -435,6 +462,7 @@ impl World {
                 assert!(self.ends.iter().all(|other| other.id != end.id), "and only once");
                 self.ends.push(end);
             }
+            Effect::PolicyEvaluated(evaluation) => self.evaluations.push(*evaluation),
         }
     }
 
@@ -452,6 +480,9 @@ impl World {
             let live = self.ends.iter().all(|end| end.id != *id);
             let wanted = self.applied.endpoints.get(&start.endpoint);
             assert!(!live || wanted.is_some_and(|e| !e.terminate.contains(id)), "terminated is terminated");
+            let policy = wanted.and_then(|endpoint| endpoint.policy.as_ref());
+            let denied = policy.is_some_and(|policy| keeps_out(policy, &start.common_name));
+            assert!(!live || !denied, "the policy keeps out {}", start.common_name);
         }
         assert!(self.paths.len() <= self.gateway.session_count());
     }

@@ -14,6 +14,7 @@ use crate::action::{Action, Decision};
 use crate::check::{self, MAX_DESCRIPTION_CHARS};
 use crate::cx::Cx;
 use crate::draft::Draft;
+use crate::ec2::device_posture::DevicePostureOptions;
 use crate::ec2::endpoint_options::{
     self as options, AuthenticationRequest, ClientConnectOptions, ClientLoginBannerOptions,
     ClientRouteEnforcementOptions, ConnectionLogOptions, TransitGatewayConfiguration,
@@ -55,6 +56,7 @@ pub(crate) struct CreateClientVpnEndpoint {
     endpoint_ip_address_type: Option<AddressType>,
     traffic_ip_address_type: Option<AddressType>,
     transit_gateway_configuration: Option<TransitGatewayConfiguration>,
+    device_posture_options: Option<DevicePostureOptions>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, QueryEnum)]
@@ -113,6 +115,7 @@ impl Action for CreateClientVpnEndpoint {
         check::keep(options::session_timeout_hours(self.session_timeout_hours), faults);
         check::keep(self.client_login_banner_options.as_ref().map(|o| o.stored()).transpose(), faults);
         check::keep(self.transit_gateway(), faults);
+        check::keep(self.device_posture_options.as_ref().map(|o| o.stored()).transpose(), faults);
     }
 
     fn touches(&self) -> Vec<Touch> {
@@ -190,6 +193,10 @@ impl Action for CreateClientVpnEndpoint {
             disconnect_on_session_timeout: self.disconnect_on_session_timeout.unwrap_or(true),
             endpoint_ip_type: AddressType::stored(self.endpoint_ip_address_type),
             traffic_ip_type: AddressType::stored(self.traffic_ip_address_type),
+            device_posture: match &self.device_posture_options {
+                Some(options) => options.stored()?,
+                None => Vec::new(),
+            },
             tags: tags::valid(&self.tag_specifications, TAGGED),
             listen: Listen { address, port: vpn_port },
         };

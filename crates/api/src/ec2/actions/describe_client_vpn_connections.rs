@@ -53,6 +53,7 @@ struct ConnectionAnswer {
     connection_end_time: String,
     #[xml(name = "postureComplianceStatusSet", omit_empty)]
     posture_compliance_statuses: Vec<String>,
+    authorization_policy_last_evaluated_time: Option<String>,
 }
 
 #[async_trait]
@@ -130,5 +131,6 @@ fn answer(row: &Connection, now: Timestamp) -> ConnectionAnswer {
         status: Status::from(&row.status),
         connection_end_time: row.ended_at.map_or_else(|| "-".to_owned(), clock::with_space),
         posture_compliance_statuses: Vec::new(),
+        authorization_policy_last_evaluated_time: row.policy_evaluated_at.map(clock::with_space),
     }
 }

@@ -10,6 +10,7 @@ use model::{Applying, Authentication, Endpoint, EndpointCode, Scope};
 use crate::action::{Action, Decision};
 use crate::clock;
 use crate::cx::{Cx, no_endpoint};
+use crate::ec2::device_posture::DevicePostureAnswer;
 use crate::ec2::shapes::{Status, TagAnswer, tag_set};
 use crate::error::ApiError;
 use crate::filter::{self, Filter, Filters};
@@ -71,6 +72,7 @@ struct EndpointAnswer {
     endpoint_ip_address_type: &'static str,
     traffic_ip_address_type: &'static str,
     transit_gateway_configuration: Option<TransitGatewayAnswer>,
+    device_posture_options: Option<DevicePostureAnswer>,
 }
 
 #[derive(ToXml)]
@@ -111,6 +113,8 @@ struct ConnectionLogAnswer {
     enabled: bool,
     cloudwatch_log_group: Option<String>,
     cloudwatch_log_stream: Option<String>,
+    /// UNVERIFIED: absent where it is off.
+    include_authorization_policy_context: Option<bool>,
 }
 
 #[derive(ToXml)]
@@ -213,6 +217,7 @@ fn endpoint(row: &Endpoint, networks: Vec<AssociatedTargetNetwork>, cx: &Cx<'_>)
             enabled: spec.connection_log.enabled,
             cloudwatch_log_group: spec.connection_log.group.clone(),
             cloudwatch_log_stream: spec.connection_log.stream.clone(),
+            include_authorization_policy_context: spec.connection_log.include_policy_context.then_some(true),
         },
         tags: tag_set(&spec.tags),
         security_group_ids: spec.security_group_ids.iter().map(ToString::to_string).collect(),
@@ -236,6 +241,7 @@ fn endpoint(row: &Endpoint, networks: Vec<AssociatedTargetNetwork>, cx: &Cx<'_>)
         endpoint_ip_address_type: spec.endpoint_ip_type.as_str(),
         traffic_ip_address_type: spec.traffic_ip_type.as_str(),
         transit_gateway_configuration: None,
+        device_posture_options: DevicePostureAnswer::of(&spec.device_posture),
     }
 }
 

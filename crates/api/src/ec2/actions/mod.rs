@@ -14,6 +14,7 @@ mod create_subnet;
 mod create_tags;
 mod create_vpc;
 mod delete_client_vpn_endpoint;
+mod delete_client_vpn_endpoint_authorization_policy;
 mod delete_client_vpn_route;
 mod delete_security_group;
 mod delete_subnet;
@@ -40,8 +41,10 @@ mod disassociate_client_vpn_target_network;
 mod disassociate_vpc_cidr_block;
 mod export_client_vpn_client_certificate_revocation_list;
 mod export_client_vpn_client_configuration;
+mod get_client_vpn_endpoint_authorization_policy;
 mod import_client_vpn_client_certificate_revocation_list;
 mod modify_client_vpn_endpoint;
+mod modify_client_vpn_endpoint_authorization_policy;
 mod modify_security_group_rules;
 mod modify_subnet_attribute;
 mod modify_vpc_attribute;
@@ -73,6 +76,7 @@ pub(crate) static ACTIONS: &[Registered] = &[
     action::<create_tags::CreateTags>(),
     action::<create_vpc::CreateVpc>(),
     action::<delete_client_vpn_endpoint::DeleteClientVpnEndpoint>(),
+    action::<delete_client_vpn_endpoint_authorization_policy::DeleteClientVpnEndpointAuthorizationPolicy>(),
     action::<delete_client_vpn_route::DeleteClientVpnRoute>(),
     action::<delete_security_group::DeleteSecurityGroup>(),
     action::<delete_subnet::DeleteSubnet>(),
@@ -101,10 +105,12 @@ pub(crate) static ACTIONS: &[Registered] = &[
         export_client_vpn_client_certificate_revocation_list::ExportClientVpnClientCertificateRevocationList,
     >(),
     action::<export_client_vpn_client_configuration::ExportClientVpnClientConfiguration>(),
+    action::<get_client_vpn_endpoint_authorization_policy::GetClientVpnEndpointAuthorizationPolicy>(),
     action::<
         import_client_vpn_client_certificate_revocation_list::ImportClientVpnClientCertificateRevocationList,
     >(),
     action::<modify_client_vpn_endpoint::ModifyClientVpnEndpoint>(),
+    action::<modify_client_vpn_endpoint_authorization_policy::ModifyClientVpnEndpointAuthorizationPolicy>(),
     action::<modify_security_group_rules::ModifySecurityGroupRules>(),
     action::<modify_subnet_attribute::ModifySubnetAttribute>(),
     action::<modify_vpc_attribute::ModifyVpcAttribute>(),
@@ -126,7 +132,6 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "CreateNatGateway",
     "CreateRoute",
     "CreateRouteTable",
-    "DeleteClientVpnEndpointAuthorizationPolicy",
     "DeleteInternetGateway",
     "DeleteNatGateway",
     "DeleteRoute",
@@ -135,7 +140,5 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "DescribeNatGateways",
     "DescribeRegions",
     "DescribeTransitGatewayAttachments",
-    "GetClientVpnEndpointAuthorizationPolicy",
-    "ModifyClientVpnEndpointAuthorizationPolicy",
     "ReplaceRoute",
 ];

@@ -11,6 +11,7 @@ use crate::action::{Action, Decision};
 use crate::check::{self, MAX_DESCRIPTION_CHARS};
 use crate::cx::Cx;
 use crate::draft::Draft;
+use crate::ec2::device_posture::DevicePostureOptions;
 use crate::ec2::endpoint_options::{
     self as options, ClientConnectOptions, ClientLoginBannerOptions, ClientRouteEnforcementOptions,
     ConnectionLogOptions, TransitGatewayConfiguration,
@@ -40,6 +41,7 @@ pub(crate) struct ModifyClientVpnEndpoint {
     client_route_enforcement_options: Option<ClientRouteEnforcementOptions>,
     disconnect_on_session_timeout: Option<bool>,
     transit_gateway_configuration: Option<TransitGatewayConfiguration>,
+    device_posture_options: Option<DevicePostureOptions>,
 }
 
 #[derive(Clone, Debug, FromQuery)]
@@ -70,6 +72,7 @@ impl Action for ModifyClientVpnEndpoint {
         check::keep(self.client_connect_options.as_ref().map_or(Ok(()), |o| o.check(scope)), faults);
         check::keep(options::session_timeout_hours(self.session_timeout_hours), faults);
         check::keep(self.client_login_banner_options.as_ref().map_or(Ok(()), |o| o.check()), faults);
+        check::keep(self.device_posture_options.as_ref().map(|o| o.stored()).transpose(), faults);
         if self.transit_gateway_configuration.is_some() {
             // AWS's model says of this parameter that it is currently not supported.
             let message = "The transit gateway of an endpoint cannot be modified";
@@ -154,6 +157,9 @@ impl ModifyClientVpnEndpoint {
         }
         if let Some(given) = &self.client_login_banner_options {
             spec.banner = given.modified(&spec.banner)?;
+        }
+        if let Some(given) = &self.device_posture_options {
+            spec.device_posture = given.stored()?;
         }
         let enforced = self.client_route_enforcement_options.as_ref().and_then(|o| o.enforced);
         spec.split_tunnel = self.split_tunnel.unwrap_or(spec.split_tunnel);
