@@ -41,7 +41,7 @@ mod touch;
 mod tests;
 
 pub use audit::{AuditFiles, AuditLimits, AuditSink, NoAudit, Proof};
-pub use config::{AddressError, Addresses, Advertise, Config, MAX_BODY_BYTES};
+pub use config::{AddressError, Addresses, Advertise, Bucket, Config, MAX_BODY_BYTES, Throttle};
 pub use frame::{Answer, Api, Call};
 pub use identities::{Caller, FileIdentities, Identities, Identity, Policies, Rights, UsersError};
 pub use metrics_server::serve_metrics;

@@ -1,7 +1,7 @@
 //! The frame: the one road every call takes, and its order. An action is a stop on it and cannot leave one out.
 //!
-//! method and path → form → signature → action known → decode and check → authorize every resource → `DryRun` →
-//! client token → run and commit in one transaction → wait for the effect → answer → audit.
+//! method and path → form → signature → action known → throttle → decode and check → authorize every resource →
+//! `DryRun` → client token → run and commit in one transaction → wait for the effect → answer → audit.
 
 mod audit;
 mod authorize;
@@ -10,6 +10,7 @@ mod commit;
 mod origin;
 mod resources;
 mod slots;
+mod throttle;
 mod token;
 
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub struct Api {
     live: Arc<dyn LiveConnections>,
     convergence: Arc<dyn Convergence>,
     slots: slots::Slots,
+    buckets: throttle::Buckets,
     audit: Arc<dyn AuditSink>,
     clock: Clock,
     ready: Arc<AtomicBool>,
@@ -82,6 +84,7 @@ impl Api {
             live,
             convergence,
             slots: slots::Slots::default(),
+            buckets: throttle::Buckets::default(),
             audit: Arc::new(NoAudit),
             clock: Box::new(crate::clock::wall),
             ready: Arc::new(AtomicBool::new(false)),
@@ -179,6 +182,7 @@ impl Api {
             }
             let authentic = self.authenticate(call, &signed, presented, service, audit)?;
             let registered = known(service, name, &common)?;
+            self.throttle(service, registered, &authentic.scope)?;
             let input = match service.protocol() {
                 Protocol::Query => Input::Form(&form),
                 Protocol::Json => Input::Json(&call.body),
@@ -258,8 +262,18 @@ impl Api {
         Ok(identity.caller.clone())
     }
 
+    fn throttle(&self, service: Service, action: &Registered, scope: &Scope) -> Result<(), Refusal> {
+        let Some(limits) = &self.config.throttle else { return Ok(()) };
+        if self.buckets.take(limits, scope, service.name(), action.name, (self.clock)()) {
+            return Ok(());
+        }
+        metrics::counter!("bascule_api_throttled_total", "service" => service.name()).increment(1);
+        Err(Refusal::Throttled)
+    }
+
     async fn run(&self, decoded: &Decoded, authentic: &Authentic) -> Result<String, ApiError> {
-        let _slot = self.slots.take(&authentic.scope, decoded.action.occupies())?;
+        let most = self.config.endpoint_operations;
+        let _slot = self.slots.take(most, &authentic.scope, decoded.action.occupies())?;
         let now = (self.clock)();
         let cx = Cx::new(
             self.store.as_ref(),

@@ -22,6 +22,7 @@ mod rules;
 mod security_groups;
 mod sockets;
 mod tags;
+mod throttling;
 mod tokens;
 
 use std::collections::BTreeMap;
