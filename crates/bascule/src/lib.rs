@@ -6,11 +6,13 @@ pub mod aws_client;
 mod cli;
 mod config;
 mod credentials;
+mod keys_command;
 mod logging;
 mod pki_command;
 mod private_file;
 mod privileges;
 mod profile_command;
+mod root_keys;
 mod serve;
 mod telemetry;
 mod tls;
@@ -43,6 +45,7 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         cli::Command::Serve(arguments) => serve::run(arguments),
         cli::Command::Pki(command) => pki_command::run(command),
+        cli::Command::Keys(arguments) => keys_command::run(arguments),
         cli::Command::Profile(arguments) => profile_command::run(&arguments),
         cli::Command::Version => {
             println!("bascule {}", env!("CARGO_PKG_VERSION"));
