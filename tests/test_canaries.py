@@ -17,6 +17,8 @@ USER_SECRET = "CanaryUserSecretOfTheFileOfUsers00000002"
 BROKEN_SECRET = "CanaryUserSecretOfABrokenFile00000000003"
 # Files that exist to hold secrets, in the data directory.
 OWN_FILES = {"credentials", "users.toml", "master.key"}
+# Parts of calls that the audit trail is there to keep.
+KEPT = {"a description"}
 
 
 def forms(marker):
@@ -49,8 +51,12 @@ class Hunt:
                     assert shape not in text, f"{name} stands in {where}"
                 for reply in self.replies:
                     assert shape not in reply.body, f"{name} stands in an answer"
+        # The audit trail keeps parameters, and of those no token; the log keeps none.
+        audit = {path.name: path.read_bytes() for path in (server.data / "audit").iterdir()}
+        assert {name.split("-")[0] for name in audit} == {"callers", "strangers"}
+        assert all(text.count(b"\n") >= 3 for text in audit.values()), "there is something to be searched"
         for name, marker in self.calls.items():
-            for where, text in texts.items():
+            for where, text in {**texts, **({} if name in KEPT else audit)}.items():
                 assert marker.encode() not in text, f"{name} stands in {where}"
 
 

@@ -9,11 +9,21 @@ pub(crate) fn ec2(scope: &Scope, kind: &str, id: &str) -> String {
 
 /// The ARN of a log group as permission is asked for it, or of one of its streams.
 pub(crate) fn log_group(scope: &Scope, name: &str, stream: Option<&str>) -> String {
-    let group = format!("arn:aws:logs:{}:{}:log-group:{name}", scope.region, scope.account);
+    let group = plain_log_group(scope, name);
     match stream {
         Some(stream) => format!("{group}:log-stream:{stream}"),
         None => format!("{group}:*"),
     }
+}
+
+/// The ARN of a log group itself.
+pub(crate) fn plain_log_group(scope: &Scope, name: &str) -> String {
+    format!("arn:aws:logs:{}:{}:log-group:{name}", scope.region, scope.account)
+}
+
+/// The ARN of a directory.
+pub(crate) fn directory(scope: &Scope, id: &str) -> String {
+    format!("arn:aws:ds:{}:{}:directory/{id}", scope.region, scope.account)
 }
 
 /// The ARN of an ACM certificate.

@@ -10,7 +10,7 @@ pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// What the operator decides.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The one account served.
+    /// The account of the root, and of users who name no other.
     pub account: AccountId,
     /// Regions served; empty: any.
     pub regions: Vec<RegionName>,
@@ -28,6 +28,43 @@ pub struct Config {
     pub zone_letters: Vec<char>,
     /// How long a mutating call waits for its effect, milliseconds.
     pub settle_timeout_ms: u64,
+    /// How fast calls may come; `None`: as fast as they like.
+    pub throttle: Option<Throttle>,
+    /// Operations in flight on one endpoint, at most; `None`: any number.
+    pub endpoint_operations: Option<usize>,
+}
+
+/// How fast calls of one account, region and action may come (spec: aws-client-vpn §2.0.5). The defaults are what AWS
+/// publishes as examples for EC2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Throttle {
+    /// Calls that change nothing.
+    pub read: Bucket,
+    /// All others.
+    pub write: Bucket,
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// Calls at once, at most.
+    pub burst: u32,
+    /// Calls that come back each second.
+    pub per_second: u32,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self { read: Bucket { burst: 100, per_second: 20 }, write: Bucket { burst: 50, per_second: 5 } }
+    }
+}
+
+impl Throttle {
+    /// The bucket an action has, by what its name says it does.
+    pub(crate) fn of(&self, action: &str) -> Bucket {
+        const READS: [&str; 5] = ["Describe", "Get", "List", "Export", "Filter"];
+        if READS.iter().any(|word| action.starts_with(word)) { self.read } else { self.write }
+    }
 }
 
 impl Default for Config {
@@ -42,6 +79,8 @@ impl Default for Config {
             dev_open: false,
             zone_letters: vec!['a', 'b', 'c', 'd', 'e', 'f'],
             settle_timeout_ms: 250,
+            throttle: None,
+            endpoint_operations: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who may call: the root key and the users of `users.toml`, hot reloaded. A file that does not parse is refused whole
 //! and the last good one stays in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +15,17 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-/// How often the file is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+use crate::condition_keys;
+
+/// How often the file is looked at: what changed is in force within a second.
+const LOOK: Duration = Duration::from_millis(500);
 /// Largest users file, bytes.
 const MAX_FILE_BYTES: u64 = 4 << 20;
+/// Most tags of a user (AWS's own limit).
+const MAX_TAGS: usize = 50;
+/// Most characters of a tag's key and of its value (AWS's own limits).
+const MAX_TAG_KEY_CHARS: usize = 128;
+const MAX_TAG_VALUE_CHARS: usize = 256;
 /// Shortest secret access key, characters: anything shorter can be guessed from one signature.
 const MIN_SECRET_CHARS: usize = 16;
 
@@ -46,6 +53,8 @@ pub struct Caller {
     pub account: AccountId,
     /// What it may do.
     pub rights: Rights,
+    /// `aws:PrincipalTag/…`.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// What a caller may do.
@@ -54,13 +63,38 @@ pub enum Rights {
     /// Everything.
     Root,
     /// What these policies allow.
-    Policies(Arc<Vec<Policy>>),
+    Policies(Arc<Policies>),
+}
+
+/// Policies with their names, in the order a user names them.
+#[derive(Debug, Default)]
+pub struct Policies {
+    names: Vec<String>,
+    documents: Vec<Policy>,
+}
+
+impl Policies {
+    /// From names and documents.
+    pub fn new(named: impl IntoIterator<Item = (String, Policy)>) -> Self {
+        let (names, documents) = named.into_iter().unzip();
+        Self { names, documents }
+    }
+
+    /// The documents, for an evaluation.
+    pub fn documents(&self) -> &[Policy] {
+        &self.documents
+    }
+
+    /// The name of the document at that index; empty if there is none.
+    pub fn name(&self, index: usize) -> &str {
+        self.names.get(index).map_or("", String::as_str)
+    }
 }
 
 impl Caller {
     /// The root of an account.
     pub fn root(account: AccountId) -> Self {
-        Self { name: "root".to_owned(), account, rights: Rights::Root }
+        Self { name: "root".to_owned(), account, rights: Rights::Root, tags: BTreeMap::new() }
     }
 
     /// Whether it is the root.
@@ -116,11 +150,10 @@ pub enum UsersError {
     },
 }
 
-/// The root key and the users of a file.
+/// The root's keys and the users of a file.
 pub struct FileIdentities {
     account: AccountId,
-    root_key_id: String,
-    root: Arc<Identity>,
+    roots: ArcSwap<Users>,
     path: PathBuf,
     users: ArcSwap<Users>,
 }
@@ -134,26 +167,31 @@ impl fmt::Debug for FileIdentities {
 }
 
 impl FileIdentities {
-    /// The root key, and the users of the file at `path` if there is one.
+    /// The root's keys (id and secret), and the users of the file at `path` if there is one.
     ///
     /// # Errors
     /// A file that is there and is not good: at a start there is no last good one.
     pub fn open(
         account: AccountId,
-        root_key_id: impl Into<String>,
-        root_secret: Secret,
+        roots: impl IntoIterator<Item = (String, Secret)>,
         path: impl Into<PathBuf>,
     ) -> Result<Self, UsersError> {
-        let root = Arc::new(Identity { secret: root_secret, caller: Caller::root(account.clone()) });
         let opened = Self {
             account,
-            root_key_id: root_key_id.into(),
-            root,
+            roots: ArcSwap::from_pointee(Users::new()),
             path: path.into(),
             users: ArcSwap::from_pointee(Users::new()),
         };
+        opened.set_roots(roots);
         opened.reload()?;
         Ok(opened)
+    }
+
+    /// From now on these are the root's keys, and no others.
+    pub fn set_roots(&self, roots: impl IntoIterator<Item = (String, Secret)>) {
+        let root =
+            |(id, secret)| (id, Arc::new(Identity { secret, caller: Caller::root(self.account.clone()) }));
+        self.roots.store(Arc::new(roots.into_iter().map(root).collect()));
     }
 
     /// Reads the file again; without a file there are no users.
@@ -162,18 +200,21 @@ impl FileIdentities {
     /// A file that is not good; the users stay as they were.
     pub fn reload(&self) -> Result<(), UsersError> {
         let content = |reason: String| UsersError::Content { path: self.path.clone(), reason };
-        let users = match read(&self.path)? {
+        let (users, notes) = match read(&self.path)? {
             Some(text) => parse(&text, &self.account).map_err(content)?,
-            None => Users::new(),
+            None => (Users::new(), Vec::new()),
         };
-        if users.contains_key(&self.root_key_id) {
+        if self.roots.load().keys().any(|id| users.contains_key(id)) {
             return Err(content("a user has the access key id of the root".to_owned()));
+        }
+        for note in notes {
+            tracing::warn!(file = %self.path.display(), "{note}");
         }
         self.users.store(Arc::new(users));
         Ok(())
     }
 
-    /// Looks at the file every second and reads it when it changed; ends when nobody else holds these identities.
+    /// Looks at the file twice a second and reads it when it changed; ends when nobody else holds these identities.
     pub async fn follow(self: Arc<Self>) {
         let mut seen = stamp(&self.path);
         let mut ticks = tokio::time::interval(LOOK);
@@ -194,16 +235,16 @@ impl FileIdentities {
 
 impl Identities for FileIdentities {
     fn find(&self, access_key_id: &str) -> Option<Arc<Identity>> {
-        if access_key_id == self.root_key_id {
-            return Some(Arc::clone(&self.root));
-        }
-        self.users.load().get(access_key_id).cloned()
+        let root = self.roots.load().get(access_key_id).cloned();
+        root.or_else(|| self.users.load().get(access_key_id).cloned())
     }
 }
 
-fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+/// Tells one content of a file from the next: a file put in its place has another number.
+fn stamp(path: &Path) -> Option<(SystemTime, u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
     let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }
 
 fn read(path: &Path) -> Result<Option<Zeroizing<String>>, UsersError> {
@@ -241,6 +282,9 @@ struct User {
     secret_access_key: String,
     #[serde(default)]
     policies: Vec<String>,
+    account: Option<String>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -250,8 +294,9 @@ struct NamedPolicy {
     document: String,
 }
 
-/// The users of a file's text; the error never repeats a value that may be a secret.
-fn parse(text: &str, account: &AccountId) -> Result<Users, String> {
+/// The users of a file's text, and what their operator may want to know; the error never repeats a value that may be a
+/// secret. Users without an account are of this one.
+fn parse(text: &str, account: &AccountId) -> Result<(Users, Vec<String>), String> {
     let file: File = toml::from_str(text).map_err(|error| {
         // The library's own text would quote the line.
         let line =
@@ -259,9 +304,16 @@ fn parse(text: &str, account: &AccountId) -> Result<Users, String> {
         format!("line {line}: {}", without_values(error.message()))
     })?;
     let mut policies = BTreeMap::new();
+    let mut notes = Vec::new();
     for named in file.policy {
-        let policy =
-            Policy::parse(&named.document).map_err(|error| format!("policy {}: {error}", named.name))?;
+        let name = &named.name;
+        let policy = Policy::parse(&named.document).map_err(|error| format!("policy {name}: {error}"))?;
+        if let Some(unknown) = policy.variables().into_iter().find(|key| !condition_keys::known(key)) {
+            return Err(format!("policy {name}: ${{{unknown}}} is not a variable that calls here have"));
+        }
+        for key in policy.condition_keys().into_iter().filter(|key| !condition_keys::known(key)) {
+            notes.push(format!("policy {name}: no call here has a value for the condition key {key}"));
+        }
         if policies.insert(named.name.clone(), policy).is_some() {
             return Err(format!("two policies are named {}", named.name));
         }
@@ -273,7 +325,7 @@ fn parse(text: &str, account: &AccountId) -> Result<Users, String> {
             return Err(format!("two users have the access key id {key}"));
         }
     }
-    Ok(users)
+    Ok((users, notes))
 }
 
 fn identity(
@@ -303,9 +355,43 @@ fn identity(
     let find = |policy: &String| {
         policies.get(policy).cloned().ok_or_else(|| format!("user {name}: there is no policy named {policy}"))
     };
-    let rights = user.policies.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-    let caller = Caller { name, account: account.clone(), rights: Rights::Policies(Arc::new(rights)) };
+    let documents = user.policies.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    let rights = Policies::new(user.policies.iter().cloned().zip(documents));
+    let account = match user.account {
+        None => account.clone(),
+        Some(text) => {
+            let wrong = || format!("user {name}: the account is not an id of twelve digits");
+            text.parse().map_err(|_| wrong())?
+        }
+    };
+    check_tags(&user.tags).map_err(|reason| format!("user {name}: {reason}"))?;
+    let rights = Rights::Policies(Arc::new(rights));
+    let caller = Caller { name, account, rights, tags: user.tags };
     Ok((user.access_key_id, Identity { secret, caller }))
+}
+
+/// What AWS takes as tags of a user.
+fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), String> {
+    if tags.len() > MAX_TAGS {
+        return Err(format!("more than {MAX_TAGS} tags"));
+    }
+    let mut seen = BTreeSet::new();
+    for (key, value) in tags {
+        let fits = (1..=MAX_TAG_KEY_CHARS).contains(&key.chars().count())
+            && value.chars().count() <= MAX_TAG_VALUE_CHARS;
+        let lower = key.to_lowercase();
+        if !fits || lower.starts_with("aws:") {
+            return Err(format!(
+                "a tag has a key of 1 to {MAX_TAG_KEY_CHARS} characters that does not start with aws:, and a value of at \
+                 most {MAX_TAG_VALUE_CHARS}"
+            ));
+        }
+        // Condition keys are not case-sensitive: two that differ in case only would be one.
+        if !seen.insert(lower) {
+            return Err("two tags differ in case only".to_owned());
+        }
+    }
+    Ok(())
 }
 
 /// A parser's message up to its first quoted value.

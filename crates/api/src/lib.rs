@@ -7,12 +7,15 @@
 mod acm;
 mod action;
 mod arn;
+mod audit;
 mod check;
 mod clock;
+mod condition_keys;
 mod config;
 mod cx;
 mod draft;
 mod ec2;
+mod endpoint_keys;
 mod error;
 mod filter;
 mod frame;
@@ -37,9 +40,10 @@ mod touch;
 #[cfg(test)]
 mod tests;
 
-pub use config::{AddressError, Addresses, Advertise, Config, MAX_BODY_BYTES};
+pub use audit::{AuditFiles, AuditLimits, AuditSink, NoAudit, Proof};
+pub use config::{AddressError, Addresses, Advertise, Bucket, Config, MAX_BODY_BYTES, Throttle};
 pub use frame::{Answer, Api, Call};
-pub use identities::{Caller, FileIdentities, Identities, Identity, Rights, UsersError};
+pub use identities::{Caller, FileIdentities, Identities, Identity, Policies, Rights, UsersError};
 pub use metrics_server::serve_metrics;
 pub use not_yet::{NOT_YET_IN_FORCE, NotYetInForce};
 pub use ports::{

@@ -52,6 +52,8 @@ pub(crate) enum Refusal {
     NotBuilt(String),
     /// The caller may not.
     Denied,
+    /// Calls of this action come too fast.
+    Throttled,
     /// It would have been done.
     DryRun,
     /// Not a method or path of the service.
@@ -172,6 +174,14 @@ impl Service {
                 Self::Ec2 => ApiError::new("UnauthorizedOperation", DENIED).status(403),
                 Self::Sts | Self::Iam | Self::OtherQuery => ApiError::new("AccessDenied", DENIED).status(403),
                 Self::Acm | Self::Logs | Self::OtherJson => ApiError::new("AccessDeniedException", DENIED),
+            },
+            // UNVERIFIED: the texts; the codes are those each service documents.
+            Refusal::Throttled => match self {
+                Self::Ec2 => ApiError::new("RequestLimitExceeded", "Request limit exceeded.").status(503),
+                Self::Sts | Self::Iam | Self::OtherQuery => ApiError::new("Throttling", "Rate exceeded"),
+                Self::Acm | Self::Logs | Self::OtherJson => {
+                    ApiError::new("ThrottlingException", "Rate exceeded")
+                }
             },
             Refusal::DryRun => {
                 ApiError::new("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")

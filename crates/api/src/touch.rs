@@ -2,6 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use model::Scope;
+
+use crate::arn;
+use crate::endpoint_keys::EndpointKeys;
+
 /// One resource of a call.
 #[derive(Clone, Debug)]
 pub(crate) struct Touch {
@@ -11,6 +16,8 @@ pub(crate) struct Touch {
     pub resource: Resource,
     /// Condition keys the request itself gives.
     pub context: BTreeMap<String, Vec<String>>,
+    /// What the request brings to an endpoint.
+    pub endpoint: EndpointKeys,
 }
 
 /// A resource by kind; ids are the caller's words and may name nothing.
@@ -47,12 +54,33 @@ impl Resource {
     pub(crate) fn group(id: Option<&str>) -> Self {
         Self::SecurityGroup(id.unwrap_or("*").to_owned())
     }
+
+    /// Its ARN as permission is asked for it; `caller` is the caller's own.
+    pub(crate) fn arn(&self, scope: &Scope, caller: &str) -> String {
+        let ec2 = |kind: &str, id: &Option<String>| arn::ec2(scope, kind, id.as_deref().unwrap_or("*"));
+        match self {
+            Self::Any => "*".to_owned(),
+            Self::Endpoint(id) => ec2("client-vpn-endpoint", id),
+            Self::Vpc(id) => ec2("vpc", id),
+            Self::Subnet(id) => ec2("subnet", id),
+            Self::SecurityGroup(id) => arn::ec2(scope, "security-group", id),
+            Self::New(kind) => arn::ec2(scope, kind, "*"),
+            Self::Named(id) => arn::ec2(scope, crate::taggable::of(id).map_or("*", |row| row.resource), id),
+            Self::SamlProvider(Some(arn), _) => arn.clone(),
+            Self::SamlProvider(None, name) => format!("arn:aws:iam::{}:saml-provider/{name}", scope.account),
+            Self::User(None) => caller.to_owned(),
+            Self::User(Some(name)) => format!("arn:aws:iam::{}:user/{name}", scope.account),
+            Self::LogGroup(name, stream) => arn::log_group(scope, name, stream.as_deref()),
+            Self::TransitGatewayAttachment(id) => arn::ec2(scope, "transit-gateway-attachment", id),
+            Self::Certificate(arn) => arn.clone().unwrap_or_else(|| arn::certificate(scope, "*")),
+        }
+    }
 }
 
 impl Touch {
     /// A resource under the call's own action.
     pub(crate) fn of(resource: Resource) -> Self {
-        Self { action: None, resource, context: BTreeMap::new() }
+        Self { action: None, resource, context: BTreeMap::new(), endpoint: EndpointKeys::default() }
     }
 
     /// A describe action's only touch.
@@ -75,12 +103,24 @@ impl Touch {
 
     /// With the tags the request gives to the resource.
     pub(crate) fn tagged(mut self, tags: &BTreeMap<String, String>) -> Self {
-        for (key, value) in tags {
+        for (key, value) in tags.iter().filter(|(key, _)| !key.is_empty()) {
             self.context.insert(format!("aws:RequestTag/{key}"), vec![value.clone()]);
         }
-        if !tags.is_empty() {
-            self.context.insert("aws:TagKeys".to_owned(), tags.keys().cloned().collect());
+        self.keyed(tags.keys())
+    }
+
+    /// With the keys of tags the request names.
+    pub(crate) fn keyed<'k>(mut self, keys: impl IntoIterator<Item = &'k String>) -> Self {
+        let keys: Vec<String> = keys.into_iter().filter(|key| !key.is_empty()).cloned().collect();
+        if !keys.is_empty() {
+            self.context.insert("aws:TagKeys".to_owned(), keys);
         }
+        self
+    }
+
+    /// With what the request brings to the endpoint.
+    pub(crate) fn brings(mut self, endpoint: EndpointKeys) -> Self {
+        self.endpoint = endpoint;
         self
     }
 

@@ -566,3 +566,21 @@ proptest! {
         prop_assert_eq!(ask(&[allowed, denied], &action, "*", ""), 'D');
     }
 }
+
+#[test]
+fn a_policy_says_what_it_asks_for() {
+    let policy = policy(
+        r#"{"Effect":"Allow","Action":"*","Resource":"arn:aws:ec2:*:${aws:PrincipalAccount}:vpc/*",
+            "Condition":{"StringEquals":{"aws:ResourceTag/team":["${aws:PrincipalTag/team, 'none'}","${*}"]},
+                         "ArnLike":{"a:k":"arn:aws:iam::1:user/${aws:username}"},
+                         "Null":{"a:l":"true"}}}"#,
+    );
+    assert_eq!(
+        policy.variables().into_iter().collect::<Vec<_>>(),
+        ["aws:PrincipalAccount", "aws:PrincipalTag/team", "aws:username"]
+    );
+    assert_eq!(
+        policy.condition_keys().into_iter().collect::<Vec<_>>(),
+        ["a:k", "a:l", "aws:ResourceTag/team"]
+    );
+}

@@ -25,6 +25,8 @@ pub(crate) enum Command {
     /// What lies behind the tunnels on this host
     #[command(subcommand)]
     Fabric(Fabric),
+    /// The root's access keys of a data directory: list, rotate, disable, enable; a running server follows
+    Keys(Keys),
     /// Prints the version
     Version,
 }
@@ -99,6 +101,53 @@ pub(crate) struct Serve {
     /// Threads that carry packets [default: one per core]
     #[arg(long, value_name = "N", env = "BASCULE_WORKERS")]
     pub workers: Option<u16>,
+    /// Refuse calls that come too fast, by account, region and action
+    #[arg(long, env = "BASCULE_THROTTLE", num_args = 0..=1, default_missing_value = "true")]
+    pub throttle: Option<bool>,
+    /// Operations in flight on one endpoint at most, as AWS has 10 [default: any number]
+    #[arg(long, value_name = "N", env = "BASCULE_ENDPOINT_OPERATIONS")]
+    pub endpoint_operations: Option<usize>,
+    /// Largest file of the audit trail [default: 67108864]
+    #[arg(long, value_name = "BYTES", env = "BASCULE_AUDIT_FILE_BYTES")]
+    pub audit_file_bytes: Option<u64>,
+    /// Most files of the audit trail, of callers and of strangers each [default: 16]
+    #[arg(long, value_name = "N", env = "BASCULE_AUDIT_FILES")]
+    pub audit_files: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Keys {
+    #[command(subcommand)]
+    pub command: KeysCommand,
+    /// Configuration file of the server (TOML), where it names the other two
+    #[arg(long, value_name = "FILE", env = "BASCULE_CONFIG", global = true)]
+    pub config: Option<PathBuf>,
+    /// The data directory [default: as `serve`]
+    #[arg(long, value_name = "DIR", env = "BASCULE_DATA_DIR", global = true)]
+    pub data_dir: Option<PathBuf>,
+    /// The key that seals secrets [default: DIR/master.key]
+    #[arg(long, value_name = "FILE", env = "BASCULE_MASTER_KEY_FILE", global = true)]
+    pub master_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Shows the keys and which are accepted
+    List,
+    /// Makes a new key and writes it to DIR/credentials; the old one stays valid until it is disabled
+    Rotate,
+    /// Accepts a key no more
+    Disable {
+        /// Its access key id
+        #[arg(value_name = "ACCESS_KEY_ID")]
+        id: String,
+    },
+    /// Accepts a key again
+    Enable {
+        /// Its access key id
+        #[arg(value_name = "ACCESS_KEY_ID")]
+        id: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use api::Addresses;
+use api::{Addresses, AuditLimits, Bucket, Throttle};
 use model::{AccountId, Quotas, RegionName};
 use serde::Deserialize;
 
@@ -32,7 +32,34 @@ struct File {
     workers: Option<u16>,
     session_hour_seconds: Option<u64>,
     connection_log_seconds: Option<u64>,
+    throttle: Option<bool>,
+    endpoint_operations: Option<usize>,
+    audit_file_bytes: Option<u64>,
+    audit_files: Option<usize>,
     quotas: Quotas,
+    throttle_limits: Limits,
+}
+
+/// Table `throttle-limits`: how fast calls may come when they are throttled.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct Limits {
+    read_burst: u32,
+    read_per_second: u32,
+    write_burst: u32,
+    write_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let Throttle { read, write } = Throttle::default();
+        Self {
+            read_burst: read.burst,
+            read_per_second: read.per_second,
+            write_burst: write.burst,
+            write_per_second: write.per_second,
+        }
+    }
 }
 
 /// What `serve` runs with.
@@ -57,6 +84,9 @@ pub(crate) struct Config {
     pub session_hour: Option<Duration>,
     pub connection_log_interval: Option<Duration>,
     pub quotas: Quotas,
+    pub throttle: Option<Throttle>,
+    pub endpoint_operations: Option<usize>,
+    pub audit: AuditLimits,
 }
 
 impl Config {
@@ -85,6 +115,14 @@ impl Config {
         if workers.is_some_and(|n| n == 0 || n > 64) {
             return usage("workers must be from 1 to 64");
         }
+        let endpoint_operations = flags.endpoint_operations.or(file.endpoint_operations);
+        if endpoint_operations == Some(0) {
+            return usage("endpoint-operations = 0: no operation could ever be done");
+        }
+        let throttle = flags.throttle.or(file.throttle).unwrap_or(false);
+        let throttle = throttle.then(|| file.throttle_limits.checked()).transpose()?;
+        let audit =
+            audit(flags.audit_file_bytes.or(file.audit_file_bytes), flags.audit_files.or(file.audit_files))?;
         let gateway_address = either(flags.gateway_address, file.gateway_address);
         let account = flags.account.or(file.account).unwrap_or_else(|| "000000000000".to_owned());
         Ok(Self {
@@ -120,8 +158,56 @@ impl Config {
                 .or(file.connection_log_seconds)
                 .map(|seconds| Duration::from_secs(seconds.max(1))),
             quotas: file.quotas,
+            throttle,
+            endpoint_operations,
+            audit,
         })
     }
+}
+
+impl Limits {
+    fn checked(&self) -> Result<Throttle> {
+        let bucket = |name: &str, burst, per_second| match (burst, per_second) {
+            (0, _) => usage(format!("throttle-limits.{name}-burst = 0: no call could ever be done")),
+            (_, 0) => usage(format!("throttle-limits.{name}-per-second = 0: calls would end for good")),
+            (burst, per_second) => Ok(Bucket { burst, per_second }),
+        };
+        Ok(Throttle {
+            read: bucket("read", self.read_burst, self.read_per_second)?,
+            write: bucket("write", self.write_burst, self.write_per_second)?,
+        })
+    }
+}
+
+/// Smallest file of the audit trail, bytes: room for a few lines of any length.
+const MIN_AUDIT_FILE_BYTES: u64 = 64 * 1024;
+
+fn audit(file_bytes: Option<u64>, files: Option<usize>) -> Result<AuditLimits> {
+    let default = AuditLimits::default();
+    let limits = AuditLimits {
+        file_bytes: file_bytes.unwrap_or(default.file_bytes),
+        files: files.unwrap_or(default.files),
+    };
+    if limits.file_bytes < MIN_AUDIT_FILE_BYTES {
+        return usage(format!("audit-file-bytes = {}: at least {MIN_AUDIT_FILE_BYTES}", limits.file_bytes));
+    }
+    if limits.files == 0 || limits.files > 10_000 {
+        return usage(format!("audit-files = {}: from 1 to 10000", limits.files));
+    }
+    Ok(limits)
+}
+
+/// Data directory and master key file of a server, for commands beside it: flag, else file, else default.
+pub(crate) fn place(
+    config: Option<&Path>,
+    data_dir: Option<PathBuf>,
+    master_key_file: Option<PathBuf>,
+) -> Result<(PathBuf, PathBuf)> {
+    let file = config.map(read).transpose()?.unwrap_or_default();
+    let data_dir = data_dir.or(file.data_dir).map_or_else(default_data_dir, Ok)?;
+    let master_key_file =
+        master_key_file.or(file.master_key_file).unwrap_or_else(|| data_dir.join("master.key"));
+    Ok((data_dir, master_key_file))
 }
 
 fn read(path: &Path) -> Result<File> {
@@ -276,6 +362,104 @@ mod tests {
         std::fs::write(&path, "listem = \"127.0.0.1:1\"\n").unwrap();
         let why = refused(Serve { config: Some(path), ..Default::default() });
         assert!(why.contains("listem") && why.contains("line 1"), "{why}");
+    }
+
+    /// Each flag of `serve` with what it needs beside it: name, value, and the value as TOML.
+    const FLAGS: &[&[(&str, &str, &str)]] = &[
+        &[("data-dir", "elsewhere", "'elsewhere'")],
+        &[("listen", "127.0.0.1:1", "'127.0.0.1:1'")],
+        &[("gateway-address", "192.0.2.1,192.0.2.8/30", "['192.0.2.1', '192.0.2.8/30']")],
+        &[("domain", "example.com", "'example.com'")],
+        &[("advertise", "192.0.2.1:443", "'192.0.2.1:443'")],
+        &[("tls-cert", "c", "'c'"), ("tls-key", "k", "'k'")],
+        &[("tls-key", "k", "'k'"), ("tls-cert", "c", "'c'")],
+        &[("insecure-http", "true", "true"), ("listen", "0.0.0.0:1", "'0.0.0.0:1'")],
+        &[("region", "us-east-1,eu-west-1", "['us-east-1', 'eu-west-1']")],
+        &[("account", "111111111111", "'111111111111'")],
+        &[("dev-open", "true", "true")],
+        &[("metrics-listen", "127.0.0.1:2", "'127.0.0.1:2'")],
+        &[("master-key-file", "m", "'m'")],
+        &[("workers", "3", "3")],
+        &[("throttle", "true", "true")],
+        &[("endpoint-operations", "10", "10")],
+        &[("audit-file-bytes", "1000000", "1000000")],
+        &[("audit-files", "5", "5")],
+    ];
+
+    /// The contract: every flag has a configuration key of its name, and an environment variable.
+    #[test]
+    fn every_flag_is_a_key_and_a_variable() {
+        use clap::{CommandFactory, Parser};
+        let parse = |arguments: &[String]| {
+            let all = ["bascule".to_owned(), "serve".to_owned()].into_iter().chain(arguments.iter().cloned());
+            match crate::cli::Cli::try_parse_from(all).unwrap().command {
+                crate::cli::Command::Serve(flags) => *flags,
+                _ => unreachable!("serve was asked for"),
+            }
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bascule.toml");
+        let shown = |flags: Serve| format!("{:?}", Config::load(flags).unwrap());
+        let command = crate::cli::Cli::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        let mut flags = 0;
+        for flag in serve.get_arguments() {
+            let name = flag.get_long().expect("serve has no positional argument");
+            let variable = format!("BASCULE_{}", name.to_uppercase().replace('-', "_"));
+            assert_eq!(flag.get_env().and_then(|name| name.to_str()), Some(variable.as_str()), "{name}");
+            flags += 1;
+            if name == "config" {
+                // The file itself.
+                continue;
+            }
+            let row =
+                FLAGS.iter().find(|row| row[0].0 == name).unwrap_or_else(|| panic!("{name} has no row here"));
+            let mut arguments = Vec::new();
+            let mut text = String::new();
+            if name != "data-dir" {
+                arguments.extend(["--data-dir".to_owned(), "d".to_owned()]);
+                text.push_str("data-dir = 'd'\n");
+            }
+            let plain = shown(parse(&["--data-dir".to_owned(), "d".to_owned()]));
+            for (name, value, toml) in *row {
+                arguments.extend([format!("--{name}"), (*value).to_owned()]);
+                text.push_str(&format!("{name} = {toml}\n"));
+            }
+            std::fs::write(&path, &text).unwrap();
+            let by_file = shown(Serve { config: Some(path.clone()), ..Serve::default() });
+            let by_flag = shown(parse(&arguments));
+            assert_eq!(by_flag, by_file, "{name}");
+            assert_ne!(by_flag, plain, "{name} has an effect");
+        }
+        assert_eq!(flags, FLAGS.len() + 1);
+    }
+
+    #[test]
+    fn limits_are_checked() {
+        let bad = [
+            Serve { endpoint_operations: Some(0), ..Default::default() },
+            Serve { audit_file_bytes: Some(1), ..Default::default() },
+            Serve { audit_files: Some(0), ..Default::default() },
+        ];
+        for flags in bad {
+            assert!(refused(flags).contains(" = "));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bascule.toml");
+        let with = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Serve { config: Some(path.clone()), ..Default::default() }
+        };
+        assert_eq!(
+            load(with("[throttle-limits]\nread-burst = 7\n")).unwrap().throttle,
+            None,
+            "off unless asked for"
+        );
+        let config = load(with("throttle = true\n[throttle-limits]\nread-burst = 7\n")).unwrap();
+        let throttle = config.throttle.unwrap();
+        assert_eq!((throttle.read.burst, throttle.write), (7, Throttle::default().write));
+        let why = refused(with("throttle = true\n[throttle-limits]\nwrite-per-second = 0\n"));
+        assert!(why.contains("throttle-limits.write-per-second = 0"), "{why}");
     }
 
     #[test]

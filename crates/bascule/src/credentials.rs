@@ -1,4 +1,4 @@
-//! The root access key: made at the first start of a data directory, in the AWS shared-credentials format.
+//! Access keys in files of the AWS shared-credentials format, and fresh ones.
 
 use std::path::Path;
 
@@ -19,8 +19,9 @@ pub(crate) struct AccessKey {
     pub secret: Zeroizing<String>,
 }
 
-/// The root key of a data directory, made at its first start; then it is the environment's if that names one.
-pub(crate) fn root_key(data_dir: &Path) -> Result<AccessKey> {
+/// The first root key of a data directory: the one that stands in its `credentials`, else the environment's, else a fresh
+/// one.
+pub(crate) fn first(data_dir: &Path) -> Result<AccessKey> {
     let path = data_dir.join(CREDENTIALS_FILE);
     if path.exists() {
         return read(&path);
@@ -35,14 +36,18 @@ pub(crate) fn root_key(data_dir: &Path) -> Result<AccessKey> {
         )
         .into()),
     };
+    tracing::info!(file = %path.display(), access_key_id = key.id, "made the root access key");
+    Ok(key)
+}
+
+/// Writes profile `default` of a shared-credentials file, and nothing else.
+pub(crate) fn write(path: &Path, key: &AccessKey) -> Result<()> {
     let text = Zeroizing::new(format!(
         "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
         key.id,
         key.secret.as_str()
     ));
-    private_file::write(&path, &text)?;
-    tracing::info!(file = %path.display(), access_key_id = key.id, "made the root access key");
-    Ok(key)
+    private_file::write_for_owner(path, &text)
 }
 
 /// Reads profile `default` of a shared-credentials file.
@@ -69,7 +74,7 @@ pub(crate) fn read(path: &Path) -> Result<AccessKey> {
 }
 
 /// An access key of AWS's form: `AKIA` and 16 letters or digits; a secret of 40 characters.
-fn fresh() -> Result<AccessKey> {
+pub(crate) fn fresh() -> Result<AccessKey> {
     const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let mut bytes = Zeroizing::new([0_u8; 46]);
     aws_lc_rs::rand::fill(bytes.as_mut()).ok().context("the system gave no randomness")?;
@@ -79,22 +84,4 @@ fn fresh() -> Result<AccessKey> {
         id: "AKIA".chars().chain(letters).collect(),
         secret: Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(secret)),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn the_first_start_makes_a_key_that_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = root_key(dir.path()).unwrap();
-        assert!(first.id.starts_with("AKIA") && first.id.len() == 20, "{}", first.id);
-        assert_eq!(first.secret.len(), 40);
-        let again = root_key(dir.path()).unwrap();
-        assert_eq!((&first.id, first.secret.as_str()), (&again.id, again.secret.as_str()));
-        let mode = std::fs::metadata(dir.path().join(CREDENTIALS_FILE)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
 }

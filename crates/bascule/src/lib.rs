@@ -7,11 +7,13 @@ mod cli;
 mod config;
 mod credentials;
 mod fabric_check;
+mod keys_command;
 mod logging;
 mod pki_command;
 mod private_file;
 mod privileges;
 mod profile_command;
+mod root_keys;
 mod serve;
 mod telemetry;
 mod tls;
@@ -44,6 +46,7 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         cli::Command::Serve(arguments) => serve::run(arguments),
         cli::Command::Pki(command) => pki_command::run(command),
+        cli::Command::Keys(arguments) => keys_command::run(arguments),
         cli::Command::Profile(arguments) => profile_command::run(&arguments),
         cli::Command::Fabric(cli::Fabric::Check(arguments)) => fabric_check::run(arguments),
         cli::Command::Version => {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -21,12 +21,22 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     with_mode(path, text, 0o600)
 }
 
+/// The same for a file of a folder that may be another user's: the superuser gives the file to the folder's owner, so that
+/// a server that runs as that user can read what a command of the superuser has written.
+pub(crate) fn write_for_owner(path: &Path, text: &str) -> Result<()> {
+    write_with(path, text, 0o600, true)
+}
+
 /// The same for a file that everyone may read.
 pub(crate) fn write_public(path: &Path, text: &str) -> Result<()> {
     with_mode(path, text, 0o644)
 }
 
 fn with_mode(path: &Path, text: &str, mode: u32) -> Result<()> {
+    write_with(path, text, mode, false)
+}
+
+fn write_with(path: &Path, text: &str, mode: u32, for_owner: bool) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
@@ -34,9 +44,13 @@ fn with_mode(path: &Path, text: &str, mode: u32) -> Result<()> {
         let _ = fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
         file.write_all(text.as_bytes())?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if for_owner && rustix::process::geteuid().is_root() {
+            let folder = fs::metadata(parent)?;
+            fchown(&file, Some(folder.uid()), Some(folder.gid()))?;
+        }
         file.sync_all()?;
         fs::rename(&new, path)?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(parent)?.sync_all()
     };
     whole().with_context(|| format!("cannot write {}", path.display()))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agent::{Agent, Controller};
 use anyhow::{Context, Result};
-use api::{Addresses, Advertise, Api, FileIdentities, LiveConnections, StoreConvergence};
+use api::{Addresses, Advertise, Api, AuditFiles, FileIdentities, LiveConnections, StoreConvergence};
 use engine::{DataPlane, Engine, EngineConfig, InMemory};
 use model::{Connection, EndpointId};
 use netio::HelperFabric;
@@ -17,7 +17,8 @@ use tokio::sync::watch;
 
 use crate::cli;
 use crate::config::Config;
-use crate::credentials::{self, URL_FILE};
+use crate::credentials::URL_FILE;
+use crate::root_keys::{self, RootKeys};
 use crate::{Usage, logging, private_file, privileges, telemetry, tls};
 
 /// Threads of the control plane's runtime; packets have their own.
@@ -26,6 +27,10 @@ const RUNTIME_THREADS: usize = 2;
 const LOOPBACK_BLOCK: &str = "127.64.0.0/16";
 /// How long a stop may take in all (contract: 5 s).
 const STOP_TIMEOUT: Duration = Duration::from_millis(4_500);
+/// The audit trail's folder in the data directory.
+const AUDIT_FOLDER: &str = "audit";
+/// How long the last audit lines may take to the disk at a stop.
+const AUDIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The gateway's name in the store; with several nodes each has its own.
 const NODE: &str = "local";
 /// Store key of a sealed word, outside the records' folder.
@@ -61,14 +66,10 @@ fn prepare(config: Config) -> Result<Prepared> {
     if let Some((certificate, key)) = &config.tls {
         tls::check(certificate, key).map_err(|error| Usage(format!("{error:#}")))?;
     }
-    let root = credentials::root_key(&config.data_dir)?;
-    let identities = FileIdentities::open(
-        config.account.clone(),
-        root.id.clone(),
-        aws_auth::Secret::new(root.secret.as_str()),
-        config.data_dir.join("users.toml"),
-    )
-    .map_err(|error| Usage(error.to_string()))?;
+    let roots = RootKeys::open_or_make(&config.data_dir, &master_key)?.accepted();
+    let users = config.data_dir.join("users.toml");
+    let identities = FileIdentities::open(config.account.clone(), roots, users)
+        .map_err(|error| Usage(error.to_string()))?;
     let bind = |address| TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"));
     let listener = bind(config.listen)?;
     let metrics_listener = config.metrics_listen.map(bind).transpose()?;
@@ -129,6 +130,13 @@ async fn serve(prepared: Prepared) -> Result<()> {
     };
     let identities = Arc::new(identities);
     tokio::spawn(identities.clone().follow());
+    let following =
+        root_keys::follow(config.data_dir.clone(), master_key.clone(), Arc::downgrade(&identities));
+    tokio::spawn(following);
+    let audit = Arc::new(
+        AuditFiles::start(&config.data_dir.join(AUDIT_FOLDER), config.audit)
+            .with_context(|| format!("cannot write to {}", config.data_dir.join(AUDIT_FOLDER).display()))?,
+    );
     let render = move || {
         let snapshot = engine.as_ref().map(|engine| engine.snapshot()).unwrap_or_default();
         format!("{}{}", metrics.render(), telemetry::data_plane(&snapshot))
@@ -141,7 +149,8 @@ async fn serve(prepared: Prepared) -> Result<()> {
         Arc::new(Live(plane.clone())),
         Arc::new(StoreConvergence::new(store.clone())),
     )
-    .with_metrics(render);
+    .with_metrics(render)
+    .with_audit(audit.clone());
     let (readiness, api) = (api.readiness(), Arc::new(api));
     let (ready, mut is_ready) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);
@@ -228,6 +237,9 @@ async fn serve(prepared: Prepared) -> Result<()> {
     if let Some(serving) = metrics_serving {
         serving.await??;
     }
+    if tokio::time::timeout(AUDIT_TIMEOUT, audit.finish()).await.is_err() {
+        tracing::warn!("the last audit lines may be lost: the disk does not keep up");
+    }
     Ok(())
 }
 
@@ -267,6 +279,8 @@ fn api_config(config: &Config, addresses: Addresses) -> api::Config {
         domain: config.domain.clone(),
         advertise: config.advertise.clone().map(|(host, port)| Advertise { host, port }),
         dev_open: config.dev_open,
+        throttle: config.throttle,
+        endpoint_operations: config.endpoint_operations,
         ..api::Config::default()
     }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
     Applying, Association, AssociationCode, AuthorizationPolicy, AuthorizationRule, Certificate, Connection,
-    Endpoint, EndpointCode, EndpointId, GatewayStatus, Key, PolicyCode, RevocationCode, RevocationList, Route,
-    RouteCode, RuleCode, Scope, SecurityGroup, SecurityGroupId, Subnet, Termination, TokenRecord,
+    Endpoint, EndpointCode, EndpointId, GatewayStatus, Key, PolicyCode, RevocationCode, RevocationList,
+    Route, RouteCode, RuleCode, Scope, SecurityGroup, SecurityGroupId, Subnet, Termination, TokenRecord,
 };
 
 /// A record and the revision that last wrote it.

@@ -6,6 +6,7 @@ use aws_query::{FromQuery, QueryEnum};
 use model::{Authentication, Banner, ClientConnect, ConnectionLog, Scope};
 
 use crate::arn;
+use crate::endpoint_keys::LogKeys;
 use crate::error::ApiError;
 
 /// Most characters of a banner (spec: aws-client-vpn §2.1).
@@ -136,14 +137,13 @@ impl ConnectionLogOptions {
         })
     }
 
-    /// The log group asked for.
-    pub(crate) fn group(&self) -> Option<&str> {
-        self.cloudwatch_log_group.as_deref()
-    }
-
-    /// The log stream asked for.
-    pub(crate) fn stream(&self) -> Option<&str> {
-        self.cloudwatch_log_stream.as_deref()
+    /// What condition keys speak of.
+    pub(crate) fn keys(&self) -> LogKeys {
+        LogKeys {
+            enabled: self.enabled,
+            group: self.cloudwatch_log_group.clone(),
+            stream: self.cloudwatch_log_stream.clone(),
+        }
     }
 }
 

@@ -1,21 +1,70 @@
 //! Permission for every resource a call touches (spec: aws-client-vpn §4.7). The root may do everything.
 
-use std::collections::BTreeMap;
+use aws_auth::policy::{self, Decision, StatementRef};
 
-use aws_auth::policy::{self, Policy};
-use model::{Authentication, Endpoint, Key, Scope, SecurityGroup, Subnet, Vpc};
-use serde::de::DeserializeOwned;
-use store::typed;
-
+use super::audit::Audit;
+use super::resources::{Context, put};
 use super::{Api, Authentic, Call, Decoded};
-use crate::arn;
 use crate::clock;
-use crate::error::ApiError;
-use crate::identities::{Caller, Rights};
+use crate::identities::{Caller, Policies, Rights};
 use crate::service::{Refusal, Service};
-use crate::touch::Resource;
 
-type Context = BTreeMap<String, Vec<String>>;
+/// How one resource of a call was judged, and by what: for the log and the audit trail.
+#[derive(Clone, Debug)]
+pub(super) struct Ruling {
+    /// The action that was asked for on it, such as `ec2:CreateTags`.
+    pub action: String,
+    /// Its ARN, or `*`.
+    pub resource: String,
+    /// What came of it.
+    pub decision: Judgement,
+}
+
+/// What decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// The root asks: nothing is looked at.
+    Root,
+    /// This statement allows it.
+    Allow(Statement),
+    /// This statement forbids it.
+    ExplicitDeny(Statement),
+    /// No statement speaks of it.
+    ImplicitDeny,
+}
+
+/// A statement, as an operator finds it again in `users.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Statement {
+    /// The policy's name.
+    pub policy: String,
+    /// The statement's `Sid`, else its index from 0.
+    pub statement: String,
+}
+
+impl Judgement {
+    /// In a word.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Allow(_) => "allow",
+            Self::ExplicitDeny(_) => "explicit-deny",
+            Self::ImplicitDeny => "implicit-deny",
+        }
+    }
+
+    /// The statement that decided, if one did.
+    pub(super) fn statement(&self) -> Option<&Statement> {
+        match self {
+            Self::Allow(statement) | Self::ExplicitDeny(statement) => Some(statement),
+            Self::Root | Self::ImplicitDeny => None,
+        }
+    }
+
+    fn is_allowed(&self) -> bool {
+        matches!(self, Self::Root | Self::Allow(_))
+    }
+}
 
 impl Api {
     /// Refuses unless the caller may do the action on each resource; says nothing about whether a resource exists.
@@ -25,18 +74,25 @@ impl Api {
         service: Service,
         decoded: &Decoded,
         authentic: &Authentic,
+        audit: &mut Audit,
     ) -> Result<(), Refusal> {
-        let policies = match &authentic.caller.rights {
-            Rights::Root => return Ok(()),
-            Rights::Policies(policies) => policies,
-        };
         let base = self.global_context(call, service, authentic);
         let own = format!("{}:{}", service.name(), decoded.name);
+        let caller = authentic.caller.arn();
         for touch in decoded.action.touches() {
-            let mut context = base.clone();
-            let resource = self.resolve(&touch.resource, &authentic.scope, &mut context).await?;
-            context.extend(touch.context.clone());
-            if !allowed(policies, touch.action.unwrap_or(&own), &resource, &context) {
+            let action = touch.action.unwrap_or(&own);
+            let resource = touch.resource.arn(&authentic.scope, &caller);
+            let decision = match &authentic.caller.rights {
+                Rights::Root => Judgement::Root,
+                Rights::Policies(policies) => {
+                    let mut context = base.clone();
+                    self.describe(&touch, &authentic.scope, &mut context).await?;
+                    judge(policies, action, &resource, &context)
+                }
+            };
+            let allowed = decision.is_allowed();
+            audit.ruled(Ruling { action: action.to_owned(), resource, decision });
+            if !allowed {
                 return Err(Refusal::Denied);
             }
         }
@@ -45,9 +101,14 @@ impl Api {
 
     fn global_context(&self, call: &Call, service: Service, authentic: &Authentic) -> Context {
         let now = (self.clock)();
-        let Caller { name, account, .. } = &authentic.caller;
-        let region = authentic.scope.region.to_string();
-        let mut pairs = vec![
+        let Caller { name, account, tags, .. } = &authentic.caller;
+        let region = match service.is_global() {
+            // What AWS documents for services without regions.
+            true => "us-east-1".to_owned(),
+            false => authentic.scope.region.to_string(),
+        };
+        let mut context = Context::new();
+        for (key, value) in [
             ("aws:SourceIp", call.peer.to_canonical().to_string()),
             ("aws:CurrentTime", clock::iso(now)),
             ("aws:EpochTime", now.0.to_string()),
@@ -58,139 +119,31 @@ impl Api {
             ("aws:PrincipalAccount", account.to_string()),
             ("aws:PrincipalType", "User".to_owned()),
             ("aws:RequestedRegion", region.clone()),
-        ];
+        ] {
+            put(&mut context, key, &value);
+        }
         if service == Service::Ec2 {
-            pairs.push(("ec2:Region", region));
+            put(&mut context, "ec2:Region", &region);
         }
         if let Some(agent) = call.header("user-agent") {
-            pairs.push(("aws:UserAgent", agent.to_owned()));
+            put(&mut context, "aws:UserAgent", agent);
         }
-        pairs.into_iter().map(|(key, value)| (key.to_owned(), vec![value])).collect()
-    }
-
-    /// The resource's ARN; its tags and its own condition keys go into the context.
-    async fn resolve(
-        &self,
-        resource: &Resource,
-        scope: &Scope,
-        context: &mut Context,
-    ) -> Result<String, ApiError> {
-        let name = |id: &Option<String>| id.clone().unwrap_or_else(|| "*".to_owned());
-        Ok(match resource {
-            Resource::Any => "*".to_owned(),
-            Resource::Endpoint(id) => {
-                let key = id.as_deref().and_then(|id| id.parse().ok()).map(|id| Key::endpoint(scope, &id));
-                if let Some(endpoint) = self.read::<Endpoint>(key).await? {
-                    tags(&endpoint.spec.tags, context);
-                    endpoint_keys(&endpoint, context);
-                }
-                arn::ec2(scope, "client-vpn-endpoint", &name(id))
-            }
-            Resource::Vpc(id) => {
-                let key = id.as_deref().and_then(|id| id.parse().ok()).map(|id| Key::vpc(scope, &id));
-                if let Some(vpc) = self.read::<Vpc>(key).await? {
-                    tags(&vpc.tags, context);
-                }
-                arn::ec2(scope, "vpc", &name(id))
-            }
-            Resource::Subnet(id) => {
-                let key = id.as_deref().and_then(|id| id.parse().ok()).map(|id| Key::subnet(scope, &id));
-                if let Some(subnet) = self.read::<Subnet>(key).await? {
-                    tags(&subnet.tags, context);
-                    put(context, "ec2:Vpc", &arn::ec2(scope, "vpc", subnet.vpc_id.as_str()));
-                    put(context, "ec2:AvailabilityZone", subnet.zone.as_str());
-                }
-                arn::ec2(scope, "subnet", &name(id))
-            }
-            Resource::SecurityGroup(id) => {
-                let key = id.parse().ok().map(|id| Key::security_group(scope, &id));
-                if let Some(group) = self.read::<SecurityGroup>(key).await? {
-                    tags(&group.tags, context);
-                    put(context, "ec2:Vpc", &arn::ec2(scope, "vpc", group.vpc_id.as_str()));
-                }
-                arn::ec2(scope, "security-group", id)
-            }
-            Resource::SamlProvider(Some(arn), _) => {
-                let name = arn.rsplit('/').next().unwrap_or_default();
-                if let Some(provider) =
-                    self.read::<model::SamlProvider>(Some(Key::saml_provider(scope, name))).await?
-                {
-                    tags(&provider.tags, context);
-                }
-                arn.clone()
-            }
-            Resource::SamlProvider(None, name) => {
-                format!("arn:aws:iam::{}:saml-provider/{name}", scope.account)
-            }
-            Resource::User(None) => context
-                .get("aws:PrincipalArn")
-                .and_then(|values| values.first().cloned())
-                .unwrap_or_else(|| "*".to_owned()),
-            Resource::User(Some(name)) => format!("arn:aws:iam::{}:user/{name}", scope.account),
-            Resource::LogGroup(name, stream) => {
-                if let Some(group) = self.read::<model::LogGroup>(Some(Key::log_group(scope, name))).await? {
-                    tags(&group.tags, context);
-                }
-                arn::log_group(scope, name, stream.as_deref())
-            }
-            Resource::New(kind) => arn::ec2(scope, kind, "*"),
-            Resource::Named(id) => match crate::taggable::of(id) {
-                Some(row) => {
-                    let key = format!("{}{id}", model::prefix::of(scope, row.kind));
-                    if let Some(entry) = self.store.get(&key).await? {
-                        tags(&(row.read)(&entry.value)?, context);
-                    }
-                    arn::ec2(scope, row.resource, id)
-                }
-                None => arn::ec2(scope, "*", id),
-            },
-            Resource::TransitGatewayAttachment(id) => arn::ec2(scope, "transit-gateway-attachment", id),
-            Resource::Certificate(arn) => {
-                let key = arn.as_deref().and_then(|arn| arn::certificate_id(arn, scope));
-                let key = key.map(|id| Key::certificate(scope, id));
-                if let Some(certificate) = self.read::<model::Certificate>(key).await? {
-                    tags(&certificate.tags, context);
-                }
-                arn.clone().unwrap_or_else(|| arn::certificate(scope, "*"))
-            }
-        })
-    }
-
-    async fn read<T: DeserializeOwned>(&self, key: Option<Key>) -> Result<Option<T>, ApiError> {
-        match key {
-            Some(key) => Ok(typed::get(self.store.as_ref(), key.as_str()).await?.map(|record| record.value)),
-            None => Ok(None),
+        for (key, value) in tags {
+            put(&mut context, &format!("aws:PrincipalTag/{key}"), value);
         }
+        context
     }
 }
 
-fn put(context: &mut Context, key: &str, value: &str) {
-    context.entry(key.to_owned()).or_default().push(value.to_owned());
-}
-
-fn tags(tags: &BTreeMap<String, String>, context: &mut Context) {
-    for (key, value) in tags {
-        put(context, &format!("aws:ResourceTag/{key}"), value);
-        put(context, &format!("ec2:ResourceTag/{key}"), value);
-    }
-}
-
-fn endpoint_keys(endpoint: &Endpoint, context: &mut Context) {
-    put(context, "ec2:ServerCertificateArn", &endpoint.spec.server_certificate_arn);
-    for way in &endpoint.spec.authentication {
-        match way {
-            Authentication::Certificate { client_root_arn } => {
-                put(context, "ec2:ClientRootCertificateChainArn", client_root_arn);
-            }
-            Authentication::Directory { directory_id } => put(context, "ec2:DirectoryArn", directory_id),
-            Authentication::Federated { provider_arn, .. } => {
-                put(context, "ec2:SamlProviderArn", provider_arn)
-            }
-        }
-    }
-}
-
-fn allowed(policies: &[Policy], action: &str, resource: &str, context: &Context) -> bool {
+fn judge(policies: &Policies, action: &str, resource: &str, context: &Context) -> Judgement {
     let request = policy::Request { action, resource, context };
-    policy::evaluate(policies, &request).is_allowed()
+    let named = |found: StatementRef| Statement {
+        policy: policies.name(found.policy).to_owned(),
+        statement: found.sid.unwrap_or_else(|| found.statement.to_string()),
+    };
+    match policy::evaluate(policies.documents(), &request) {
+        Decision::Allow { statement } => Judgement::Allow(named(statement)),
+        Decision::ExplicitDeny { statement } => Judgement::ExplicitDeny(named(statement)),
+        Decision::ImplicitDeny => Judgement::ImplicitDeny,
+    }
 }

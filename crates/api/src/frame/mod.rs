@@ -1,14 +1,16 @@
 //! The frame: the one road every call takes, and its order. An action is a stop on it and cannot leave one out.
 //!
-//! method and path → form → signature → action known → decode and check → authorize every resource → `DryRun` →
-//! client token → run and commit in one transaction → wait for the effect → answer → audit.
+//! method and path → form → signature → action known → throttle → decode and check → authorize every resource →
+//! `DryRun` → client token → run and commit in one transaction → wait for the effect → answer → audit.
 
 mod audit;
 mod authorize;
 mod call;
 mod commit;
 mod origin;
+mod resources;
 mod slots;
+mod throttle;
 mod token;
 
 use std::sync::Arc;
@@ -20,12 +22,13 @@ use model::{RegionName, Scope, Timestamp};
 use store::{MasterKey, Store};
 
 use crate::action::AnyAction;
+use crate::audit::{AuditSink, NoAudit};
 use crate::config::{Config, MAX_BODY_BYTES};
 use crate::cx::Cx;
 use crate::error::ApiError;
 use crate::identities::{Caller, Identities};
 use crate::ports::{Convergence, LiveConnections};
-use crate::registry::Input;
+use crate::registry::{Input, Registered};
 use crate::service::{Protocol, Refusal, Service};
 
 pub use call::{Answer, Call};
@@ -42,6 +45,8 @@ pub struct Api {
     live: Arc<dyn LiveConnections>,
     convergence: Arc<dyn Convergence>,
     slots: slots::Slots,
+    buckets: throttle::Buckets,
+    audit: Arc<dyn AuditSink>,
     clock: Clock,
     ready: Arc<AtomicBool>,
     metrics: Option<Metrics>,
@@ -79,6 +84,8 @@ impl Api {
             live,
             convergence,
             slots: slots::Slots::default(),
+            buckets: throttle::Buckets::default(),
+            audit: Arc::new(NoAudit),
             clock: Box::new(crate::clock::wall),
             ready: Arc::new(AtomicBool::new(false)),
             metrics: None,
@@ -89,6 +96,13 @@ impl Api {
     #[must_use]
     pub fn with_metrics(mut self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
         self.metrics = Some(Arc::new(render));
+        self
+    }
+
+    /// Keeps an audit trail there.
+    #[must_use]
+    pub fn with_audit(mut self, sink: Arc<dyn AuditSink>) -> Self {
+        self.audit = sink;
         self
     }
 
@@ -115,9 +129,9 @@ impl Api {
     /// Answers one call.
     pub async fn handle(&self, call: &Call) -> Answer {
         let request_id = uuid::Uuid::new_v4().to_string();
-        let mut audit = audit::Audit::start(&request_id, call);
+        let mut audit = audit::Audit::start(Arc::clone(&self.audit), &request_id, call, (self.clock)());
         let (service, result) = self.road(call, &mut audit).await;
-        audit.service = service.name();
+        audit.service = service;
         let (status, body) = match result {
             Ok((name, body)) => (200, service.success(name, &request_id, &body)),
             Err(refusal) => {
@@ -126,7 +140,7 @@ impl Api {
                 (error.status, service.failure(&error, &request_id))
             }
         };
-        audit.finish(status);
+        audit.finish(status).await;
         Answer { status, content_type: service.content_type(), request_id, body }
     }
 
@@ -160,11 +174,21 @@ impl Api {
         };
         let common = form.strip_common();
         service = Service::of(target, signing_name, common.version.as_deref());
+        audit.service = service;
         let result = async {
-            let authentic = self.authenticate(call, &signed, presented, service)?;
-            audit.caller(&authentic.caller, &authentic.scope);
-            let decoded = decode(service, call, &form, &common, &authentic.scope, audit)?;
-            self.authorize(call, service, &decoded, &authentic).await?;
+            let name = action_name(service, call, &common);
+            if let Some(known) = name.and_then(|name| service.action(name).ok()) {
+                audit.action(known.name);
+            }
+            let authentic = self.authenticate(call, &signed, presented, service, audit)?;
+            let registered = known(service, name, &common)?;
+            self.throttle(service, registered, &authentic.scope)?;
+            let input = match service.protocol() {
+                Protocol::Query => Input::Form(&form),
+                Protocol::Json => Input::Json(&call.body),
+            };
+            let decoded = decode(registered, &input, &common, &authentic.scope, audit)?;
+            self.authorize(call, service, &decoded, &authentic, audit).await?;
             if decoded.dry_run {
                 return Err(Refusal::DryRun);
             }
@@ -181,14 +205,27 @@ impl Api {
         signed: &SignedRequest<'_>,
         presented: Result<aws_auth::Presented, AuthFault>,
         service: Service,
+        audit: &mut audit::Audit,
     ) -> Result<Authentic, Refusal> {
         let presented = presented.map_err(Refusal::Auth)?;
         let caller = if self.config.dev_open {
             origin::check(call)?;
             Caller::root(self.config.account.clone())
         } else {
-            self.verify(call, signed, &presented)?
+            self.verify(call, signed, &presented, audit)?
         };
+        let authentic = self.scoped(caller, service, &presented)?;
+        audit.caller(&authentic.caller, &authentic.scope, &presented.access_key_id);
+        Ok(authentic)
+    }
+
+    /// The account and region a call acts on.
+    fn scoped(
+        &self,
+        caller: Caller,
+        service: Service,
+        presented: &aws_auth::Presented,
+    ) -> Result<Authentic, Refusal> {
         if service.signing_name().is_some_and(|name| name != presented.scope.service) {
             return Err(Refusal::Auth(AuthFault::Mismatch));
         }
@@ -207,6 +244,7 @@ impl Api {
         call: &Call,
         signed: &SignedRequest<'_>,
         presented: &aws_auth::Presented,
+        audit: &mut audit::Audit,
     ) -> Result<Caller, Refusal> {
         let now = (self.clock)().0;
         let Some(identity) = self.identities.find(&presented.access_key_id) else {
@@ -214,6 +252,7 @@ impl Api {
             let _ = aws_auth::verify(signed, presented, &Secret::decoy(), now);
             return Err(Refusal::Auth(AuthFault::UnknownKey));
         };
+        audit.claims(&presented.access_key_id);
         aws_auth::verify(signed, presented, &identity.secret, now).map_err(Refusal::Auth)?;
         // No temporary credentials are ever issued; a body nobody signed is believed over TLS or from this host only.
         let unsigned_in_the_clear = presented.unsigned_payload && !call.secure && !call.peer.is_loopback();
@@ -223,8 +262,18 @@ impl Api {
         Ok(identity.caller.clone())
     }
 
+    fn throttle(&self, service: Service, action: &Registered, scope: &Scope) -> Result<(), Refusal> {
+        let Some(limits) = &self.config.throttle else { return Ok(()) };
+        if self.buckets.take(limits, scope, service.name(), action.name, (self.clock)()) {
+            return Ok(());
+        }
+        metrics::counter!("bascule_api_throttled_total", "service" => service.name()).increment(1);
+        Err(Refusal::Throttled)
+    }
+
     async fn run(&self, decoded: &Decoded, authentic: &Authentic) -> Result<String, ApiError> {
-        let _slot = self.slots.take(&authentic.scope, decoded.action.occupies())?;
+        let most = self.config.endpoint_operations;
+        let _slot = self.slots.take(most, &authentic.scope, decoded.action.occupies())?;
         let now = (self.clock)();
         let cx = Cx::new(
             self.store.as_ref(),
@@ -239,42 +288,52 @@ impl Api {
     }
 }
 
-/// Version, action, parameters: everything that needs no store. All faults are found, the first is answered.
-fn decode(
+/// The action as the call names it.
+fn action_name<'c>(service: Service, call: &'c Call, common: &'c aws_query::Common) -> Option<&'c str> {
+    match service.protocol() {
+        Protocol::Query => common.action.as_deref().filter(|name| !name.is_empty()),
+        Protocol::Json => {
+            let target = call.header("x-amz-target").and_then(|target| target.split_once('.'));
+            Some(target.map_or("", |(_, name)| name))
+        }
+    }
+}
+
+/// Version and action.
+fn known(
     service: Service,
-    call: &Call,
-    form: &Form,
+    name: Option<&str>,
     common: &aws_query::Common,
-    scope: &Scope,
-    audit: &mut audit::Audit,
-) -> Result<Decoded, Refusal> {
+) -> Result<&'static Registered, Refusal> {
     if let (Some(version), Some(given)) = (service.version(), &common.version)
         && given != version
     {
         return Err(Refusal::Version(given.clone()));
     }
-    let name = match service.protocol() {
-        Protocol::Query => {
-            common.action.as_deref().filter(|name| !name.is_empty()).ok_or(Refusal::NoAction)?
-        }
-        Protocol::Json => {
-            call.header("x-amz-target").and_then(|target| target.split_once('.')).map_or("", |t| t.1)
-        }
-    };
-    audit.action(name);
-    let registered = service.action(name)?;
+    service.action(name.ok_or(Refusal::NoAction)?)
+}
+
+/// Parameters: everything that needs no store. All faults are found, the first is answered.
+fn decode(
+    registered: &Registered,
+    input: &Input<'_>,
+    common: &aws_query::Common,
+    scope: &Scope,
+    audit: &mut audit::Audit,
+) -> Result<Decoded, Refusal> {
     let dry_run = common.dry_run().map_err(|fault| ApiError::new(fault.code, fault.message))?;
-    let input = match service.protocol() {
-        Protocol::Query => Input::Form(form),
-        Protocol::Json => Input::Json(&call.body),
-    };
     let first = |faults: Vec<ApiError>| faults.into_iter().next().unwrap_or_else(ApiError::internal);
-    let action = (registered.decode)(&input).map_err(first)?;
+    let action = (registered.decode)(input).map_err(first)?;
+    audit.parameters(input, dry_run);
     let mut faults = Vec::new();
     action.check(scope, &mut faults);
     token::check(action.client_token(), &mut faults);
     if !faults.is_empty() {
         return Err(first(faults).into());
     }
-    Ok(Decoded { name: registered.name, action, dry_run, parameters_hash: token::hash(form) })
+    let parameters_hash = match input {
+        Input::Form(form) => token::hash(form),
+        Input::Json(_) => token::hash(&Form::default()),
+    };
+    Ok(Decoded { name: registered.name, action, dry_run, parameters_hash })
 }

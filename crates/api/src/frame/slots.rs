@@ -7,9 +7,6 @@ use model::Scope;
 
 use crate::error::ApiError;
 
-/// Operations in flight on one endpoint, at most.
-const MAX_PER_ENDPOINT: usize = 10;
-
 type Counts = BTreeMap<(Scope, String), usize>;
 
 /// Operations in flight.
@@ -25,13 +22,18 @@ pub(crate) struct Slot {
 }
 
 impl Slots {
-    /// A slot on the endpoint, if the action needs one.
-    pub(crate) fn take(&self, scope: &Scope, endpoint: Option<&str>) -> Result<Option<Slot>, ApiError> {
-        let Some(endpoint) = endpoint else { return Ok(None) };
+    /// A slot on the endpoint, if the action needs one and there is a limit.
+    pub(crate) fn take(
+        &self,
+        most: Option<usize>,
+        scope: &Scope,
+        endpoint: Option<&str>,
+    ) -> Result<Option<Slot>, ApiError> {
+        let (Some(most), Some(endpoint)) = (most, endpoint) else { return Ok(None) };
         let key = (scope.clone(), endpoint.to_owned());
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(key.clone()).or_default();
-        if *count >= MAX_PER_ENDPOINT {
+        if *count >= most {
             let message =
                 "Cannot initiate another change for this endpoint at this time. Please try again later.";
             return Err(ApiError::new("ConcurrentMutationLimitExceeded", message));
@@ -61,12 +63,14 @@ mod tests {
     fn the_eleventh_has_to_wait() {
         let scope = Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() };
         let slots = Slots::default();
-        let mut held: Vec<Slot> = (0..10).filter_map(|_| slots.take(&scope, Some("a")).unwrap()).collect();
-        assert_eq!(slots.take(&scope, Some("a")).err().unwrap().code, "ConcurrentMutationLimitExceeded");
-        assert!(slots.take(&scope, Some("b")).is_ok());
-        assert!(slots.take(&scope, None).unwrap().is_none());
+        let take = |endpoint| slots.take(Some(10), &scope, endpoint);
+        let mut held: Vec<Slot> = (0..10).filter_map(|_| take(Some("a")).unwrap()).collect();
+        assert_eq!(take(Some("a")).err().unwrap().code, "ConcurrentMutationLimitExceeded");
+        assert!(take(Some("b")).is_ok());
+        assert!(take(None).unwrap().is_none());
+        assert!(slots.take(None, &scope, Some("a")).unwrap().is_none(), "without a limit");
         held.pop();
-        assert!(slots.take(&scope, Some("a")).is_ok());
+        assert!(take(Some("a")).is_ok());
         held.clear();
         assert!(slots.counts.lock().unwrap().is_empty());
     }

@@ -2,7 +2,7 @@
 
 mod actions;
 mod nothing;
-mod saml;
+pub(crate) mod saml;
 
 use aws_query::{FromQuery, Members, ToXml};
 

@@ -5,7 +5,7 @@ use store::typed;
 
 use super::{How, World, allow};
 
-fn metadata(entity: &str) -> String {
+pub(super) fn metadata(entity: &str) -> String {
     let padding = "x".repeat(1_000);
     format!(
         "<EntityDescriptor xmlns=\"urn:oasis:names:tc:SAML:2.0:metadata\" entityID=\"{entity}\"><!--{padding}-->\

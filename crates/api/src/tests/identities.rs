@@ -19,12 +19,8 @@ document = '''{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"e
 "#;
 
 fn open(path: &std::path::Path) -> Result<FileIdentities, crate::UsersError> {
-    FileIdentities::open(
-        "000000000000".parse().unwrap(),
-        "AKIAROOT",
-        Secret::new("root secret of some length"),
-        path,
-    )
+    let root = ("AKIAROOT".to_owned(), Secret::new("root secret of some length"));
+    FileIdentities::open("000000000000".parse().unwrap(), [root], path)
 }
 
 #[test]
@@ -60,6 +56,17 @@ fn a_file_that_is_not_good_is_refused_whole() {
         ("short secret", GOOD.replace("0123456789012345678901234567890123456789", "short")),
         ("root's key", GOOD.replace("AKIAAUDITOR0000000000", "AKIAROOT")),
         ("same key twice", format!("{GOOD}\n{}", second.split("[[policy]]").next().unwrap())),
+        ("account that is none", GOOD.replace("policies =", "account = \"12\"\npolicies =")),
+        ("reserved tag", GOOD.replace("policies =", "tags = { \"aws:x\" = \"y\" }\npolicies =")),
+        (
+            "tags that differ in case only",
+            GOOD.replace("policies =", "tags = { a = \"1\", A = \"2\" }\npolicies ="),
+        ),
+        ("tag that is no text", GOOD.replace("policies =", "tags = { a = 1 }\npolicies =")),
+        (
+            "variable nobody has",
+            GOOD.replace("\"Resource\":\"*\"", "\"Resource\":\"arn:aws:ec2:*:*:vpc/${saml:sub}\""),
+        ),
         ("odd name", GOOD.replace("\"auditor\"", "\"a/b\"")),
         ("no secret", GOOD.replace("secret_access_key", "# secret_access_key")),
     ];
@@ -70,4 +77,36 @@ fn a_file_that_is_not_good_is_refused_whole() {
         assert!(identities.find("AKIAAUDITOR0000000000").is_some(), "{what}: the last good users are gone");
         assert!(open(&path).is_err(), "{what}");
     }
+}
+
+#[test]
+fn users_have_accounts_and_tags_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users.toml");
+    let text =
+        GOOD.replace("policies =", "account = \"111111111111\"\ntags = { team = \"net\" }\npolicies =");
+    fs::write(&path, text).unwrap();
+    let identities = open(&path).unwrap();
+    let auditor = identities.find("AKIAAUDITOR0000000000").unwrap();
+    assert_eq!(auditor.caller.arn(), "arn:aws:iam::111111111111:user/auditor");
+    assert_eq!(auditor.caller.tags["team"], "net");
+    fs::write(&path, GOOD).unwrap();
+    identities.reload().unwrap();
+    let same_name = identities.find("AKIAAUDITOR0000000000").unwrap();
+    assert_ne!(same_name.caller.user_id(), auditor.caller.user_id(), "another account, another user");
+}
+
+#[test]
+fn the_roots_keys_change_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users.toml");
+    fs::write(&path, GOOD).unwrap();
+    let identities = open(&path).unwrap();
+    let key = |id: &str| (id.to_owned(), Secret::new("a secret of some length"));
+    identities.set_roots([key("AKIANEW"), key("AKIAROOT")]);
+    assert!(identities.find("AKIANEW").unwrap().caller.is_root());
+    identities.set_roots([key("AKIANEW")]);
+    assert!(identities.find("AKIAROOT").is_none());
+    assert!(!identities.find("AKIAAUDITOR0000000000").unwrap().caller.is_root());
+    identities.reload().unwrap();
 }

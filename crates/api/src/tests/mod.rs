@@ -1,6 +1,8 @@
 //! Drives the frame in memory with a client that signs: no sockets, a clock of its own, and a controller in one function.
 
+mod accounts;
 mod associations;
+mod audit;
 mod authorization_policies;
 mod certificates;
 mod connections;
@@ -15,11 +17,13 @@ mod network_ends;
 mod networks;
 mod protocol;
 mod revocation;
+mod rights;
 mod routes;
 mod rules;
 mod security_groups;
 mod sockets;
 mod tags;
+mod throttling;
 mod tokens;
 
 use std::collections::BTreeMap;
@@ -40,8 +44,8 @@ use store::typed::{self, Record};
 use store::{MasterKey, MemoryStore, Op, Store, Transaction};
 
 use crate::{
-    Addresses, Answer, Api, Call, Caller, Config, Identities, Identity, LiveConnections, NoConvergence,
-    Rights,
+    Addresses, Answer, Api, AuditSink, Call, Caller, Config, Convergence, Identities, Identity,
+    LiveConnections, NoConvergence, Policies, Proof, Rights,
 };
 
 pub(super) const ROOT: &str = "AKIAROOT000000000000";
@@ -55,7 +59,34 @@ pub(super) struct World {
     pub clock: Arc<AtomicI64>,
     pub users: Arc<Users>,
     pub live: Arc<Live>,
+    pub audit: Arc<Lines>,
     pub scope: Scope,
+}
+
+/// The audit trail of a test.
+#[derive(Default)]
+pub(super) struct Lines(Mutex<Vec<(Proof, serde_json::Value)>>);
+
+impl Lines {
+    /// The newest line.
+    pub(super) fn last(&self) -> (Proof, serde_json::Value) {
+        self.0.lock().unwrap().last().expect("a line").clone()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+#[async_trait::async_trait]
+impl AuditSink for Lines {
+    async fn record(&self, proof: Proof, line: String) {
+        self.record_now(proof, line);
+    }
+
+    fn record_now(&self, proof: Proof, line: String) {
+        self.0.lock().unwrap().push((proof, serde_json::from_str(&line).unwrap()));
+    }
 }
 
 /// Identities of a test: the root, and users by access key id.
@@ -64,16 +95,36 @@ pub(super) struct Users(Mutex<BTreeMap<String, Arc<Identity>>>);
 
 impl Users {
     fn add(&self, key: &str, rights: Rights) {
-        let account = "000000000000".parse().unwrap();
-        let caller = Caller { name: key.to_lowercase(), account, rights };
+        self.add_in("000000000000", key, rights, &[]);
+    }
+
+    fn add_in(&self, account: &str, key: &str, rights: Rights, tags: &[(&str, &str)]) {
+        let account = account.parse().unwrap();
+        let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let caller = Caller { name: key.to_lowercase(), account, rights, tags };
         let identity = Identity { secret: Secret::new(SECRET), caller };
         self.0.lock().unwrap().insert(key.to_owned(), Arc::new(identity));
     }
 
     /// A user with one policy.
     pub(super) fn policy(&self, key: &str, document: &str) {
-        self.add(key, Rights::Policies(Arc::new(vec![Policy::parse(document).unwrap()])));
+        self.add(key, policies(document));
     }
+
+    /// The same with tags of the user's own.
+    pub(super) fn tagged(&self, key: &str, document: &str, tags: &[(&str, &str)]) {
+        self.add_in("000000000000", key, policies(document), tags);
+    }
+
+    /// The same in another account.
+    pub(super) fn elsewhere(&self, account: &str, key: &str, document: &str) {
+        self.add_in(account, key, policies(document), &[]);
+    }
+}
+
+fn policies(document: &str) -> Rights {
+    let policy = Policy::parse(document).unwrap();
+    Rights::Policies(Arc::new(Policies::new([("test".to_owned(), policy)])))
 }
 
 impl Identities for Users {
@@ -149,17 +200,23 @@ impl World {
     }
 
     pub(super) fn with(config: Config) -> Self {
+        Self::built(config, Arc::new(NoConvergence))
+    }
+
+    /// With another way to wait for effects.
+    pub(super) fn built(config: Config, convergence: Arc<dyn Convergence>) -> Self {
         let store = Arc::new(MemoryStore::new());
         let clock = Arc::new(AtomicI64::new(NOW));
         let (users, live) = (Arc::new(Users::default()), Arc::new(Live::default()));
         users.add(ROOT, Rights::Root);
         let master_key = Arc::new(MasterKey::from_bytes(&[7; 32]).unwrap());
         let time = Arc::clone(&clock);
-        let api =
-            Api::new(config, store.clone(), master_key, users.clone(), live.clone(), Arc::new(NoConvergence))
-                .with_clock(move || Timestamp(time.load(Ordering::Relaxed)));
+        let audit = Arc::new(Lines::default());
+        let api = Api::new(config, store.clone(), master_key, users.clone(), live.clone(), convergence)
+            .with_clock(move || Timestamp(time.load(Ordering::Relaxed)))
+            .with_audit(audit.clone());
         let scope = Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() };
-        Self { api, store, clock, users, live, scope }
+        Self { api, store, clock, users, live, audit, scope }
     }
 
     /// An EC2 call by the root.

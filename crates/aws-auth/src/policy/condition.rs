@@ -134,6 +134,24 @@ impl Condition {
         Ok(Self { key: key.to_owned(), quantifier, if_exists, negated, test })
     }
 
+    /// The key it asks for, as written.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The keys of the policy variables among its values.
+    pub(crate) fn variables(&self) -> Vec<&str> {
+        match &self.test {
+            Test::Equal { values, .. } | Test::Like(values) => {
+                values.iter().flat_map(Pattern::variables).collect()
+            }
+            Test::Arn(values) => values.iter().flatten().flat_map(Pattern::variables).collect(),
+            Test::Number { .. } | Test::Date { .. } | Test::Bool(_) | Test::Ip(_) | Test::Null(_) => {
+                Vec::new()
+            }
+        }
+    }
+
     /// Whether the request's values fulfil it. Where a policy variable without a value makes a negation
     /// doubtful, a deny holds and an allow does not.
     pub(crate) fn holds(&self, context: &Context, effect: Effect) -> bool {

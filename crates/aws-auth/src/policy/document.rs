@@ -121,9 +121,24 @@ impl Policy {
     pub fn statement_count(&self) -> usize {
         self.statements.len()
     }
+
+    /// The condition keys it asks for, as written, each once: a caller may look whether it can bring them at all.
+    pub fn condition_keys(&self) -> BTreeSet<&str> {
+        self.statements.iter().flat_map(|statement| &statement.conditions).map(Condition::key).collect()
+    }
+
+    /// The keys of its policy variables (`${aws:username}`), as written, each once.
+    pub fn variables(&self) -> BTreeSet<&str> {
+        self.statements.iter().flat_map(Statement::variables).collect()
+    }
 }
 
 impl Statement {
+    fn variables(&self) -> Vec<&str> {
+        let resources = self.resources.patterns.iter().flat_map(Pattern::variables);
+        resources.chain(self.conditions.iter().flat_map(Condition::variables)).collect()
+    }
+
     fn parse(place: &str, json: Json, variables: bool) -> Result<Self, PolicyError> {
         let Json::Object(members) = json else { return wrong(place, "not a JSON object") };
         let (mut sid, mut effect, mut actions, mut resources) = (None, None, None, None);

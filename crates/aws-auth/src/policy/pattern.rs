@@ -93,6 +93,14 @@ impl Pattern {
         out
     }
 
+    /// The keys of its policy variables.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Variable { key, .. } => Some(key.as_str()),
+            Part::Text(_) | Part::Any { .. } | Part::One => None,
+        })
+    }
+
     /// Splits at colons of the text itself (not of variables) into at most `most` pieces.
     pub(crate) fn segments(&self, most: usize) -> Vec<Self> {
         let mut out = vec![Vec::new()];

@@ -25,7 +25,8 @@ impl Action for RemoveTagsFromCertificate {
     type Answer = Empty;
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::of(Resource::Certificate(Some(self.certificate_arn.clone())))]
+        let touch = Touch::of(Resource::Certificate(Some(self.certificate_arn.clone())));
+        vec![touch.keyed(self.tags.iter().map(|tag| &tag.key))]
     }
 
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Empty>, ApiError> {

@@ -21,6 +21,7 @@ use crate::ec2::endpoint_options::{
 };
 use crate::ec2::references;
 use crate::ec2::shapes::{Status, TagSpecification};
+use crate::endpoint_keys::EndpointKeys;
 use crate::error::ApiError;
 use crate::touch::{Resource, Touch};
 use crate::{names, not_yet, tags};
@@ -119,23 +120,11 @@ impl Action for CreateClientVpnEndpoint {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        let mut endpoint = Touch::of(Resource::Endpoint(None))
-            .with("ec2:ServerCertificateArn", Some(&self.server_certificate_arn))
-            .with("ec2:CloudwatchLogGroupArn", self.connection_log_options.group())
-            .with("ec2:CloudwatchLogStreamArn", self.connection_log_options.stream());
-        for way in options::authentication(&self.authentication_options).unwrap_or_default() {
-            endpoint = match &way {
-                Authentication::Certificate { client_root_arn } => {
-                    endpoint.with("ec2:ClientRootCertificateChainArn", Some(client_root_arn))
-                }
-                Authentication::Directory { directory_id } => {
-                    endpoint.with("ec2:DirectoryArn", Some(directory_id))
-                }
-                Authentication::Federated { provider_arn, .. } => {
-                    endpoint.with("ec2:SamlProviderArn", Some(provider_arn))
-                }
-            };
-        }
+        let endpoint = Touch::of(Resource::Endpoint(None)).brings(EndpointKeys {
+            server_certificate_arn: Some(self.server_certificate_arn.clone()),
+            authentication: options::authentication(&self.authentication_options).unwrap_or_default(),
+            log: self.connection_log_options.keys(),
+        });
         let mut touches = endpoint.created(Self::NAME, &tags::valid(&self.tag_specifications, TAGGED));
         touches.extend(self.vpc_id.iter().map(|id| Touch::of(Resource::Vpc(Some(id.clone())))));
         touches

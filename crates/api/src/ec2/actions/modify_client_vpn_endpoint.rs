@@ -18,6 +18,7 @@ use crate::ec2::endpoint_options::{
 };
 use crate::ec2::references;
 use crate::ec2::shapes::Done;
+use crate::endpoint_keys::EndpointKeys;
 use crate::error::ApiError;
 use crate::touch::{Resource, Touch};
 use crate::{names, not_yet};
@@ -81,11 +82,12 @@ impl Action for ModifyClientVpnEndpoint {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        let log = self.connection_log_options.as_ref();
-        let endpoint = Touch::of(Resource::Endpoint(Some(self.client_vpn_endpoint_id.clone())))
-            .with("ec2:ServerCertificateArn", self.server_certificate_arn.as_deref())
-            .with("ec2:CloudwatchLogGroupArn", log.and_then(|o| o.group()))
-            .with("ec2:CloudwatchLogStreamArn", log.and_then(|o| o.stream()));
+        let endpoint =
+            Touch::of(Resource::Endpoint(Some(self.client_vpn_endpoint_id.clone()))).brings(EndpointKeys {
+                server_certificate_arn: self.server_certificate_arn.clone(),
+                authentication: Vec::new(),
+                log: self.connection_log_options.as_ref().map(|log| log.keys()).unwrap_or_default(),
+            });
         let vpc = self.vpc_id.iter().map(|id| Touch::of(Resource::Vpc(Some(id.clone()))));
         let groups = self.security_group_ids.iter().map(|id| Touch::of(Resource::SecurityGroup(id.clone())));
         [endpoint].into_iter().chain(vpc).chain(groups).collect()

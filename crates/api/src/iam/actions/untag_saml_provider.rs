@@ -25,7 +25,8 @@ impl Action for UntagSamlProvider {
     type Answer = Nothing;
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::of(Resource::SamlProvider(Some(self.arn.clone()), String::new()))]
+        let touch = Touch::of(Resource::SamlProvider(Some(self.arn.clone()), String::new()));
+        vec![touch.keyed(&self.tag_keys)]
     }
 
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Nothing>, ApiError> {

@@ -24,7 +24,7 @@ impl Action for UntagLogGroup {
     type Answer = Empty;
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::of(Resource::LogGroup(self.log_group_name.clone(), None))]
+        vec![Touch::of(Resource::LogGroup(self.log_group_name.clone(), None)).keyed(&self.tags)]
     }
 
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Empty>, ApiError> {

@@ -24,7 +24,8 @@ impl Action for UntagResource {
     type Answer = Empty;
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::of(Resource::LogGroup(groups::name_in(&self.resource_arn).to_owned(), None))]
+        let touch = Touch::of(Resource::LogGroup(groups::name_in(&self.resource_arn).to_owned(), None));
+        vec![touch.keyed(&self.tag_keys)]
     }
 
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Empty>, ApiError> {
