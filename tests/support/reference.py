@@ -25,6 +25,15 @@ CERTIFICATE, DIRECTORY, FEDERATED = (
 )
 ADDRESS_TYPES = ("ipv4", "ipv6", "dual-stack")
 PAGE = range(5, 1001)
+NUMBERS = re.compile(r"\.\d+(?=\.|$)")
+IPV6 = re.compile(r"[0-9a-f:]*:[0-9a-f:]*/\d+")
+# What can be switched on, and what it then needs.
+SWITCHED = {
+    "ClientLoginBannerOptions": "BannerText",
+    "ClientConnectOptions": "LambdaFunctionArn",
+    "ConnectionLogOptions": "CloudwatchLogGroup",
+}
+
 
 _LOG = {f"ConnectionLogOptions.{name}": "text" for name in ("CloudwatchLogGroup", "CloudwatchLogStream")}
 _OPTIONS = {
@@ -220,17 +229,21 @@ def flag(value):
 
 def listed(given, name):
     """The texts of a list, by their numbers."""
-    found = re.compile(re.escape(name) + r"\.(\d+)")
-    numbered = [(int(match[1]), value) for key, value in given.items() if (match := found.fullmatch(key))]
+    before, numbered = name + ".", []
+    for key, value in given.items():
+        if key.startswith(before) and key[len(before) :].isdecimal():
+            numbered.append((int(key[len(before) :]), value))
     return [value for _, value in sorted(numbered)]
 
 
 def structures(given, name):
     """The structures of a list, by their numbers: their members by name."""
-    made = {}
+    before, made = name + ".", {}
     for key, value in given.items():
-        if match := re.fullmatch(re.escape(name) + r"\.(\d+)\.(.+)", key):
-            made.setdefault(int(match[1]), {})[match[2]] = value
+        if key.startswith(before):
+            number, _, member = key[len(before) :].partition(".")
+            if member and number.isdecimal():
+                made.setdefault(int(number), {})[member] = value
     return [made[number] for number in sorted(made)]
 
 
@@ -308,12 +321,9 @@ class Reference:
 
     def expect(self, action, given):
         """The outcome of a call: an action and its parameters, without Action and Version."""
-        faults = self._form(action, given)
+        faults = [*self._form(action, given), *self._values(action, given)]
         if faults:
             return Outcome(faults)
-        values = self._values(action, given)
-        if values:
-            return Outcome(values)
         if truth(given.get("DryRun", "false")):
             return Outcome([Fault("DryRunOperation", DRY_RUN)])
         token = given.get("ClientToken") if action in TOKENS else None
@@ -322,6 +332,8 @@ class Reference:
             first, answer = self.tokens[action, token]
             return Outcome((), answer) if first == bare else Outcome([Fault("IdempotentParameterMismatch")])
         outcome = getattr(self, f"_{action}")(bare)
+        if "NextToken" in given:
+            outcome.faults.append(Fault("InvalidPaginationToken"))
         if token and not outcome.faults:
             commit = outcome.commit
 
@@ -336,7 +348,7 @@ class Reference:
         """Faults of the form alone: names, types, enumerations, what is required."""
         table, faults, there = PARAMETERS[action], [], set()
         for name, value in given.items():
-            general = re.sub(r"\.\d+(?=\.|$)", ".N", name)
+            general = name if name in table else NUMBERS.sub(".N", name)
             kind = "bool" if name == "DryRun" else table.get(general)
             there.add(general)
             if kind is None:
@@ -475,25 +487,15 @@ class Reference:
     def _values_of_options(self, given):
         """Faults of what Create and Modify have in common."""
         faults = []
-        if "VpnPort" in given and given["VpnPort"] not in ("443", "1194"):
+        if given.get("VpnPort", "443") not in ("443", "1194"):
             faults.append(invalid("443"))
-        if "SessionTimeoutHours" in given and given["SessionTimeoutHours"] not in ("8", "10", "12", "24"):
+        if given.get("SessionTimeoutHours", "24") not in ("8", "10", "12", "24"):
             faults.append(invalid("8, 10, 12, 24"))
         if len(given.get("ClientLoginBannerOptions.BannerText", "")) > BANNER_CHARACTERS:
             faults.append(invalid("1400"))
-        if truth(given.get("ClientLoginBannerOptions.Enabled", "false")) and not any("BannerText" in n for n in given):
-            faults.append(Fault("MissingParameter", names="BannerText"))
         function = given.get("ClientConnectOptions.LambdaFunctionArn")
-        handled = truth(given.get("ClientConnectOptions.Enabled", "false"))
-        if handled and function is None:
-            faults.append(Fault("MissingParameter", names="LambdaFunctionArn"))
-        if function is not None and not re.fullmatch(
-            rf"arn:aws:lambda:{re.escape(self.region)}:{ACCOUNT}:function:AWSClientVPN-[^:]+(:[^:]+)?", function
-        ):
-            faults.append(invalid())
-        logged = truth(given.get("ConnectionLogOptions.Enabled", "false"))
-        if logged and "ConnectionLogOptions.CloudwatchLogGroup" not in given:
-            faults.append(Fault("MissingParameter", names="CloudwatchLogGroup"))
+        if self._on_or_off(given, "ClientConnectOptions") and function is not None and not self._is_handler(function):
+            faults.append(invalid(function))
         servers = [*listed(given, "DnsServers"), *listed(given, "DnsServers.CustomDnsServers")]
         if len(servers) > 2:
             faults.append(invalid())
@@ -506,8 +508,21 @@ class Reference:
             faults.append(invalid())
         return faults
 
+    def _on_or_off(self, given, structure):
+        return truth(given.get(f"{structure}.Enabled", "false"))
+
+    def _is_handler(self, function):
+        form = rf"arn:aws:lambda:{re.escape(self.region)}:{ACCOUNT}:function:AWSClientVPN-[^:]+(:[^:]+)?"
+        return re.fullmatch(form, function) is not None
+
     def _values_CreateClientVpnEndpoint(self, given):
         faults = self._values_of_options(given)
+        for structure, member in SWITCHED.items():
+            if self._on_or_off(given, structure) and f"{structure}.{member}" not in given:
+                faults.append(missing(f"{structure}.{member}"))
+        logs = [name for name in given if name.startswith("ConnectionLogOptions.")]
+        if logs and "ConnectionLogOptions.Enabled" not in given:
+            faults.append(missing("ConnectionLogOptions.Enabled"))
         block = given.get("ClientCidrBlock")
         if given.get("TrafficIpAddressType") == "ipv6":
             if block is not None:
@@ -532,7 +547,7 @@ class Reference:
         for way, kind in zip(ways, kinds):
             if kind is None:
                 faults.append(Fault("MissingParameter", names="Type"))
-            elif needed[kind] not in way:
+            elif kind in needed and needed[kind] not in way:
                 faults.append(Fault("MissingParameter", names=needed[kind].rsplit(".", 1)[1]))
         if len(ways) > 1 and (kinds.count(CERTIFICATE) != 1 or len(set(kinds)) != len(kinds)):
             # Two of one kind have no code of their own.
@@ -557,11 +572,13 @@ class Reference:
         return faults
 
     def _faults_of_tags(self, tags):
-        faults = []
+        keys = [tag.get("Key") for tag in tags]
+        faults = [] if len(set(keys)) == len(keys) else [invalid()]
         for tag in tags:
             key, value = tag.get("Key"), tag.get("Value", "")
-            if key is None:
-                faults.append(Fault("MissingParameter"))
+            if not key:
+                # Nobody says what an empty key is.
+                faults += [Fault("MissingParameter"), invalid()]
             elif not 1 <= len(key) <= KEY_CHARACTERS or key.lower().startswith("aws:") or len(value) > VALUE_CHARACTERS:
                 faults.append(invalid())
         return faults
@@ -644,15 +661,16 @@ class Reference:
         if "SelfServicePortal" in given:
             endpoint.portal = given["SelfServicePortal"] == "enabled"
         if "ClientConnectOptions.Enabled" in given:
-            on = truth(given["ClientConnectOptions.Enabled"])
-            endpoint.handler = given["ClientConnectOptions.LambdaFunctionArn"] if on else None
+            on, function = self._on_or_off(given, "ClientConnectOptions"), "ClientConnectOptions.LambdaFunctionArn"
+            endpoint.handler = given.get(function, endpoint.handler) if on else None
         if "ClientLoginBannerOptions.Enabled" in given:
-            on = truth(given["ClientLoginBannerOptions.Enabled"])
-            endpoint.banner = given["ClientLoginBannerOptions.BannerText"] if on else None
+            on, text = self._on_or_off(given, "ClientLoginBannerOptions"), "ClientLoginBannerOptions.BannerText"
+            endpoint.banner = given.get(text, endpoint.banner) if on else None
         if "ConnectionLogOptions.Enabled" in given:
-            on = truth(given["ConnectionLogOptions.Enabled"])
-            names = ("ConnectionLogOptions.CloudwatchLogGroup", "ConnectionLogOptions.CloudwatchLogStream")
-            endpoint.log = tuple(given.get(name) for name in names) if on else None
+            on, names = self._on_or_off(given, "ConnectionLogOptions"), ("CloudwatchLogGroup", "CloudwatchLogStream")
+            old = endpoint.log or (None, None)
+            new = [given.get(f"ConnectionLogOptions.{name}", kept) for name, kept in zip(names, old)]
+            endpoint.log = tuple(new) if on else None
 
     def endpoint_row(self, name):
         """An endpoint as it is described."""
@@ -748,6 +766,14 @@ class Reference:
         if "ServerCertificateArn" in given:
             faults += self._faults_of_certificate(given["ServerCertificateArn"])
         faults += self._faults_of_network(given)
+        stored = endpoint and dict(zip(SWITCHED, (endpoint.banner, endpoint.handler, endpoint.log)))
+        for structure, member in SWITCHED.items():
+            # The specification is silent about details without the switch: the server wants it.
+            if f"{structure}.Enabled" not in given and any(name.startswith(f"{structure}.") for name in given):
+                faults.append(missing(f"{structure}.Enabled"))
+            on = self._on_or_off(given, structure)
+            if endpoint and on and f"{structure}.{member}" not in given and stored[structure] is None:
+                faults.append(missing(f"{structure}.{member}"))
         if endpoint and endpoint.associations and given.get("VpcId", endpoint.vpc) != endpoint.vpc:
             faults += [Fault("ClientVpnEndpointAssociationExists"), Fault("InvalidParameterCombination")]
 
@@ -792,20 +818,18 @@ class Reference:
             faults.append(Fault("InvalidParameterCombination"))
         elif "SubnetId" not in given:
             faults.append(missing("SubnetId"))
-        return faults
+        return faults + self._faults_of_subnet_id(given.get("SubnetId"))
 
-    def _fault_of_subnet_id(self, subnet):
-        if not re.fullmatch(r"subnet-([0-9a-f]{8}|[0-9a-f]{17})", subnet):
-            return Fault("InvalidSubnetID.Malformed")
-        return None
+    def _faults_of_subnet_id(self, subnet):
+        if subnet is None or re.fullmatch(r"subnet-([0-9a-f]{8}|[0-9a-f]{17})", subnet):
+            return []
+        return [Fault("InvalidSubnetID.Malformed")]
 
     def _AssociateClientVpnTargetNetwork(self, given):
         endpoint, faults = self._on(given)
         name = given["SubnetId"]
         subnet = self.subnets.get(name)
-        if malformed := self._fault_of_subnet_id(name):
-            faults.append(malformed)
-        elif subnet is None or (endpoint and endpoint.vpc not in (None, subnet.vpc)):
+        if subnet is None or (endpoint and endpoint.vpc not in (None, subnet.vpc)):
             faults.append(Fault("InvalidClientVpnSubnetId.NotFound", names=name))
         if subnet and endpoint:
             others = [found.subnet for found in endpoint.associations.values()]
@@ -890,21 +914,27 @@ class Reference:
     # --- Routes
 
     def _values_of_network(self, text):
-        return [] if network(text) is not None else [invalid()]
+        return [] if text is None or network(text) is not None or IPV6.fullmatch(text) else [invalid()]
+
+    def _faults_of_family(self, text):
+        """Faults of a network that is none of IPv4, which is all that is carried."""
+        return [] if network(text) is not None else [invalid("IPv4")]
 
     def _values_CreateClientVpnRoute(self, given):
-        faults = self._values_of_network(given["DestinationCidrBlock"])
+        faults = self._values_of_network(given.get("DestinationCidrBlock"))
         if "TargetVpcSubnetId" not in given:
             faults.append(missing("TargetVpcSubnetId"))
-        return faults
+        return faults + self._faults_of_target(given)
+
+    def _faults_of_target(self, given):
+        target = given.get("TargetVpcSubnetId")
+        return [] if target == "local" else self._faults_of_subnet_id(target)
 
     def _CreateClientVpnRoute(self, given):
         endpoint, faults = self._on(given)
         destination, target = network(given["DestinationCidrBlock"]), given["TargetVpcSubnetId"]
-        malformed = None if target == "local" else self._fault_of_subnet_id(target)
-        if malformed:
-            faults.append(malformed)
         key = (str(destination), target)
+        faults += self._faults_of_family(given["DestinationCidrBlock"])
         if endpoint:
             subnets = [found.subnet for found in endpoint.associations.values()]
             if not endpoint.active():
@@ -914,10 +944,10 @@ class Reference:
             if target == "local":
                 if destination != endpoint.block:
                     faults.append(invalid())
-            elif not malformed:
+            else:
                 if target not in subnets:
                     faults.append(Fault("InvalidClientVpnSubnetId.NotFound", names=target))
-                if endpoint.block and destination.prefixlen and destination.overlaps(endpoint.block):
+                if endpoint.block and destination and destination.prefixlen and destination.overlaps(endpoint.block):
                     faults.append(invalid())
             if sum(other == target for _, other in endpoint.routes) >= ROUTES:
                 faults.append(Fault("ClientVpnRouteLimitExceeded"))
@@ -928,7 +958,7 @@ class Reference:
         return Outcome(faults, {"status": {"code": "creating"}}, commit)
 
     def _values_DeleteClientVpnRoute(self, given):
-        return self._values_of_network(given["DestinationCidrBlock"])
+        return self._values_of_network(given.get("DestinationCidrBlock")) + self._faults_of_target(given)
 
     def _DeleteClientVpnRoute(self, given):
         endpoint, faults = self._on(given)
@@ -938,8 +968,6 @@ class Reference:
         found = [key for key in endpoint.routes if key[0] == destination and target in (None, key[1])]
         if not found:
             faults.append(Fault("InvalidClientVpnRouteNotFound"))
-            if target not in (None, "local") and (malformed := self._fault_of_subnet_id(target)):
-                faults.append(malformed)
         elif len(found) > 1:
             faults.append(Fault("MissingParameter", names="TargetVpcSubnetId"))
         elif endpoint.routes[found[0]][0] == "associate":
@@ -964,7 +992,7 @@ class Reference:
                     "targetSubnet": target,
                     "type": "Local" if target == "local" else "Nat",
                     "origin": origin,
-                    "status": Status(state),
+                    "status": Status(state, said=state == "failed"),
                 }
                 rows.append(row if description is None else {**row, "description": description})
         return Outcome((), {"routes": Rows(rows)})
@@ -972,7 +1000,7 @@ class Reference:
     # --- Authorization rules
 
     def _values_AuthorizeClientVpnIngress(self, given):
-        faults = self._values_of_network(given["TargetNetworkCidr"])
+        faults = self._values_of_network(given.get("TargetNetworkCidr"))
         everyone, group = truth(given.get("AuthorizeAllGroups", "false")), given.get("AccessGroupId")
         if everyone and group is not None:
             faults.append(Fault("InvalidParameterCombination"))
@@ -984,6 +1012,7 @@ class Reference:
 
     def _AuthorizeClientVpnIngress(self, given):
         endpoint, faults = self._on(given)
+        faults += self._faults_of_family(given["TargetNetworkCidr"])
         key = (given["TargetNetworkCidr"], given.get("AccessGroupId", ""))
         if endpoint and key in endpoint.rules:
             faults.append(Fault("InvalidClientVpnDuplicateAuthorizationRule"))
@@ -996,7 +1025,7 @@ class Reference:
         return Outcome(faults, {"status": {"code": "authorizing"}}, commit)
 
     def _values_RevokeClientVpnIngress(self, given):
-        faults = self._values_of_network(given["TargetNetworkCidr"])
+        faults = self._values_of_network(given.get("TargetNetworkCidr"))
         if not truth(given.get("RevokeAllGroups", "false")) and "AccessGroupId" not in given:
             faults.append(Fault("MissingParameter"))
         return faults
@@ -1113,7 +1142,10 @@ class Reference:
         return Outcome(faults, {"return": "true"}, commit)
 
     def _values_DeleteTags(self, given):
-        return [Fault("MissingParameter") for tag in structures(given, "Tag") if "Key" not in tag]
+        tags = structures(given, "Tag")
+        faults = [Fault("MissingParameter") for tag in tags if not tag.get("Key")]
+        # Of reserved keys only CreateTags is told; the server refuses them here as well.
+        return faults + [invalid("aws:") for tag in tags if tag.get("Key", "").startswith("aws:")]
 
     def _DeleteTags(self, given):
         faults = self._faults_of_resources(given)
@@ -1142,8 +1174,6 @@ class Reference:
 
     def _values_of_filters(self, action, given):
         faults = []
-        if "NextToken" in given:
-            faults.append(Fault("InvalidPaginationToken"))
         known = FILTERS.get(action)
         for wanted in structures(given, "Filter"):
             name = wanted.get("Name")

@@ -187,10 +187,15 @@ class Player:
         yield "DescribeClientVpnEndpoints", {}
         for name, endpoint in model.endpoints.items():
             on = {"ClientVpnEndpointId": name}
-            yield "DescribeClientVpnTargetNetworks", on
-            yield "DescribeClientVpnRoutes", on
-            yield "DescribeClientVpnAuthorizationRules", on
-            yield "DescribeClientVpnConnections", on
+            # Of one endpoint everything, of the others what they have.
+            whole = name == next(reversed(model.endpoints))
+            if whole or endpoint.associations:
+                yield "DescribeClientVpnTargetNetworks", on
+                yield "DescribeClientVpnRoutes", on
+            if whole or endpoint.rules:
+                yield "DescribeClientVpnAuthorizationRules", on
+            if whole:
+                yield "DescribeClientVpnConnections", on
             if endpoint.crl:
                 yield "ExportClientVpnClientCertificateRevocationList", on
         yield "DescribeTags", {}
@@ -333,7 +338,7 @@ WEIGHTS = {
     },
 }
 NEEDS_NETWORKS = {"networks", "routes"}
-SPOILT_SHARE, DRY_SHARE, AGAIN_SHARE, TOKEN_SHARE = 0.22, 0.03, 0.08, 0.25
+SPOILT_SHARE, DRY_SHARE, AGAIN_SHARE, TOKEN_SHARE = 0.22, 0.06, 0.08, 0.25
 
 
 class Writer:
@@ -538,6 +543,8 @@ class Writer:
 
     def _CreateClientVpnEndpoint(self):
         dice = self.dice
+        if self.about == "crowd" and dice.random() < 0.8:
+            return self.endpoint()
         given = self._options(self.endpoint(), 0.2)
         given["ServerCertificateArn"] = self._certificate()
         if dice.random() < 0.1:
@@ -615,6 +622,8 @@ class Writer:
     # --- Networks
 
     def _CreateVpc(self):
+        if self.about == "crowd":
+            return {"CidrBlock": f"10.{self.dice.randrange(256)}.0.0/16"}
         return {"CidrBlock": self.dice.choice([*VPC_BLOCKS, *VPC_BLOCKS, "10.0.0.0/15", "10.0.0.0/29", "x"])}
 
     def _CreateSubnet(self):

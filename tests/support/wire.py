@@ -81,6 +81,7 @@ class Line:
         self.address, self.key = address, key
         self._socket = None
         self._keys = {}
+        self._second = self._stamp = None
 
     def close(self):
         """Hangs up."""
@@ -98,7 +99,10 @@ class Line:
         return self._call(region, "acm", JSON, f"CertificateManager.{operation}", body.encode(), read_json)
 
     def _head(self, region, service, kind, target, body):
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._stamp = second, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        stamp = self._stamp
         host = f"{self.address[0]}:{self.address[1]}"
         headers = [("content-type", kind), ("host", host), ("x-amz-date", stamp)]
         if target:
@@ -138,7 +142,7 @@ class Line:
         return read(status, answer, time.monotonic() - started)
 
     def _receive(self):
-        data = b""
+        data = self._more()
         while (end := data.find(b"\r\n\r\n")) < 0:
             data += self._more()
         head = data[:end].decode("latin-1").lower()
