@@ -5,6 +5,7 @@ smallest sequence that fails the same way.
 """
 
 import concurrent.futures
+import contextlib
 import itertools
 import os
 import pathlib
@@ -16,7 +17,7 @@ import time
 import pytest
 
 from support import namespaces
-from support.reference import TOKENS
+from support.reference import TOKENS, Reference
 from support.sequences import NEEDS_NETWORKS, WEIGHTS, Broken, Difference, Materials, Player, Writer
 from support.servers import Places, Server
 from support.wire import Line
@@ -30,6 +31,8 @@ KILL_AFTER_SECONDS = (0.05, 0.6)
 THREADS = 8
 STEPS = (8, 16)
 SHRINK_SECONDS = 60
+# What each call is, as the log would have it, is of no use here.
+QUIET = {"BASCULE_LOG": "warn"}
 SHARED_MEMORY = pathlib.Path("/dev/shm")
 
 _regions = itertools.count(1)
@@ -57,6 +60,8 @@ def materials(certificates):
 class Table:
     """A server and what is played on it."""
 
+    make_player = Player
+
     def __init__(self, server, reachable, materials):
         self.server, self.reachable, self.materials = server, reachable, materials
         self.key = server.root_key
@@ -65,7 +70,7 @@ class Table:
         return Line(self.server.address, self.key)
 
     def player(self, line):
-        return Player(line, f"ref-{next(_regions)}", self.reachable, self.materials)
+        return self.make_player(line, f"ref-{next(_regions)}", self.reachable, self.materials)
 
 
 def write(dice, player, make_writer=Writer):
@@ -87,17 +92,15 @@ def write(dice, player, make_writer=Writer):
 
 def replay(table, steps):
     """Plays steps in a fresh region; the difference, or None."""
-    line = table.line()
-    player = table.player(line)
-    try:
-        for step in steps:
-            player.play(step)
-        player.compare()
-        player.clean()
-    except (Difference, Broken) as error:
-        return error
-    finally:
-        line.close()
+    with contextlib.closing(table.line()) as line:
+        player = table.player(line)
+        try:
+            for step in steps:
+                player.play(step)
+            player.compare()
+            player.clean()
+        except (Difference, Broken) as error:
+            return error
     return None
 
 
@@ -139,18 +142,17 @@ def run(table, seeds):
     lock = threading.Lock()
 
     def work():
-        line = table.line()
-        while not failures:
-            with lock:
-                seed = next(waiting, None)
-            if seed is None:
-                break
-            player = table.player(line)
-            steps, error = write(random.Random(seed), player)
-            calls.append(player.calls)
-            if error is not None:
-                failures.append((seed, steps, error))
-        line.close()
+        with contextlib.closing(table.line()) as line:
+            while not failures:
+                with lock:
+                    seed = next(waiting, None)
+                if seed is None:
+                    break
+                player = table.player(line)
+                steps, error = write(random.Random(seed), player)
+                calls.append(player.calls)
+                if error is not None:
+                    failures.append((seed, steps, error))
 
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
         for done in [pool.submit(work) for _ in range(THREADS)]:
@@ -162,7 +164,7 @@ def run(table, seeds):
 
 
 def test_sequences(quick_places, materials):
-    server = Server(quick_places).start()
+    server = Server(quick_places, variables=QUIET).start()
     try:
         run(Table(server, False, materials), range(SEED, SEED + SEQUENCES))
         assert server.is_alive() and "panicked" not in server.errors()
@@ -173,12 +175,44 @@ def test_sequences(quick_places, materials):
 @pytest.mark.fabric
 def test_sequences_on_the_kernel_fabric(quick_places, materials):
     with namespaces.fresh():
-        server = Server(quick_places, "--gateway-address", namespaces.POOL, privileged=True).start()
+        server = Server(quick_places, "--gateway-address", namespaces.POOL, privileged=True, variables=QUIET).start()
         try:
             run(Table(server, True, materials), range(SEED, SEED + max(1, int(SEQUENCES * FABRIC_SHARE))))
             assert server.is_alive() and "panicked" not in server.errors()
         finally:
             server.close()
+
+
+class Forgetful(Reference):
+    """A model that is wrong: in it a revoked rule stays."""
+
+    def _RevokeClientVpnIngress(self, given):
+        outcome = super()._RevokeClientVpnIngress(given)
+        outcome.commit = lambda _: None
+        return outcome
+
+
+class ForgetfulPlayer(Player):
+    make_model = Forgetful
+
+
+class ForgetfulTable(Table):
+    make_player = ForgetfulPlayer
+
+
+def test_a_difference_is_found_and_made_small(quick_places, materials):
+    server = Server(quick_places, variables=QUIET).start()
+    try:
+        with pytest.raises(pytest.fail.Exception) as caught:
+            run(ForgetfulTable(server, False, materials), range(SEED, SEED + 2000))
+    finally:
+        server.close()
+    text = str(caught.value)
+    small = text.split("the smallest sequence that fails:\n")[1].split("\n\n")[0].splitlines()
+    actions = [line.split()[1] for line in small]
+    expected = ["ImportCertificate", "CreateClientVpnEndpoint", "AuthorizeClientVpnIngress", "RevokeClientVpnIngress"]
+    assert actions == expected, text
+    assert text.startswith("seed ") and "DescribeClientVpnAuthorizationRules" in text
 
 
 # --- kill -9 between calls and in the middle of them
@@ -326,30 +360,30 @@ def survive(server, dice, materials, seeds):
         return player
 
     def work(restarts):
-        line = Line(server.address, key)
-        while not failures:
-            with lock:
-                seed = next(waiting, None)
-            if seed is None:
-                break
-            while (player := once(line, restarts, seed)) is None:
-                pass
-            players.append(player)
-        line.close()
+        with contextlib.closing(Line(server.address, key)) as line:
+            while not failures:
+                with lock:
+                    seed = next(waiting, None)
+                if seed is None:
+                    break
+                while (player := once(line, restarts, seed)) is None:
+                    pass
+                players.append(player)
 
     with Restarts(server, dice) as restarts, concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
         for done in [pool.submit(work, restarts) for _ in range(THREADS)]:
             done.result()
     assert not failures, failures[0]
     restarts.again()
-    for player in players:
-        player.line.address = server.address
-        player.compare()
+    with contextlib.closing(Line(server.address, key)) as line:
+        for player in players:
+            player.line = line
+            player.compare()
     return restarts.kills, sum(player.retries for player in players)
 
 
 def test_sequences_over_kills(quick_places, materials):
-    server = Server(quick_places).start()
+    server = Server(quick_places, variables=QUIET).start()
     try:
         count = max(1, int(SEQUENCES * KILLED_SHARE))
         kills, retries = survive(server, random.Random(SEED), materials, range(SEED, SEED + count))

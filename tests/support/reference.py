@@ -25,6 +25,7 @@ CERTIFICATE, DIRECTORY, FEDERATED = (
 )
 ADDRESS_TYPES = ("ipv4", "ipv6", "dual-stack")
 PAGE = range(5, 1001)
+KINDS = {"cvpn-endpoint": "client-vpn-endpoint", "vpc": "vpc", "subnet": "subnet", "sg": "security-group"}
 NUMBERS = re.compile(r"\.\d+(?=\.|$)")
 IPV6 = re.compile(r"[0-9a-f:]*:[0-9a-f:]*/\d+")
 # What can be switched on, and what it then needs.
@@ -155,6 +156,7 @@ FILTERS = {
     "DescribeClientVpnRoutes": ("destination-cidr", "origin", "target-subnet"),
     "DescribeClientVpnAuthorizationRules": ("description", "destination-cidr", "group-id"),
     "DescribeClientVpnConnections": ("connection-id", "username"),
+    "DescribeTags": ("key", "value", "resource-id", "resource-type"),
 }
 
 
@@ -386,7 +388,7 @@ class Reference:
         faults = check(given) if check else []
         if len(given.get("Description", "")) > DESCRIPTION_CHARACTERS:
             faults.append(invalid())
-        if action in FILTERS or action in ("DescribeTags", "DescribeSecurityGroups"):
+        if action in FILTERS:
             faults += self._values_of_filters(action, given)
         return faults
 
@@ -462,6 +464,8 @@ class Reference:
 
     def _CreateSecurityGroup(self, given):
         vpc = given.get("VpcId")
+        if vpc is None:
+            return Outcome([Fault("VPCIdNotSpecified")])
         if vpc not in self.vpcs:
             return Outcome([Fault("InvalidVpcID.NotFound", names=vpc)])
 
@@ -668,9 +672,11 @@ class Reference:
             endpoint.banner = given.get(text, endpoint.banner) if on else None
         if "ConnectionLogOptions.Enabled" in given:
             on, names = self._on_or_off(given, "ConnectionLogOptions"), ("CloudwatchLogGroup", "CloudwatchLogStream")
-            old = endpoint.log or (None, None)
-            new = [given.get(f"ConnectionLogOptions.{name}", kept) for name, kept in zip(names, old)]
-            endpoint.log = tuple(new) if on else None
+            group, stream = [given.get(f"ConnectionLogOptions.{name}") for name in names]
+            kept, there = endpoint.log or (None, None)
+            # A stream is of its group: with another group and no stream there is a new one, made up.
+            there = there if group in (None, kept) else None
+            endpoint.log = (group or kept, stream or there) if on else None
 
     def endpoint_row(self, name):
         """An endpoint as it is described."""
@@ -794,7 +800,7 @@ class Reference:
             return Outcome([self._no_endpoint(name)])
         if associations := self.endpoints[name].associations:
             if len(associations) == 1:
-                text = f"The endpoint that you're trying to delete has associations {next(iter(associations))}."
+                text = f"The endpoint that you're trying to delete has associations {next(iter(associations))}"
                 return Outcome([Fault("ClientVpnEndpointAssociationExists", text)])
             return Outcome([Fault("ClientVpnEndpointAssociationExists", names=next(iter(associations)))])
 
@@ -1121,7 +1127,7 @@ class Reference:
     def _faults_of_resources(self, given):
         faults = []
         for name in listed(given, "ResourceId"):
-            if name not in self.endpoints and name not in self.vpcs and name not in self.subnets:
+            if not any(name in things for things in (self.endpoints, self.vpcs, self.subnets, self.groups)):
                 # The list of codes has InvalidID for CreateTags, and the endpoint's own for everything on an endpoint.
                 faults.append(Fault("InvalidID", names=name))
                 if name.startswith("cvpn-endpoint-"):
@@ -1163,7 +1169,7 @@ class Reference:
     def _DescribeTags(self, given):
         rows = []
         for name, tags in self.tags.items():
-            kind = "client-vpn-endpoint" if name in self.endpoints else name.split("-")[0]
+            kind = KINDS[name.rsplit("-", 1)[0]]
             for key, value in tags.items():
                 values = {"key": key, "value": value, "resource-id": name, "resource-type": kind}
                 if self._passes(given, values):

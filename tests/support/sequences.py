@@ -25,7 +25,9 @@ UNKNOWN = {
     "association": "cvpn-assoc-0123456789abcdef0",
 }
 # Known differences, kept out of the sequences until the server is mended: a name, and what is different.
-OPEN = {}
+OPEN = {
+    "delete with associations": "the text of ClientVpnEndpointAssociationExists ends with a full stop (spec 1.2: without)",
+}
 
 LISTS = {
     "DescribeClientVpnEndpoints": "clientVpnEndpoint",
@@ -33,6 +35,7 @@ LISTS = {
     "DescribeClientVpnRoutes": "routes",
     "DescribeClientVpnAuthorizationRules": "authorizationRule",
     "DescribeClientVpnConnections": "connections",
+    "DescribeTags": "tagSet",
 }
 
 
@@ -72,9 +75,11 @@ class Step:
 class Player:
     """One sequence on a server, in a region of its own."""
 
+    make_model = Reference
+
     def __init__(self, line, region, reachable, materials):
         self.line, self.region, self.materials = line, region, materials
-        self.model = Reference(region, reachable, materials.revocation_lists)
+        self.model = self.make_model(region, reachable, materials.revocation_lists)
         # Ids by what made them, and the other way round.
         self.ids, self.names = {}, {}
         self.calls = 0
@@ -252,6 +257,7 @@ class Player:
 
 # --- Writing
 
+ELSEWHERE = ["0.0.0.0/0", "172.31.0.0/16", "192.168.100.0/24", "100.64.0.0/10", "203.0.113.0/24"]
 NETWORKS = ["10.0.0.0/16", "10.0.1.0/24", "0.0.0.0/0", "172.16.0.0/12", "192.168.7.0/24", "10.9.8.7/32"]
 WRONG_NETWORKS = ["10.0.0.1/16", "10.0.0.0/33", "x", "", "10.0.0.0", "10.0.0/16", "256.0.0.0/8", "2001:db8::/32"]
 CLIENT_BLOCKS = ["10.8.0.0/22", "10.16.0.0/12", "172.20.0.0/16", "192.168.4.0/22", "10.0.0.0/20"]
@@ -295,6 +301,7 @@ WEIGHTS = {
         "DeleteTags": 4,
         "DescribeTags": 3,
         "DescribeClientVpnEndpoints": 3,
+        "CreateVpc": 1,
         "CreateClientVpnEndpoint": 2,
         "DeleteClientVpnEndpoint": 1,
     },
@@ -453,6 +460,10 @@ class Writer:
             "target-subnet": [*model.subnets, "local", "subnet-*"],
             "description": [*DESCRIPTIONS, "two*", "Default Route", "\\*"],
             "group-id": [*GROUP_IDS, "g-?", "", "*"],
+            "key": [*TAG_KEYS, "*a*", "name"],
+            "value": [*TAG_VALUES, "?", "*"],
+            "resource-id": [*model.endpoints, *model.vpcs, "cvpn-*", "x"],
+            "resource-type": ["client-vpn-endpoint", "vpc", "security-group", "v*", "*"],
             "connection-id": ["cvpn-connection-*", "x"],
             "username": ["alice", "*"],
         }
@@ -504,42 +515,47 @@ class Writer:
             return dice.random() < share
 
         if often():
-            given["VpnPort"] = dice.choice(["443", "1194", "1194", "443", "80", "0", "https", ""])
+            given["VpnPort"] = self._mostly(["443", "1194"], ["80", "0", "https", ""])
         if often():
-            given["Description"] = dice.choice([*DESCRIPTIONS, *DESCRIPTIONS, "d" * 256])
+            given["Description"] = self._mostly(DESCRIPTIONS, ["d" * 256])
         if often():
-            given["SplitTunnel"] = dice.choice(["true", "false", "TRUE", "2"])
+            given["SplitTunnel"] = self._mostly(["true", "false", "TRUE"], ["2", ""])
         if often():
-            given["SelfServicePortal"] = dice.choice(["enabled", "disabled", "disabled", "on"])
+            given["SelfServicePortal"] = self._mostly(["enabled", "disabled"], ["on", "Enabled"])
         if often():
-            given["SessionTimeoutHours"] = dice.choice(["8", "10", "12", "24", "9", "x"])
+            given["SessionTimeoutHours"] = self._mostly(["8", "10", "12", "24"], ["9", "x", "-8"])
         if often():
-            given["DisconnectOnSessionTimeout"] = dice.choice(["true", "false", "x"])
+            given["DisconnectOnSessionTimeout"] = self._mostly(["true", "false"], ["x"])
         if often():
-            given["ClientRouteEnforcementOptions.Enforced"] = dice.choice(["true", "false"])
+            given["ClientRouteEnforcementOptions.Enforced"] = self._mostly(["true", "false"], ["x"])
         if often():
             given["ClientLoginBannerOptions.Enabled"] = on = dice.choice(["true", "true", "false"])
-            if on == "true":
-                given["ClientLoginBannerOptions.BannerText"] = dice.choice(["hello", "é" * 1400, "x" * 1401, "a\nb"])
+            if on == "true" and dice.random() < 0.9:
+                text = self._mostly(["hello", "é" * 1400, "a\nb <&>"], ["x" * 1401])
+                given["ClientLoginBannerOptions.BannerText"] = text
         if often():
             given["ClientConnectOptions.Enabled"] = on = dice.choice(["true", "true", "false"])
             if on == "true" and dice.random() < 0.9:
-                region = self.player.region if dice.random() < 0.9 else "mars-1"
-                name = dice.choice(["AWSClientVPN-ask", "AWSClientVPN-ask:live", "ask"])
+                region = self._mostly([self.player.region], ["mars-1"])
+                name = self._mostly(["AWSClientVPN-ask", "AWSClientVPN-ask:live"], ["ask"])
                 function = f"arn:aws:lambda:{region}:000000000000:function:{name}"
                 given["ClientConnectOptions.LambdaFunctionArn"] = function
         if often():
-            given["ConnectionLogOptions.Enabled"] = on = dice.choice(["true", "true", "false", "maybe"])
+            given["ConnectionLogOptions.Enabled"] = on = self._mostly(["true", "true", "false"], ["maybe"])
             if on == "true" and dice.random() < 0.9:
-                given["ConnectionLogOptions.CloudwatchLogGroup"] = "vpn"
-                if dice.random() < 0.5:
-                    given["ConnectionLogOptions.CloudwatchLogStream"] = "one"
-        if often() and (self.model.vpcs or dice.random() < 0.3):
+                given["ConnectionLogOptions.CloudwatchLogGroup"] = dice.choice(["vpn", "other"])
+            if on == "true" and dice.random() < 0.5:
+                given["ConnectionLogOptions.CloudwatchLogStream"] = "one"
+        if often() and (self.model.vpcs or dice.random() < 0.2):
             given["VpcId"] = vpc = self._some(self.model.vpcs, "vpc")
-            given |= self._groups(vpc, dice.choice([0, 1, 2, 2, 6]))
+            given |= self._groups(vpc, dice.choice([0, 1, 1, 2, 2, 6]))
             if dice.random() < 0.08:
                 del given["VpcId"]
         return given
+
+    def _mostly(self, good, bad):
+        """One of the good ones; seldom a bad one."""
+        return self.dice.choice(bad if self.dice.random() < 0.05 else good)
 
     def _CreateClientVpnEndpoint(self):
         dice = self.dice
@@ -547,12 +563,11 @@ class Writer:
             return self.endpoint()
         given = self._options(self.endpoint(), 0.2)
         given["ServerCertificateArn"] = self._certificate()
-        if dice.random() < 0.1:
-            given["ClientCidrBlock"] = dice.choice(WRONG_BLOCKS)
+        given["ClientCidrBlock"] = self._mostly(CLIENT_BLOCKS, WRONG_BLOCKS)
         if dice.random() < 0.25:
-            given["TransportProtocol"] = dice.choice(["tcp", "udp", "tcp", "UDP"])
-        for number in range(1, dice.choice([0, 0, 0, 1, 2, 2, 3]) + 1):
-            given[f"DnsServers.{number}"] = dice.choice(ADDRESSES) if dice.random() < 0.9 else "dns.example.com"
+            given["TransportProtocol"] = self._mostly(["tcp", "tcp", "udp"], ["UDP"])
+        for number in range(1, dice.choice([0, 0, 0, 0, 1, 1, 2, 2, 2, 3]) + 1):
+            given[f"DnsServers.{number}"] = self._mostly(ADDRESSES, ["dns.example.com"])
         match dice.randrange(20):
             case 0 | 1:
                 given["Authentication.2.Type"] = DIRECTORY
@@ -604,15 +619,18 @@ class Writer:
             case 0:
                 given["DnsServers.Enabled"] = "false"
             case 1:
-                for number in range(1, dice.choice([1, 2, 2, 3]) + 1):
-                    given[f"DnsServers.CustomDnsServers.{number}"] = dice.choice([*ADDRESSES, *ADDRESSES, "x"])
-                if dice.random() < 0.5:
-                    given["DnsServers.Enabled"] = "true"
+                for number in range(1, dice.choice([1, 1, 2, 2, 2, 3]) + 1):
+                    given[f"DnsServers.CustomDnsServers.{number}"] = self._mostly(ADDRESSES, ["x"])
+                if dice.random() < 0.6:
+                    given["DnsServers.Enabled"] = dice.choice(["true", "true", "false"])
         if len(given) == 1:
             given["SplitTunnel"] = dice.choice(["true", "false"])
         return given
 
     def _DeleteClientVpnEndpoint(self):
+        if "delete with associations" in OPEN:
+            bare = [name for name, found in self.model.endpoints.items() if not found.associations]
+            return {"ClientVpnEndpointId": self._some(bare, "endpoint")}
         return self._on()[1]
 
     def _DescribeClientVpnEndpoints(self):
@@ -680,12 +698,13 @@ class Writer:
     def _target(self, found):
         dice = self.dice
         mine = [a.subnet for a in found.associations.values()] if found else []
-        return dice.choice([*mine, *mine, "local", self._some(self.model.subnets, "subnet"), dice.choice(["x", ""])])
+        others = ["local", self._some(self.model.subnets, "subnet"), dice.choice(["x", ""])]
+        return dice.choice(mine if mine and dice.random() < 0.6 else others)
 
     def _CreateClientVpnRoute(self):
         found, given = self._on()
         dice = self.dice
-        given["DestinationCidrBlock"] = self._destination()
+        given["DestinationCidrBlock"] = dice.choice(ELSEWHERE) if dice.random() < 0.5 else self._destination()
         given["TargetVpcSubnetId"] = target = self._target(found)
         if found and found.block and dice.random() < (0.7 if target == "local" else 0.05):
             given["DestinationCidrBlock"] = str(found.block)
@@ -726,7 +745,13 @@ class Writer:
         return given
 
     def _AuthorizeClientVpnIngress(self):
-        given = {**self._on()[1], **self._rule("AuthorizeAllGroups")}
+        found, given = self._on()
+        if found and found.rules and self.dice.random() < 0.1:
+            destination, group = self.dice.choice(list(found.rules))
+            who = {"AccessGroupId": group} if group else {"AuthorizeAllGroups": "true"}
+            given |= {"TargetNetworkCidr": destination, **who}
+        else:
+            given |= self._rule("AuthorizeAllGroups")
         if self.dice.random() < 0.3:
             given["Description"] = self.dice.choice([*DESCRIPTIONS, "d" * 256])
         return given
@@ -773,8 +798,9 @@ class Writer:
     def _resources(self):
         dice, model = self.dice, self.model
         names = [self._endpoint() for _ in range(dice.choice([1, 1, 1, 2]))]
-        if model.vpcs and dice.random() < 0.1:
-            names.append(dice.choice(list(model.vpcs)))
+        others = [*model.vpcs, *model.subnets, *model.groups]
+        if others and dice.random() < 0.15:
+            names.append(dice.choice(others))
         return {f"ResourceId.{number}": name for number, name in enumerate(dict.fromkeys(names), 1)}
 
     def _CreateTags(self):
