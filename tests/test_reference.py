@@ -27,7 +27,9 @@ SEED = int(os.environ.get("BASCULE_REFERENCE_SEED", "1"))
 # The share of sequences on the kernel fabric, where an association costs tens of milliseconds.
 FABRIC_SHARE = 0.03
 KILLED_SHARE = 0.03
-KILL_AFTER_SECONDS = (0.05, 0.6)
+# A kill comes after so many calls, and then at some moment of those that are being made.
+KILL_AFTER_CALLS = (10, 150)
+KILL_DELAY_SECONDS = 0.01
 THREADS = 8
 STEPS = (8, 16)
 SHRINK_SECONDS = 60
@@ -223,9 +225,9 @@ class Restarts:
 
     def __init__(self, server, dice):
         self.server, self.dice = server, dice
-        self.up, self.over = threading.Event(), threading.Event()
+        self.up, self.due, self.over = threading.Event(), threading.Event(), threading.Event()
         self.up.set()
-        self.kills, self.fault = 0, None
+        self.kills, self.left, self.fault = 0, self._next(), None
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self):
@@ -234,12 +236,24 @@ class Restarts:
 
     def __exit__(self, *_):
         self.over.set()
+        self.due.set()
         self._thread.join()
+
+    def _next(self):
+        return self.dice.randint(*KILL_AFTER_CALLS)
+
+    def tick(self):
+        """A call is about to be made."""
+        self.left -= 1
+        if self.left < 0:
+            self.due.set()
 
     def _run(self):
         try:
-            while not self.over.wait(self.dice.uniform(*KILL_AFTER_SECONDS)):
+            while self.due.wait() and not self.over.wait(self.dice.uniform(0, KILL_DELAY_SECONDS)):
                 self.again()
+                self.left = self._next()
+                self.due.clear()
         except BaseException as error:
             self.fault = error
             raise
@@ -279,6 +293,7 @@ class Stubborn(Player):
     def send(self, action, given):
         cut = False
         while True:
+            self.restarts.tick()
             try:
                 answer = super().send(action, given)
                 break
@@ -387,6 +402,7 @@ def test_sequences_over_kills(quick_places, materials):
     try:
         count = max(1, int(SEQUENCES * KILLED_SHARE))
         kills, retries = survive(server, random.Random(SEED), materials, range(SEED, SEED + count))
+        print(f"{count} sequences, {kills} kills, {retries} calls made again")
         assert "panicked" not in server.errors()
         assert count < 100 or (kills > 10 and retries > 10), "calls were cut off"
     finally:
