@@ -850,14 +850,16 @@ class Reference:
                 faults.append(invalid(name))
 
         def commit(answer):
-            code = "associated" if self.reachable else "association-failed"
+            # Without a block for clients nobody can be let in: IPv6 alone is not in force.
+            up = self.reachable and endpoint.block is not None
+            code = "associated" if up else "association-failed"
             endpoint.associations[answer["associationId"]] = Association(name, code)
             self.seen.add(answer["associationId"])
             if endpoint.vpc is None:
                 endpoint.vpc = subnet.vpc
             if not endpoint.groups:
                 endpoint.groups = [self.vpcs[subnet.vpc].default]
-            state = "active" if self.reachable else "failed"
+            state = "active" if up else "failed"
             endpoint.routes[str(self.vpcs[subnet.vpc].block), name] = ("associate", "Default Route", state)
 
         return Outcome(faults, {"associationId": Fresh("cvpn-assoc-"), "status": {"code": "associating"}}, commit)
@@ -922,9 +924,9 @@ class Reference:
     def _values_of_network(self, text):
         return [] if text is None or network(text) is not None or IPV6.fullmatch(text) else [invalid()]
 
-    def _faults_of_family(self, text):
-        """Faults of a network that is none of IPv4, which is all that is carried."""
-        return [] if network(text) is not None else [invalid("IPv4")]
+    def _faults_of_family(self, endpoint, text):
+        """IPv6 is for endpoints of such traffic."""
+        return [invalid("IPv4")] if endpoint and endpoint.types[1] == "ipv4" and network(text) is None else []
 
     def _values_CreateClientVpnRoute(self, given):
         faults = self._values_of_network(given.get("DestinationCidrBlock"))
@@ -939,8 +941,8 @@ class Reference:
     def _CreateClientVpnRoute(self, given):
         endpoint, faults = self._on(given)
         destination, target = network(given["DestinationCidrBlock"]), given["TargetVpcSubnetId"]
-        key = (str(destination), target)
-        faults += self._faults_of_family(given["DestinationCidrBlock"])
+        key = (given["DestinationCidrBlock"], target)
+        faults += self._faults_of_family(endpoint, given["DestinationCidrBlock"])
         if endpoint:
             subnets = [found.subnet for found in endpoint.associations.values()]
             if not endpoint.active():
@@ -1018,7 +1020,7 @@ class Reference:
 
     def _AuthorizeClientVpnIngress(self, given):
         endpoint, faults = self._on(given)
-        faults += self._faults_of_family(given["TargetNetworkCidr"])
+        faults += self._faults_of_family(endpoint, given["TargetNetworkCidr"])
         key = (given["TargetNetworkCidr"], given.get("AccessGroupId", ""))
         if endpoint and key in endpoint.rules:
             faults.append(Fault("InvalidClientVpnDuplicateAuthorizationRule"))
@@ -1032,8 +1034,12 @@ class Reference:
 
     def _values_RevokeClientVpnIngress(self, given):
         faults = self._values_of_network(given.get("TargetNetworkCidr"))
-        if not truth(given.get("RevokeAllGroups", "false")) and "AccessGroupId" not in given:
+        everyone, group = truth(given.get("RevokeAllGroups", "false")), given.get("AccessGroupId")
+        if not everyone and group is None:
             faults.append(Fault("MissingParameter"))
+        elif everyone and group is not None:
+            # Nobody says what both are: the server takes it as Authorize's.
+            faults.append(Fault("InvalidParameterCombination"))
         return faults
 
     def _RevokeClientVpnIngress(self, given):
@@ -1138,7 +1144,7 @@ class Reference:
         faults = self._faults_of_resources(given)
         tags = {tag["Key"]: tag.get("Value", "") for tag in structures(given, "Tag")}
         names = listed(given, "ResourceId")
-        if any(len({**self.tags.get(name, {}), **tags}) > TAGS for name in names):
+        if len(tags) > TAGS or any(len({**self.tags.get(name, {}), **tags}) > TAGS for name in names):
             faults.append(Fault("TagLimitExceeded"))
 
         def commit(_):

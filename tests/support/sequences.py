@@ -8,7 +8,7 @@ import json
 import time
 
 from .expected import differ
-from .reference import CERTIFICATE, DIRECTORY, FEDERATED, FILTERS, GROUPS, TOKENS, Reference
+from .reference import CERTIFICATE, DIRECTORY, FEDERATED, FILTERS, GROUPS, TAGS, TOKENS, Reference
 from .wire import Broken
 
 VERSION = "2016-11-15"
@@ -259,7 +259,8 @@ class Player:
 
 ELSEWHERE = ["0.0.0.0/0", "172.31.0.0/16", "192.168.100.0/24", "100.64.0.0/10", "203.0.113.0/24"]
 NETWORKS = ["10.0.0.0/16", "10.0.1.0/24", "0.0.0.0/0", "172.16.0.0/12", "192.168.7.0/24", "10.9.8.7/32"]
-WRONG_NETWORKS = ["10.0.0.1/16", "10.0.0.0/33", "x", "", "10.0.0.0", "10.0.0/16", "256.0.0.0/8", "2001:db8::/32"]
+IPV6_NETWORK = "2001:db8::/32"
+WRONG_NETWORKS = ["10.0.0.1/16", "10.0.0.0/33", "x", "", "10.0.0.0", "10.0.0/16", "256.0.0.0/8", IPV6_NETWORK]
 CLIENT_BLOCKS = ["10.8.0.0/22", "10.16.0.0/12", "172.20.0.0/16", "192.168.4.0/22", "10.0.0.0/20"]
 WRONG_BLOCKS = ["10.8.0.0/23", "10.0.0.0/11", "10.8.0.1/22", "ten", "", "10.8.0.0"]
 VPC_BLOCKS = ["10.0.0.0/16", "10.0.0.0/16", "10.1.0.0/16", "172.16.0.0/16", "192.168.0.0/20"]
@@ -587,8 +588,8 @@ class Writer:
             case 4:
                 given["Authentication.1.MutualAuthentication.ClientRootCertificateChainArn"] = self._certificate()
             case 5:
-                given["TrafficIpAddressType"] = dice.choice(["ipv4", "ipv6", "ipv5"])
-                if dice.random() < 0.5:
+                given["TrafficIpAddressType"] = kind = dice.choice(["ipv4", "ipv6", "dual-stack", "ipv5"])
+                if dice.random() < (0.7 if kind == "ipv6" else 0.1):
                     del given["ClientCidrBlock"]
             case 6:
                 given["EndpointIpAddressType"] = dice.choice(["ipv4", "dual-stack", "IPv4"])
@@ -705,6 +706,8 @@ class Writer:
         found, given = self._on()
         dice = self.dice
         given["DestinationCidrBlock"] = dice.choice(ELSEWHERE) if dice.random() < 0.5 else self._destination()
+        if found and found.types[1] != "ipv4" and dice.random() < 0.3:
+            given["DestinationCidrBlock"] = IPV6_NETWORK
         given["TargetVpcSubnetId"] = target = self._target(found)
         if found and found.block and dice.random() < (0.7 if target == "local" else 0.05):
             given["DestinationCidrBlock"] = str(found.block)
@@ -731,7 +734,7 @@ class Writer:
         given = {"TargetNetworkCidr": self._destination()}
         match self.dice.randrange(20):
             case 0:
-                given |= {word: "true", "AccessGroupId": "g-1"} if word[0] == "A" else {}
+                given |= self.dice.choice([{word: "true", "AccessGroupId": "g-1"}, {}])
             case 1:
                 given |= {word: "false"}
             case 2:
@@ -752,8 +755,10 @@ class Writer:
             given |= {"TargetNetworkCidr": destination, **who}
         else:
             given |= self._rule("AuthorizeAllGroups")
+        if found and found.types[1] != "ipv4" and self.dice.random() < 0.3:
+            given["TargetNetworkCidr"] = IPV6_NETWORK
         if self.dice.random() < 0.3:
-            given["Description"] = self.dice.choice([*DESCRIPTIONS, "d" * 256])
+            given["Description"] = self._mostly(DESCRIPTIONS, ["d" * 256])
         return given
 
     def _RevokeClientVpnIngress(self):
@@ -804,6 +809,10 @@ class Writer:
         return {f"ResourceId.{number}": name for number, name in enumerate(dict.fromkeys(names), 1)}
 
     def _CreateTags(self):
+        if self.dice.random() < 0.03:
+            # As many as there may be, or one more.
+            count = self.dice.choice([TAGS - 4, TAGS, TAGS + 1])
+            return {**self._resources(), **{f"Tag.{number}.Key": f"k{number}" for number in range(1, count + 1)}}
         return {**self._resources(), **self._tags(self.dice.choice([1, 1, 2, 3]))}
 
     def _DeleteTags(self):
