@@ -17,10 +17,11 @@ import time
 import pytest
 
 from support import namespaces
+from support.players import Difference, Materials, Player
 from support.reference import TOKENS, Reference
-from support.sequences import NEEDS_NETWORKS, WEIGHTS, Broken, Difference, Materials, Player, Writer
 from support.servers import Places, Server
-from support.wire import Line
+from support.wire import Broken, Line
+from support.writers import NEEDS_NETWORKS, WEIGHTS, Writer
 
 SEQUENCES = int(os.environ.get("BASCULE_REFERENCE_SEQUENCES", "10000"))
 SEED = int(os.environ.get("BASCULE_REFERENCE_SEED", "1"))
@@ -405,5 +406,35 @@ def test_sequences_over_kills(quick_places, materials):
         print(f"{count} sequences, {kills} kills, {retries} calls made again")
         assert "panicked" not in server.errors()
         assert count < 100 or (kills > 10 and retries > 10), "calls were cut off"
+    finally:
+        server.close()
+
+
+def test_a_lost_write_is_noticed(quick_places, materials):
+    """An older store in place of the newest: what was acknowledged after it is missed."""
+    server = Server(quick_places, variables=QUIET).start()
+    try:
+        with contextlib.closing(Line(server.address, server.root_key)) as line:
+            player = Player(line, f"kill-{next(_regions)}", False, materials)
+            writer = Writer(random.Random(SEED), player, "rules")
+            player.play(player.symbolic(0, "ImportCertificate", [("name", "server")]))
+            player.play(player.symbolic(1, "CreateClientVpnEndpoint", writer.endpoint().items()))
+            (endpoint,) = player.model.endpoints
+            assert server.stop() == 0
+            store = server.data / "store.redb"
+            old = store.read_bytes()
+            for replaced in (False, True):
+                server.start()
+                line.close()
+                line.address = server.address
+                if replaced:
+                    with pytest.raises(Difference, match="DescribeClientVpnAuthorizationRules"):
+                        player.compare()
+                    break
+                rule = {"ClientVpnEndpointId": endpoint, "TargetNetworkCidr": "10.0.0.0/16", "AuthorizeAllGroups": "true"}
+                player.play(player.symbolic(2, "AuthorizeClientVpnIngress", rule.items()))
+                player.compare()
+                server.kill()
+                store.write_bytes(old)
     finally:
         server.close()

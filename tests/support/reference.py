@@ -276,6 +276,8 @@ class Endpoint:
         self.dns, self.description, self.handler, self.banner, self.log = [], None, None, None, None
         self.split, self.enforced, self.disconnect, self.portal = False, False, True, True
         self.port, self.hours = "443", "24"
+        # Known once it was seen, and the same ever after.
+        self.created = None
 
     def active(self):
         """Whether a target network is associated."""
@@ -684,7 +686,7 @@ class Reference:
         row = {
             "clientVpnEndpointId": name,
             "status": Status(found.code()),
-            "creationTime": Text(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d"),
+            "creationTime": found.created or Text(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d"),
             "dnsName": f"*.{name}.prod.clientvpn.{self.region}.amazonaws.com",
             "dnsServer": found.dns,
             "splitTunnel": flag(found.split),
@@ -753,7 +755,15 @@ class Reference:
             values |= {f"tag:{key}": value for key, value in tags.items()}
             if (not wanted or name in wanted) and self._passes(given, values):
                 rows.append(self.endpoint_row(name))
-        return Outcome((), {"clientVpnEndpoint": Rows(rows)})
+
+        def learn(answer):
+            for row in answer["clientVpnEndpoint"]:
+                found = self.endpoints[row["clientVpnEndpointId"]]
+                found.created = row["creationTime"]
+                if found.log:
+                    found.log = (found.log[0], row["connectionLogOptions"]["CloudwatchLogStream"])
+
+        return Outcome((), {"clientVpnEndpoint": Rows(rows)}, learn)
 
     def _no_endpoint(self, name):
         return Fault("InvalidClientVpnEndpointId.NotFound", f"Endpoint {name} does not exist")
