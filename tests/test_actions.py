@@ -12,10 +12,14 @@ ENDPOINT = "cvpn-endpoint-0123456789abcdef0"
 ASSOCIATION = "cvpn-assoc-0123456789abcdef0"
 SUBNET, VPC = "subnet-0123456789abcdef0", "vpc-0123456789abcdef0"
 ARN = "arn:aws:acm:us-east-1:000000000000:certificate/00000000-0000-0000-0000-000000000000"
+GROUP = "sg-0123456789abcdef0"
 ON_ENDPOINT = {"ClientVpnEndpointId": ENDPOINT}
+ON_ATTACHMENT = {"TransitGatewayAttachmentId": "tgw-attach-0123456789abcdef0"}
 
 # Well formed parameters of every action, on the wire; what they name does not exist.
 WELL_FORMED = {
+    "AcceptTransitGatewayClientVpnAttachment": ON_ATTACHMENT,
+    "ApplySecurityGroupsToClientVpnTargetNetwork": {**ON_ENDPOINT, "VpcId": VPC, "SecurityGroupId.1": GROUP},
     "AssociateClientVpnTargetNetwork": {**ON_ENDPOINT, "SubnetId": SUBNET},
     "AuthorizeClientVpnIngress": {**ON_ENDPOINT, "TargetNetworkCidr": "10.0.0.0/16", "AuthorizeAllGroups": "true"},
     "CreateClientVpnEndpoint": {
@@ -31,50 +35,60 @@ WELL_FORMED = {
     "DeleteClientVpnEndpoint": ON_ENDPOINT,
     "DeleteClientVpnEndpointAuthorizationPolicy": ON_ENDPOINT,
     "DeleteClientVpnRoute": {**ON_ENDPOINT, "DestinationCidrBlock": "0.0.0.0/0", "TargetVpcSubnetId": SUBNET},
+    "DeleteTransitGatewayClientVpnAttachment": ON_ATTACHMENT,
     "DescribeAvailabilityZones": {},
     "DescribeClientVpnAuthorizationRules": ON_ENDPOINT,
     "DescribeClientVpnConnections": ON_ENDPOINT,
     "DescribeClientVpnEndpoints": {"ClientVpnEndpointId.1": ENDPOINT},
     "DescribeClientVpnRoutes": ON_ENDPOINT,
     "DescribeClientVpnTargetNetworks": ON_ENDPOINT,
-    "DescribeSecurityGroups": {"GroupId.1": "sg-0123456789abcdef0"},
+    "DescribeSecurityGroups": {"GroupId.1": GROUP},
     "DescribeSubnets": {"SubnetId.1": SUBNET},
     "DescribeVpcs": {"VpcId.1": VPC},
     "DisassociateClientVpnTargetNetwork": {**ON_ENDPOINT, "AssociationId": ASSOCIATION},
+    "ExportClientVpnClientCertificateRevocationList": ON_ENDPOINT,
     "ExportClientVpnClientConfiguration": ON_ENDPOINT,
     "GetClientVpnEndpointAuthorizationPolicy": ON_ENDPOINT,
     "ModifyClientVpnEndpointAuthorizationPolicy": {
         **ON_ENDPOINT,
         "PolicyDocument": "permit(principal, action, resource);",
     },
+    "ImportClientVpnClientCertificateRevocationList": {
+        **ON_ENDPOINT,
+        "CertificateRevocationList": "-----BEGIN X509 CRL-----",
+    },
+    "ModifyClientVpnEndpoint": ON_ENDPOINT,
+    "RejectTransitGatewayClientVpnAttachment": ON_ATTACHMENT,
     "RevokeClientVpnIngress": {**ON_ENDPOINT, "TargetNetworkCidr": "10.0.0.0/16", "RevokeAllGroups": "true"},
     "TerminateClientVpnConnections": {**ON_ENDPOINT, "ConnectionId": "cvpn-connection-0123456789abcdef0"},
 }
 # What they are answered, as nothing of that exists.
 NOT_FOUND = {
+    "AcceptTransitGatewayClientVpnAttachment": "InvalidTransitGatewayAttachmentID.NotFound",
     "CreateClientVpnEndpoint": "InvalidParameterValue",
     "CreateSubnet": "InvalidVpcID.NotFound",
+    "DeleteTransitGatewayClientVpnAttachment": "InvalidTransitGatewayAttachmentID.NotFound",
     "DescribeSecurityGroups": "InvalidGroup.NotFound",
     "DescribeSubnets": "InvalidSubnetID.NotFound",
     "DescribeVpcs": "InvalidVpcID.NotFound",
+    "RejectTransitGatewayClientVpnAttachment": "InvalidTransitGatewayAttachmentID.NotFound",
 }
 ACTIONS = sorted(EXPECTED_ACTIONS["ec2"])
 # Of the actions beside these, the parameters that are not required by the model and are all the same.
 GROUP_RULE = {
-    "GroupId": "sg-0123456789abcdef0",
+    "GroupId": GROUP,
     "IpPermissions.1.IpProtocol": "tcp",
     "IpPermissions.1.FromPort": "1",
     "IpPermissions.1.ToPort": "2",
     "IpPermissions.1.IpRanges.1.CidrIp": "10.0.0.0/16",
 }
 BESIDE = {
-    "ApplySecurityGroupsToClientVpnTargetNetwork": {"SecurityGroupId.1": "sg-0123456789abcdef0"},
     "AssociateVpcCidrBlock": {"CidrBlock": "10.1.0.0/16"},
     "AuthorizeSecurityGroupEgress": GROUP_RULE,
     "AuthorizeSecurityGroupIngress": GROUP_RULE,
     "CreateSecurityGroup": {"VpcId": VPC},
     "CreateTags": {"ResourceId.1": VPC, "Tag.1.Key": "a", "Tag.1.Value": "b"},
-    "DeleteSecurityGroup": {"GroupId": "sg-0123456789abcdef0"},
+    "DeleteSecurityGroup": {"GroupId": GROUP},
     "DeleteTags": {"ResourceId.1": VPC},
     "ModifySecurityGroupRules": {
         "SecurityGroupRule.1.SecurityGroupRuleId": "sgr-0123456789abcdef0",
@@ -93,7 +107,7 @@ VALUES = {
     "AssociationId": "vpc-cidr-assoc-0123456789abcdef0",
     "AssociationIds": ASSOCIATION,
     "ClientVpnEndpointId": ENDPOINT,
-    "GroupId": "sg-0123456789abcdef0",
+    "GroupId": GROUP,
     "SubnetId": SUBNET,
     "VpcId": VPC,
 }

@@ -20,7 +20,7 @@ from support import namespaces
 from support.players import Difference, Materials, Player
 from support.reference import TOKENS, Reference
 from support.servers import Places, Server
-from support.wire import Broken, Line
+from support.line import Broken, Line
 from support.writers import NEEDS_NETWORKS, WEIGHTS, Writer
 
 SEQUENCES = int(os.environ.get("BASCULE_REFERENCE_SEQUENCES", "10000"))

@@ -1,163 +1,148 @@
-"""A lean client of the API port: one connection kept open, Signature Version 4 by hand, answers as plain values.
+"""Requests as bytes, many a second: a kept connection, and a signer that does no more than Signature Version 4 needs.
 
-For tests of very many calls, where botocore's machinery would cost more than the server.
+boto3's own signer makes the requests of which acceptance is asked; this one makes those that are to be refused for
+something else than their signature.
 """
 
+import datetime
+import functools
 import hashlib
 import hmac
-import json
+import re
 import socket
-import time
 import urllib.parse
-import xml.etree.ElementTree as ElementTree
 
-SPACE = b' xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"'
+from .calls import Reply
+
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
 JSON = "application/x-amz-json-1.1"
-ANSWER_SECONDS = 60
-KEPT_KEYS = 8
+# How long an answer may take before it counts as a hang.
+ANSWER_SECONDS = 30
 
 
-class Broken(Exception):
-    """The connection ended before an answer was whole; whether the call was done is not known."""
-
-
-class Answer:
-    """An answer: the status, and the members without the request id; or code and message of an error."""
-
-    __slots__ = ("status", "tree", "code", "message", "seconds")
-
-    def __init__(self, status, tree, code, message, seconds):
-        self.status, self.tree, self.code, self.message, self.seconds = status, tree, code, message, seconds
-
-    def __repr__(self):
-        return f"{self.status} {self.code}: {self.message}" if self.code else f"{self.status} {self.tree}"
-
-
-def plain(element):
-    """An element's content: a text, a list of items, or members by name."""
-    children = list(element)
-    if not children:
-        return element.text or ""
-    if children[0].tag == "item":
-        assert all(child.tag == "item" for child in children), ElementTree.tostring(element)
-        return [plain(child) for child in children]
-    members = {child.tag: plain(child) for child in children}
-    assert len(members) == len(children), ElementTree.tostring(element)
-    return members
-
-
-def read_ec2(status, body, seconds):
-    """An EC2 answer."""
-    root = ElementTree.fromstring(body.replace(SPACE, b"", 1))
-    if status == 200:
-        tree = plain(root)
-        assert tree.pop("requestId"), body
-        return Answer(status, tree, None, None, seconds)
-    error = root[0][0]
-    return Answer(status, None, error[0].text, error[1].text or "", seconds)
-
-
-def read_json(status, body, seconds):
-    """An answer of a JSON 1.1 service."""
-    document = json.loads(body)
-    if status == 200:
-        return Answer(status, document, None, None, seconds)
-    return Answer(status, None, document["__type"], document["message"], seconds)
-
-
-def signing_key(secret, day, region, service):
-    """The key of a day, region and service."""
-    key = hmac.digest(b"AWS4" + secret.encode(), day.encode(), "sha256")
-    for part in (region, service, "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
+@functools.lru_cache(maxsize=64)
+def _key(secret, date, region, service):
+    key = f"AWS4{secret}".encode()
+    for step in (date, region, service, "aws4_request"):
+        key = hmac.new(key, step.encode(), hashlib.sha256).digest()
     return key
 
 
-class Line:
-    """One connection to a server, in any region; `address` and `key` (id, secret) may change with a restart."""
+def sign(key, region, service, host, method="POST", query="", body=b"", headers=None):
+    """Headers of a signed request for `/`: those given, the date, and the authorization. The query is well formed."""
+    moment = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    whole = {"Host": host, "X-Amz-Date": moment, **(headers or {})}
+    signed = sorted((name.lower(), " ".join(value.split())) for name, value in whole.items())
+    names = ";".join(name for name, _ in signed)
+    pairs = [pair.partition("=") for pair in query.split("&") if pair]
+    canonical = "&".join("=".join(pair) for pair in sorted((_encoded(name), _encoded(value)) for name, _, value in pairs))
+    lines = [method, "/", canonical, *(f"{name}:{value}" for name, value in signed), "", names]
+    text = "\n".join([*lines, hashlib.sha256(body).hexdigest()])
+    scope = f"{moment[:8]}/{region}/{service}/aws4_request"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    to_sign = "\n".join(["AWS4-HMAC-SHA256", moment, scope, digest])
+    made = hmac.new(_key(key[1], moment[:8], region, service), to_sign.encode(), hashlib.sha256).hexdigest()
+    credential = f"Credential={key[0]}/{scope}, SignedHeaders={names}, Signature={made}"
+    return {**whole, "Authorization": f"AWS4-HMAC-SHA256 {credential}"}
 
-    def __init__(self, address, key):
-        self.address, self.key = address, key
-        self._socket = None
-        self._keys = {}
-        self._second = self._stamp = None
+
+def _encoded(text):
+    return urllib.parse.quote(urllib.parse.unquote_to_bytes(text.replace("+", " ")), safe="-_.~")
+
+
+def message(method, target, headers, body=b"", length=True):
+    """A request as it goes over the wire."""
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    if length:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1", "surrogateescape") + body
+
+
+class _Response:
+    """What `Reply` wants of a response."""
+
+    def __init__(self, status, headers):
+        self.status, self.headers = status, headers
+
+
+class Headers(dict):
+    """Headers of an answer, by lower-case name."""
+
+    def __getitem__(self, name):
+        return super().__getitem__(name.lower())
+
+    def get_content_type(self):
+        """Without parameters."""
+        return self["content-type"].split(";")[0]
+
+
+class Wire:
+    """A connection that is kept, and made anew when the server closed it."""
+
+    def __init__(self, address):
+        self.address, self._socket, self._rest = address, None, b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
     def close(self):
         """Hangs up."""
         if self._socket is not None:
             self._socket.close()
-            self._socket = None
+            self._socket, self._rest = None, b""
 
-    def ec2(self, region, pairs):
-        """An EC2 action, its parameters as they go over the wire."""
-        body = "&".join([f"{name}={urllib.parse.quote(value, safe='')}" for name, value in pairs]).encode()
-        return self._call(region, "ec2", FORM, None, body, read_ec2)
-
-    def acm(self, region, operation, body):
-        """An operation of Certificate Manager; the body as JSON text."""
-        return self._call(region, "acm", JSON, f"CertificateManager.{operation}", body.encode(), read_json)
-
-    def _head(self, region, service, kind, target, body):
-        second = int(time.time())
-        if second != self._second:
-            self._second, self._stamp = second, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
-        stamp = self._stamp
-        host = f"{self.address[0]}:{self.address[1]}"
-        headers = [("content-type", kind), ("host", host), ("x-amz-date", stamp)]
-        if target:
-            headers.append(("x-amz-target", target))
-        names = ";".join([name for name, _ in headers])
-        lines = "".join([f"{name}:{value}\n" for name, value in headers])
-        request = f"POST\n/\n\n{lines}\n{names}\n{hashlib.sha256(body).hexdigest()}"
-        scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
-        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-        place = (stamp[:8], region, service)
-        if place not in self._keys:
-            if len(self._keys) > KEPT_KEYS:
-                self._keys.clear()
-            self._keys[place] = signing_key(self.key[1], *place)
-        signature = hmac.new(self._keys[place], text.encode(), "sha256").hexdigest()
-        headers.append(
-            (
-                "authorization",
-                f"AWS4-HMAC-SHA256 Credential={self.key[0]}/{scope}, SignedHeaders={names}, Signature={signature}",
-            )
-        )
-        head = "".join([f"{name}: {value}\r\n" for name, value in headers])
-        return f"POST / HTTP/1.1\r\n{head}content-length: {len(body)}\r\n\r\n".encode()
-
-    def _call(self, region, service, kind, target, body, read):
-        request = self._head(region, service, kind, target, body) + body
-        started = time.monotonic()
-        try:
+    def ask(self, request, service, finish=False, head=False):
+        """The answer to a message; None where the server hung up instead. `finish`: nothing more is sent after it."""
+        for fresh in (self._socket is None, True):
             if self._socket is None:
                 self._socket = socket.create_connection(self.address, timeout=ANSWER_SECONDS)
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket.sendall(request)
-            status, answer = self._receive()
-        except OSError as error:
+            try:
+                self._socket.sendall(request)
+                if finish:
+                    self._socket.shutdown(socket.SHUT_WR)
+                reply = self._answer(service, head)
+            except OSError as error:
+                if isinstance(error, TimeoutError):
+                    raise
+                # It may answer and hang up while a request is still being sent.
+                reply = self._late(service)
+            if reply is not None and not finish:
+                return reply
             self.close()
-            raise Broken(f"{error!r}") from error
-        return read(status, answer, time.monotonic() - started)
+            if reply is not None or fresh:
+                return reply
+        return None
 
-    def _receive(self):
-        data = self._more()
-        while (end := data.find(b"\r\n\r\n")) < 0:
-            data += self._more()
-        head = data[:end].decode("latin-1").lower()
-        at = head.index("content-length:") + len("content-length:")
-        length = int(head[at : at + 20].split("\r\n", 1)[0])
-        body = data[end + 4 :]
-        while len(body) < length:
-            body += self._more()
-        assert len(body) == length
-        if "connection: close" in head:
-            self.close()
-        return int(head[9:12]), body
+    def _late(self, service):
+        try:
+            return self._answer(service, False)
+        except TimeoutError:
+            raise
+        except OSError:
+            return None
 
     def _more(self):
         chunk = self._socket.recv(65536)
-        if not chunk:
-            raise ConnectionResetError("hung up")
-        return chunk
+        self._rest += chunk
+        return bool(chunk)
+
+    def _answer(self, service, head):
+        while b"\r\n\r\n" not in self._rest:
+            if not self._more():
+                return None
+        top, _, self._rest = self._rest.partition(b"\r\n\r\n")
+        status, *lines = top.decode("latin-1").split("\r\n")
+        headers = Headers((name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines))
+        length = 0 if head else int(headers.get("content-length", 0))
+        while len(self._rest) < length:
+            if not self._more():
+                return None
+        body, self._rest = self._rest[:length], self._rest[length:]
+        number = int(re.match(r"HTTP/1\.[01] (\d{3})", status)[1])
+        if headers.get("connection") == "close":
+            self.close()
+        return Reply(_Response(number, headers), body, service)
