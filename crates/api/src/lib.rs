@@ -40,7 +40,7 @@ mod touch;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{AuditFiles, AuditLimits, AuditSink, NoAudit, Proof};
+pub use audit::{AuditFiles, AuditLimits, AuditSink, NoAudit, Proof, Rotated};
 pub use config::{AddressError, Addresses, Advertise, Bucket, Config, MAX_BODY_BYTES, Throttle};
 pub use frame::{Answer, Api, Call};
 pub use identities::{Caller, FileIdentities, Identities, Identity, Policies, Rights, UsersError};

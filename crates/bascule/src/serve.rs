@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use agent::{Agent, Controller};
 use anyhow::{Context, Result};
-use api::{Addresses, Advertise, Api, AuditFiles, FileIdentities, LiveConnections, StoreConvergence};
+use api::{
+    Addresses, Advertise, Api, AuditFiles, FileIdentities, LiveConnections, Rotated, StoreConvergence,
+};
 use engine::{DataPlane, Engine, EngineConfig, InMemory};
 use model::{Connection, EndpointId};
 use netio::HelperFabric;
@@ -29,6 +31,8 @@ const LOOPBACK_BLOCK: &str = "127.64.0.0/16";
 const STOP_TIMEOUT: Duration = Duration::from_millis(4_500);
 /// The audit trail's folder in the data directory.
 const AUDIT_FOLDER: &str = "audit";
+/// The folder of connection logs in the data directory, and the beginning of its files' names.
+const CONNECTIONS_FOLDER: &str = "connections";
 /// How long the last audit lines may take to the disk at a stop.
 const AUDIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The gateway's name in the store; with several nodes each has its own.
@@ -110,6 +114,17 @@ impl LiveConnections for Live {
     }
 }
 
+/// Entries of connection logs as lines of files, beside the log groups.
+struct ConnectionLines(Rotated);
+
+impl agent::Lines for ConnectionLines {
+    fn line(&mut self, line: &str) {
+        if let Err(error) = self.0.append(format!("{line}\n").as_bytes()) {
+            tracing::warn!(%error, "a line of the connection log is lost");
+        }
+    }
+}
+
 async fn serve(prepared: Prepared) -> Result<()> {
     let Prepared { config, fabric, listener, metrics_listener, addresses, identities, master_key } = prepared;
     let url = format!("{}://{}", if config.tls.is_some() { "https" } else { "http" }, listener.local_addr()?);
@@ -158,7 +173,10 @@ async fn serve(prepared: Prepared) -> Result<()> {
     if let Some(session_hour) = config.session_hour {
         agent = agent.with_session_hour(session_hour);
     }
-    let (logs, log_writer) = agent::connection_logs(store.clone(), None);
+    let folder = config.data_dir.join(CONNECTIONS_FOLDER);
+    let lines = Rotated::open(&folder, CONNECTIONS_FOLDER, config.audit)
+        .with_context(|| format!("cannot write to {}", folder.display()))?;
+    let (logs, log_writer) = agent::connection_logs(store.clone(), Some(Box::new(ConnectionLines(lines))));
     let interval = config.connection_log_interval.unwrap_or(agent::UPDATE_INTERVAL);
     let agent = agent.with_connection_logs(logs, interval);
     let log_writer = tokio::spawn(log_writer.run());

@@ -221,6 +221,13 @@ fn connections_are_logged_key_by_key() -> Result<()> {
         let shown = scene.ec2("DescribeClientVpnConnections", &[("ClientVpnEndpointId", &endpoint)])?;
         ensure!(shown.text("connections/item/connectionId")? == first["connection-id"]);
 
+        // So does the file, which has all of them.
+        let path = scene.data_dir().join("connections/connections-000001.jsonl");
+        let lines = std::fs::read_to_string(path)?;
+        ensure!(lines.lines().count() == rows.len(), "{lines}");
+        let parsed: BTreeMap<String, String> = serde_json::from_str(lines.lines().next().context("a line")?)?;
+        ensure!(parsed == *first, "{lines}");
+
         // A stranger is not logged; nor is anybody once logging is off; what was logged stays.
         let strange = scene.foreign_profile(&endpoint)?;
         let mut stranger = OpenVpn::start(&scene.clients[0].net, &strange, "stranger", &[])?;

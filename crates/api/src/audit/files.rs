@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::oneshot;
 
 use super::{AuditSink, Proof};
-use rotated::Rotated;
+pub use rotated::Rotated;
 
 mod rotated;
 

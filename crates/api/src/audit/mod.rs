@@ -7,7 +7,7 @@ mod parameters;
 
 use async_trait::async_trait;
 
-pub use files::{AuditFiles, AuditLimits};
+pub use files::{AuditFiles, AuditLimits, Rotated};
 pub(crate) use line::{Decided, Identity, Judged, Line};
 pub(crate) use parameters::{of_form, of_json};
 

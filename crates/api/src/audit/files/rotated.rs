@@ -11,7 +11,7 @@ use super::AuditLimits;
 const SUFFIX: &str = ".jsonl";
 
 /// The series; lines go to its newest file.
-pub(super) struct Rotated {
+pub struct Rotated {
     folder: PathBuf,
     stem: String,
     limits: AuditLimits,
@@ -21,8 +21,11 @@ pub(super) struct Rotated {
 }
 
 impl Rotated {
-    /// Goes on with the newest file there is.
-    pub(super) fn open(folder: &Path, name: &str, limits: AuditLimits) -> io::Result<Self> {
+    /// Goes on with the newest file there is; the folder is made if it is not there, for its owner alone.
+    ///
+    /// # Errors
+    /// The folder or a file cannot be made or written.
+    pub fn open(folder: &Path, name: &str, limits: AuditLimits) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let stem = format!("{name}-");
         let number = numbers(folder, &stem)?.last().copied().unwrap_or(1);
@@ -44,7 +47,10 @@ impl Rotated {
     }
 
     /// Adds whole lines, all of them or, after an error, none.
-    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         for part in self.parts(lines) {
             let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
             if self.bytes > 0 && self.bytes.saturating_add(length) > self.limits.file_bytes {
