@@ -68,7 +68,7 @@ impl Gateway {
     fn event(&mut self, id: SlotId, event: Event, now: Instant) {
         match event {
             Event::AuthenticationNeeded(login) => match self.slots.get(&id).map(|slot| &slot.stage) {
-                Some(Stage::HalfOpen { .. }) => self.login(id, login, now),
+                Some(Stage::HalfOpen { .. }) => self.login(id, *login, now),
                 Some(Stage::Admitted(_)) => self.login_again(id, &login, now),
                 Some(Stage::Leaving | Stage::Closing) | None => {}
             },

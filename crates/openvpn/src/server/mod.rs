@@ -88,7 +88,7 @@ pub enum Farewell {
 pub enum Event {
     /// Decide, then call [`Session::authenticated`]. Once per key: on renegotiation too, where the same identity
     /// must be presented.
-    AuthenticationNeeded(Login),
+    AuthenticationNeeded(Box<Login>),
     /// Install: the peer may send under this key from now on.
     KeysReady {
         /// 0 to 7.

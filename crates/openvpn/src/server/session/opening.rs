@@ -38,13 +38,13 @@ impl Session {
         let Some(key) = self.key_mut(key_id) else { return };
         key.decision = Decision::Pending;
         let certificates = key.exchange.tls().peer_certificates();
-        self.events.push_back(Event::AuthenticationNeeded(Login {
+        self.events.push_back(Event::AuthenticationNeeded(Box::new(Login {
             key_id,
             certificates,
             username: message.username,
             password: message.password,
             peer_info,
-        }));
+        })));
     }
 
     /// A control message of the client.
