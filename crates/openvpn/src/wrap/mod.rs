@@ -15,6 +15,8 @@
 mod envelope;
 pub mod keys;
 mod seal;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::sync::Arc;
