@@ -309,6 +309,17 @@ mod tests {
     }
 
     #[test]
+    fn windows_can_be_those_of_older_peers() {
+        let mut r = Reliable::new(0).with_windows(4, 8);
+        while r.has_room() {
+            r.send(Opcode::ControlV1, vec![]);
+        }
+        assert_eq!(sent(&mut r, at(0)), [0, 1, 2, 3]);
+        assert_eq!(r.receive(7, Opcode::ControlV1, b""), Received::New);
+        assert_eq!(r.receive(8, Opcode::ControlV1, b""), Received::Beyond);
+    }
+
+    #[test]
     fn retransmits_on_a_doubling_timer_and_early() {
         let mut r = Reliable::new(0);
         for _ in 0..5 {

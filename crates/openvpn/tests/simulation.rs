@@ -127,7 +127,7 @@ fn every_connection_completes_or_fails_in_time() {
 fn renegotiations_keep_the_tunnel_up_or_fail_in_time() {
     let (mut rounds, mut wraps, mut renewed, mut in_epochs) = (0, 0, 0, 0);
     for seed in 10_000..10_600 {
-        let (mut world, _) = schedule(seed);
+        let (mut world, lossless) = schedule(seed);
         world.net.drop_per_mille /= 3;
         if !connect(&mut world) {
             continue;
@@ -150,6 +150,8 @@ fn renegotiations_keep_the_tunnel_up_or_fail_in_time() {
             });
             assert!(done, "seed {seed}, round {round}, {action:?}: {:?}", world.seen);
             rounds += 1;
+            let failed = world.seen.server_failed.is_some() || world.seen.client_failed.is_some();
+            assert!(!(lossless && failed), "seed {seed}: {:?}", world.seen);
             let expected = u8::try_from(world.seen.server_sends.len() - 1).unwrap();
             let expected = if expected > 7 { (expected - 1) % 7 + 1 } else { expected };
             if world.seen.server_failed.is_none() {

@@ -66,6 +66,7 @@ impl Line {
             wrap: None,
             options: self.options("UDPv4", if third { 1521 } else { 1549 }),
             peer_info: self.peer_info().to_owned(),
+            peer_info_again: self.peer_info_again().map(str::to_owned),
             username: None,
             password: None,
             cipher: Cipher::Aes256Gcm,
@@ -91,6 +92,17 @@ impl Line {
 
     fn options(self, proto: &str, link_mtu_bytes: u32) -> String {
         format!("V4,dev-type tun,link-mtu {link_mtu_bytes},tun-mtu 1500,proto {proto},{OPTIONS_BEHIND_PROTO}")
+    }
+
+    /// Once a cipher was pushed, 2.4 says no more which ones it has.
+    const fn peer_info_again(self) -> Option<&'static str> {
+        match self {
+            Self::V2_4 => Some(
+                "IV_VER=2.4.12\nIV_PLAT=linux\nIV_PROTO=2\n\
+                 IV_LZ4=1\nIV_LZ4v2=1\nIV_LZO=1\nIV_COMP_STUB=1\nIV_COMP_STUBv2=1\nIV_TCPNL=1\n",
+            ),
+            Self::V2_5 | Self::V2_6 | Self::V2_7 | Self::OpenVpn3 | Self::Aws => None,
+        }
     }
 
     const fn peer_info(self) -> &'static str {

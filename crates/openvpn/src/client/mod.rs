@@ -71,6 +71,8 @@ pub struct SessionConfig {
     pub options: String,
     /// `IV_*` lines, each with its line feed.
     pub peer_info: String,
+    /// The same in renegotiations, if it differs there.
+    pub peer_info_again: Option<String>,
     /// `None`: absent.
     pub username: Option<String>,
     /// `None`: absent.

@@ -256,7 +256,10 @@ impl Session {
             options: config.options.clone(),
             username: config.username.clone(),
             password: config.password.clone(),
-            peer_info: Some(config.peer_info.clone()),
+            peer_info: Some(match &config.peer_info_again {
+                Some(again) if key_id > 0 => again.clone(),
+                _ => config.peer_info.clone(),
+            }),
         });
         let now_exchanged = key.is_exchanged() && !was_exchanged;
         match texts {
@@ -271,6 +274,9 @@ impl Session {
             }
         }
         if let (Some(terms), true) = (self.terms, now_exchanged && key_id != 0) {
+            if let Some(next) = &mut self.next {
+                next.deadline = None;
+            }
             self.arm(key_id, terms);
             self.switch_at = Some(now + self.config.switch_after);
         }
