@@ -31,11 +31,30 @@ pub(crate) struct Exchange {
     handshake_bytes: usize,
     /// Send owed acknowledgements in a packet of their own before anything else (2.4 and 2.5, once).
     pub(crate) ack_alone: bool,
+    /// Bytes that wrapping adds to each packet.
+    overhead_bytes: usize,
+    /// Bytes of the wrapped key that the next message is to carry.
+    pub(crate) escort_bytes: Option<usize>,
 }
 
 impl Exchange {
     pub(crate) fn new(key_id: u8, reliable: Reliable, tls: Box<dyn Tls>) -> Self {
-        Self { key_id, reliable, tls, outgoing: Vec::new(), packed: 0, handshake_bytes: 0, ack_alone: false }
+        Self {
+            key_id,
+            reliable,
+            tls,
+            outgoing: Vec::new(),
+            packed: 0,
+            handshake_bytes: 0,
+            ack_alone: false,
+            overhead_bytes: 0,
+            escort_bytes: None,
+        }
+    }
+
+    /// From now on packets are wrapped, which makes them so much longer.
+    pub(crate) fn wrap(&mut self, overhead_bytes: usize) {
+        self.overhead_bytes = overhead_bytes;
     }
 
     pub(crate) fn tls(&self) -> &dyn Tls {
@@ -76,7 +95,7 @@ impl Exchange {
 
     fn advance_tls(&mut self, plaintext: &mut Zeroizing<Vec<u8>>) -> Result<(), FailReason> {
         while let Some((opcode, payload)) = self.reliable.deliver() {
-            if opcode != Opcode::ControlV1 {
+            if !matches!(opcode, Opcode::ControlV1 | Opcode::ControlWkcV1) {
                 continue;
             }
             if self.tls.handshaking() {
@@ -172,9 +191,15 @@ impl Exchange {
             if rest.is_empty() {
                 break;
             }
-            let chunk = rest.get(..MAX_PAYLOAD_BYTES).unwrap_or(rest).to_vec();
+            let (opcode, escort_bytes) = match self.escort_bytes.take() {
+                Some(bytes) => (Opcode::ControlWkcV1, bytes),
+                None => (Opcode::ControlV1, 0),
+            };
+            // Positive whatever is taken off: the longest wrapped key has 1,024 bytes.
+            let limit = MAX_PAYLOAD_BYTES.saturating_sub(self.overhead_bytes + escort_bytes).max(1);
+            let chunk = rest.get(..limit).unwrap_or(rest).to_vec();
             self.packed += chunk.len();
-            self.reliable.send(Opcode::ControlV1, chunk);
+            self.reliable.send(opcode, chunk);
         }
         if self.packed == self.outgoing.len() {
             self.outgoing.clear();

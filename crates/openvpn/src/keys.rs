@@ -35,6 +35,15 @@ pub struct ServerSource {
     pub random2: Zeroizing<[u8; 32]>,
 }
 
+/// How a session's data keys are made: the same for all its keys.
+#[derive(Copy, Clone, Debug, Default)]
+pub(crate) struct Derivation {
+    /// By the TLS exporter instead of the PRF.
+    pub(crate) ekm: bool,
+    /// For the epoch format.
+    pub(crate) epochs: bool,
+}
+
 /// Keys by the TLS 1.0 style PRF over both sides' randoms. Unlike what drafts say, the second seed ends with both
 /// session ids.
 #[must_use]

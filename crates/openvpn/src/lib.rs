@@ -11,6 +11,7 @@
 //! | [`tls`] | TLS behind byte buffers, and the real one |
 //! | [`km2`] | key-method-2 messages, stock and AWS dialect |
 //! | [`keys`] | data channel keys: PRF and TLS exporter |
+//! | [`wrap`] | tls-crypt, tls-crypt-v2, and the wrapping of renegotiations |
 //! | [`data`] | sealing and opening data packets, replay window |
 //! | [`push`] | PUSH_REPLY: options, splitting, reassembly |
 //! | [`server`] | cookie handshake and the server's session |
@@ -31,6 +32,7 @@ pub mod reliable;
 pub mod server;
 pub mod tls;
 pub mod wire;
+pub mod wrap;
 
 pub use peer_info::PeerInfo;
 pub use time::{Instant, UnixTime};

@@ -21,6 +21,10 @@ pub mod proto {
     pub const TLS_EKM: u32 = 1 << 3;
     /// EXIT on the control channel, and the `protocol-flags` option.
     pub const CC_EXIT: u32 = 1 << 7;
+    /// Control packets of renegotiations wrapped with a key out of the TLS exporter.
+    pub const DYN_TLS_CRYPT: u32 = 1 << 9;
+    /// Data packets in epochs.
+    pub const DATA_EPOCH: u32 = 1 << 10;
 }
 
 /// A client's description of itself, cleaned: printable and bounded.

@@ -70,12 +70,14 @@ pub struct Reliable {
     next_send: u32,
     in_flight: VecDeque<InFlight>,
     next_expected: u32,
-    /// Received ahead of delivery; at most [`RECEIVE_WINDOW`].
+    /// Received ahead of delivery; at most the receive window.
     waiting: BTreeMap<u32, (Opcode, Vec<u8>)>,
     owed: VecDeque<u32>,
     recent: VecDeque<u32>,
     repeat_acks: bool,
     retransmits: bool,
+    send_window: u32,
+    receive_window: u32,
 }
 
 impl Reliable {
@@ -91,6 +93,8 @@ impl Reliable {
             recent: VecDeque::new(),
             repeat_acks: true,
             retransmits: true,
+            send_window: SEND_WINDOW,
+            receive_window: RECEIVE_WINDOW,
         }
     }
 
@@ -112,9 +116,15 @@ impl Reliable {
         Self { repeat_acks: false, ..Self::new(first) }
     }
 
+    /// The same with other windows: of messages in flight, and of those accepted ahead.
+    #[must_use]
+    pub fn with_windows(self, send: u32, receive: u32) -> Self {
+        Self { send_window: send.max(1), receive_window: receive.max(1), ..self }
+    }
+
     /// Takes a message from the peer.
     pub fn receive(&mut self, id: u32, opcode: Opcode, payload: &[u8]) -> Received {
-        if id >= self.next_expected.saturating_add(RECEIVE_WINDOW) {
+        if id >= self.next_expected.saturating_add(self.receive_window) {
             return Received::Beyond;
         }
         self.owe_ack(id);
@@ -157,7 +167,7 @@ impl Reliable {
     #[must_use]
     pub fn has_room(&self) -> bool {
         let oldest = self.in_flight.front().map_or(self.next_send, |message| message.id);
-        self.next_send < oldest.saturating_add(SEND_WINDOW)
+        self.next_send < oldest.saturating_add(self.send_window)
     }
 
     /// Queues a message; the caller has asked [`Reliable::has_room`].
@@ -296,6 +306,17 @@ mod tests {
         assert!(r.has_room());
         r.acknowledged(&[4, 5, 99]);
         assert!(r.is_idle());
+    }
+
+    #[test]
+    fn windows_can_be_those_of_older_peers() {
+        let mut r = Reliable::new(0).with_windows(4, 8);
+        while r.has_room() {
+            r.send(Opcode::ControlV1, vec![]);
+        }
+        assert_eq!(sent(&mut r, at(0)), [0, 1, 2, 3]);
+        assert_eq!(r.receive(7, Opcode::ControlV1, b""), Received::New);
+        assert_eq!(r.receive(8, Opcode::ControlV1, b""), Received::Beyond);
     }
 
     #[test]

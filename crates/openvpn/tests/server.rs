@@ -173,13 +173,51 @@ impl Raw {
 }
 
 const MODERN: &str = "IV_PROTO=990\nIV_NCP=2\nIV_CIPHERS=AES-256-GCM\nIV_MTU=1600\n";
+/// Modern, but for the wrapping of renegotiations: this client is written packet by packet.
+const PLAIN: &str = "IV_PROTO=478\nIV_NCP=2\nIV_CIPHERS=AES-256-GCM\nIV_MTU=1600\n";
+const NEWEST: &str = "IV_PROTO=8094\nIV_NCP=2\nIV_CIPHERS=AES-256-GCM\nIV_MTU=1600\n";
 const OLD: &str = "IV_PROTO=2\nIV_NCP=2\n";
 
 #[test]
 fn each_client_is_pushed_what_it_knows() {
-    let rows: [(&str, bool, &str); 7] = [
-        (MODERN, true, "ping 1,peer-id 7,cipher AES-256-GCM,protocol-flags cc-exit tls-ekm,tun-mtu 1500"),
-        (MODERN, false, "ping 1,peer-id 7,cipher AES-256-GCM,protocol-flags cc-exit,tun-mtu 1500"),
+    let rows: [(&str, bool, &str); 12] = [
+        (
+            MODERN,
+            true,
+            "ping 1,peer-id 7,cipher AES-256-GCM,protocol-flags cc-exit tls-ekm dyn-tls-crypt,tun-mtu 1500",
+        ),
+        (
+            MODERN,
+            false,
+            "ping 1,peer-id 7,cipher AES-256-GCM,protocol-flags cc-exit dyn-tls-crypt,tun-mtu 1500",
+        ),
+        (
+            NEWEST,
+            true,
+            "ping 1,peer-id 7,cipher AES-256-GCM,protocol-flags cc-exit tls-ekm dyn-tls-crypt aead-epoch,\
+             tun-mtu 1500",
+        ),
+        // Epochs need the exporter, a peer id, and the option they stand in.
+        (
+            NEWEST,
+            false,
+            "ping 1,peer-id 7,cipher AES-256-GCM,protocol-flags cc-exit dyn-tls-crypt,tun-mtu 1500",
+        ),
+        (
+            "IV_PROTO=8092\nIV_CIPHERS=AES-256-GCM\n",
+            true,
+            "ping 1,cipher AES-256-GCM,protocol-flags cc-exit tls-ekm dyn-tls-crypt",
+        ),
+        (
+            "IV_PROTO=7966\nIV_CIPHERS=AES-256-GCM\n",
+            true,
+            "ping 1,peer-id 7,cipher AES-256-GCM,key-derivation tls-ekm",
+        ),
+        (
+            "IV_PROTO=1162\nIV_CIPHERS=AES-256-GCM\n",
+            true,
+            "ping 1,peer-id 7,cipher AES-256-GCM,protocol-flags cc-exit tls-ekm aead-epoch",
+        ),
         (OLD, true, "ping 1,peer-id 7,cipher AES-256-GCM"),
         (
             "IV_PROTO=10\nIV_CIPHERS=CHACHA20-POLY1305:AES-128-GCM\n",
@@ -200,12 +238,24 @@ fn each_client_is_pushed_what_it_knows() {
         raw.accept();
         raw.say("PUSH_REQUEST");
         assert!(raw.texts.contains(&format!("PUSH_REPLY,{expected}")), "{peer_info}: {:?}", raw.texts);
-        let v2 = raw.events.iter().find_map(|event| match event {
-            Event::KeysReady { v2_peer_id, .. } => Some(*v2_peer_id),
+        let keys = raw.events.iter().find_map(|event| match event {
+            Event::KeysReady { v2_peer_id, keys, .. } => Some((*v2_peer_id, keys.has_epochs())),
             _ => None,
         });
-        assert_eq!(v2, Some(expected.contains("peer-id").then_some(7)), "{peer_info}");
+        let v2_peer_id = expected.contains("peer-id").then_some(7);
+        assert_eq!(keys, Some((v2_peer_id, expected.contains("aead-epoch"))), "{peer_info}");
     }
+}
+
+#[test]
+fn what_the_server_is_not_to_offer_is_not_pushed() {
+    let off =
+        SessionConfig { dyn_tls_crypt: false, aead_epoch: false, cc_exit: false, ..SessionConfig::default() };
+    let mut raw = Raw::new(off);
+    raw.log_in(NEWEST);
+    raw.accept();
+    let expected = "PUSH_REPLY,ping 1,peer-id 7,cipher AES-256-GCM,protocol-flags tls-ekm,tun-mtu 1500";
+    assert!(raw.texts.contains(&expected.to_owned()), "{:?}", raw.texts);
 }
 
 #[test]
@@ -218,7 +268,15 @@ fn a_client_without_shared_cipher_or_with_compression_is_told() {
             "no shared cipher",
         ),
         ("", "V4,cipher BF-CBC", FailReason::NoSharedCipher, "no shared cipher"),
+        ("", "V4", FailReason::NoSharedCipher, "no shared cipher"),
+        ("IV_CIPHERS=\n", "V4,cipher AES-256-GCM", FailReason::NoSharedCipher, "no shared cipher"),
+        ("IV_CIPHERS=AES-256-CBC\nIV_NCP=2\n", "V4", FailReason::NoSharedCipher, "no shared cipher"),
+        ("IV_NCP=1\n", "V4,cipher AES-256-CBC", FailReason::NoSharedCipher, "no shared cipher"),
         (MODERN, "V4,comp-lzo,cipher AES-256-GCM", FailReason::Compression, "Compression"),
+        (MODERN, "V4,cipher AES-256-GCM, comp-lzo", FailReason::Compression, "Compression"),
+        (OLD, "V4,comp-lzo no", FailReason::Compression, "Compression"),
+        // Compression goes first: who has both is told what it can change by itself.
+        ("IV_CIPHERS=BF-CBC\n", "V4,comp-lzo", FailReason::Compression, "Compression"),
     ] {
         let mut raw = Raw::new(SessionConfig::default());
         raw.settle();
@@ -309,7 +367,7 @@ fn foreign_and_misplaced_packets_are_discarded() {
     for (bytes, expected) in rows {
         assert_eq!(raw.session.handle_packet(&bytes, now), Err(expected), "{bytes:02x?}");
     }
-    raw.log_in(MODERN);
+    raw.log_in(PLAIN);
     raw.accept();
     assert!(raw.session.is_established());
     raw.wait(Duration::from_secs(2));
@@ -350,7 +408,7 @@ fn a_repeated_hard_reset_is_acknowledged_again() {
 #[test]
 fn a_renegotiation_with_a_refused_login_ends_the_session() {
     let mut raw = Raw::new(SessionConfig::default());
-    raw.log_in(MODERN);
+    raw.log_in(PLAIN);
     raw.accept();
     raw.wait(Duration::from_secs(2));
     raw.session.renegotiate(raw.now);
@@ -358,7 +416,7 @@ fn a_renegotiation_with_a_refused_login_ends_the_session() {
     raw.next_id = 1;
     raw.tls = Double::client(Script { seed: 200, ..Script::default() });
     raw.send(Opcode::SoftResetV1, Some(0), &[0], &[]).unwrap();
-    raw.log_in(MODERN);
+    raw.log_in(PLAIN);
     assert!(raw.has(|event| matches!(event, Event::AuthenticationNeeded(login) if login.key_id == 1)));
     raw.session.authenticated(Outcome::Reject { reason: "CRV1:R:x\n".to_owned() }, raw.now);
     raw.settle();
@@ -372,7 +430,7 @@ fn a_renegotiation_with_a_refused_login_ends_the_session() {
 fn a_new_key_is_sent_with_only_once_the_client_has_it() {
     for by_data in [true, false] {
         let mut raw = Raw::new(SessionConfig::default());
-        raw.log_in(MODERN);
+        raw.log_in(PLAIN);
         raw.accept();
         raw.wait(Duration::from_secs(2));
         raw.withhold = true;
@@ -381,7 +439,7 @@ fn a_new_key_is_sent_with_only_once_the_client_has_it() {
         raw.next_id = 1;
         raw.tls = Double::client(Script { seed: 200, ..Script::default() });
         raw.send(Opcode::SoftResetV1, Some(0), &[0], &[]).unwrap();
-        raw.log_in(MODERN);
+        raw.log_in(PLAIN);
         raw.session.note_new_key_used(1, raw.now); // it cannot be: there are no keys yet
         raw.accept();
         assert!(raw.has(|event| matches!(event, Event::KeysReady { key_id: 1, .. })));

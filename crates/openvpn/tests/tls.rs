@@ -10,9 +10,17 @@ use openvpn::server::FailReason;
 use openvpn::tls::{RustlsClient, RustlsServer, Tls, client_config, server_config};
 use openvpn::{client, server};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::aws_lc_rs::kx_group::{SECP256R1, X25519, X25519MLKEM768};
+use rustls::crypto::{
+    CryptoProvider, SupportedKxGroup, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature,
+    verify_tls13_signature,
+};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, NamedGroup, SignatureScheme,
+    SupportedProtocolVersion,
+};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use world::{MakeTls, Net, Rng, World};
 
@@ -224,6 +232,73 @@ fn nothing_is_ever_resumed() {
             assert_eq!(a, b);
         }
     }
+}
+
+/// Moves TLS bytes until both ends are through; what the last flight of each was is not looked at.
+fn shake(client: &mut dyn Tls, server: &mut dyn Tls) {
+    let mut bytes = Vec::new();
+    for _ in 0..10 {
+        bytes.clear();
+        client.drain(&mut bytes);
+        server.feed(&bytes).unwrap();
+        bytes.clear();
+        server.drain(&mut bytes);
+        client.feed(&bytes).unwrap();
+    }
+    assert!(!client.handshaking() && !server.handshaking());
+}
+
+/// What is negotiated is the client's choice, and the hybrid one where it has it.
+#[test]
+fn the_key_exchange_is_post_quantum_where_the_client_offers_it() {
+    let party = party();
+    let config = server_config(vec![party.der.clone()], &party.key, None).unwrap();
+    let name = || ServerName::try_from("vpn.example").unwrap();
+    let of = |groups: Vec<&'static dyn SupportedKxGroup>, versions: &[&'static SupportedProtocolVersion]| {
+        let provider = CryptoProvider { kx_groups: groups, ..aws_lc_rs::default_provider() };
+        let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Only(party.der.clone())))
+            .with_no_client_auth();
+        Arc::new(config)
+    };
+    let both = [&TLS13, &TLS12];
+    let rows = [
+        ("ours", client_config(Arc::new(Only(party.der.clone())), None).unwrap(), NamedGroup::X25519MLKEM768),
+        ("the library's", of(vec![X25519MLKEM768, X25519], &both), NamedGroup::X25519MLKEM768),
+        ("hybrid only", of(vec![X25519MLKEM768], &[&TLS13]), NamedGroup::X25519MLKEM768),
+        ("an older one", of(vec![X25519, SECP256R1], &both), NamedGroup::X25519),
+        ("TLS 1.2", of(vec![X25519MLKEM768, SECP256R1], &[&TLS12]), NamedGroup::secp256r1),
+    ];
+    for (what, client, expected) in rows {
+        let mut client = RustlsClient::new(client, name()).unwrap();
+        let mut server = RustlsServer::new(Arc::clone(&config)).unwrap();
+        assert_eq!(server.key_exchange(), None);
+        shake(&mut client, &mut server);
+        assert_eq!(server.key_exchange(), Some(expected), "{what}");
+    }
+}
+
+#[test]
+fn versions_before_1_2_are_not_there_and_nothing_is_kept_for_resumption() {
+    let party = party();
+    let config = server_config(vec![party.der.clone()], &party.key, None).unwrap();
+    assert!(!config.ticketer.enabled());
+    assert_eq!((config.send_tls13_tickets, config.max_early_data_size), (0, 0));
+    assert!(!config.session_storage.can_cache());
+    // A ClientHello that offers TLS 1.1 at most.
+    let mut hello = vec![3, 2];
+    hello.extend_from_slice(&[7; 32]);
+    hello.extend_from_slice(&[0, 0, 4, 0xc0, 0x14, 0xc0, 0x13, 1, 0]);
+    let body = [&[1, 0, 0, u8::try_from(hello.len()).unwrap()][..], &hello].concat();
+    let record = [&[0x16, 3, 1, 0, u8::try_from(body.len()).unwrap()][..], &body].concat();
+    let mut server = RustlsServer::new(config).unwrap();
+    assert!(server.feed(&record).is_err());
+    let mut alert = Vec::new();
+    server.drain(&mut alert);
+    assert_eq!(alert.first(), Some(&0x15), "it is told");
 }
 
 #[test]

@@ -180,8 +180,9 @@ fn push_replies_come_together() {
     assert!(split > 0);
 }
 
-fn material(key: &Value) -> Option<KeyMaterial> {
-    key["key_material"].as_str().map(|_| KeyMaterial::new(array(&key["key_material"])))
+fn material(recording: &Value, key: &Value) -> Option<KeyMaterial> {
+    let keys = key["key_material"].as_str().map(|_| KeyMaterial::new(array(&key["key_material"])))?;
+    Some(if recording["data_format"] == "epoch" { keys.in_epochs() } else { keys })
 }
 
 #[test]
@@ -190,7 +191,7 @@ fn the_prf_yields_the_recorded_keys() {
     for (name, recording) in recordings() {
         let (client_sid, server_sid) = sids(&recording);
         for key in recording["keys"].as_array().unwrap() {
-            let Some(expected) = material(key) else { continue };
+            let Some(expected) = material(&recording, key) else { continue };
             let client = ClientSource {
                 pre_master: array(&key["pre_master"]).into(),
                 random1: array(&key["client_random1"]).into(),
@@ -211,7 +212,7 @@ fn the_prf_yields_the_recorded_keys() {
 
 #[test]
 fn every_data_packet_opens_and_is_rebuilt_byte_for_byte() {
-    let (mut count, mut v1) = (0, 0);
+    let (mut count, mut v1, mut epochs) = (0, 0, 0);
     for (name, recording) in recordings() {
         for key in recording["keys"].as_array().unwrap() {
             let packets = recording["data"]
@@ -219,7 +220,7 @@ fn every_data_packet_opens_and_is_rebuilt_byte_for_byte() {
                 .unwrap()
                 .iter()
                 .filter(|packet| packet["key_id"] == key["key_id"]);
-            let Some(keys) = material(key) else { continue };
+            let Some(keys) = material(&recording, key) else { continue };
             let key_id = u8::try_from(key["key_id"].as_u64().unwrap()).unwrap();
             let cipher = Cipher::from_name(recording["data_cipher"].as_str().unwrap()).unwrap();
             let peer_id = recording["peer_id"].as_u64().map(|id| u32::try_from(id).unwrap());
@@ -251,8 +252,9 @@ fn every_data_packet_opens_and_is_rebuilt_byte_for_byte() {
                 assert_eq!(out, bytes, "{name}");
                 count += 1;
                 v1 += u32::from(peer_id.is_none());
+                epochs += u32::from(keys.has_epochs());
             }
         }
     }
-    assert!(count > 150 && v1 > 10, "{count} {v1}");
+    assert!(count > 180 && v1 > 10 && epochs > 30, "{count} {v1} {epochs}");
 }

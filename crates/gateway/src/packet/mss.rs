@@ -6,8 +6,8 @@ use super::{Header, TCP};
 
 /// The path every tunnel must fit, in bytes of outer IP packet.
 const PATH_BYTES: u16 = 1500;
-/// DATA_V2 with AEAD: opcode and peer id 4, packet id 4, tag 16 (spec: openvpn-protocol §8.9).
-const DATA_BYTES: u16 = 24;
+/// The longest form of DATA, in epochs: opcode and peer id 4, packet id 8, tag 16 (spec: openvpn-protocol §8.4, §8.9).
+const DATA_BYTES: u16 = 28;
 const UDP_BYTES: u16 = 8;
 
 /// The largest inner packet, in bytes, whose DATA packet to `peer` fits a 1500-byte path.

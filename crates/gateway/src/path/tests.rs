@@ -276,3 +276,46 @@ fn clamps_both_ways() {
         assert_eq!(packet[42..44], 1408_u16.to_be_bytes());
     }
 }
+
+#[test]
+fn a_key_that_nears_its_end_is_noticed_once() {
+    let limits = data::Limits { rekey_packet_id: 3, ..data::Limits::default() };
+    let mut world = World::usual();
+    world.path.channel = Channel::with_limits(Role::Server, limits);
+    world.key(1);
+    world.path.apply(PathUpdate::SendKey(1), at(0));
+    let mut notices = Vec::new();
+    for _ in 0..6 {
+        world.down(&udp("10.0.3.4", "10.9.0.2")).unwrap();
+        notices.push(world.path.poll_notice());
+    }
+    let expected = [None, None, Some(Notice::NeedsRekey), None, None, None];
+    assert_eq!(notices, expected, "the next id is beyond three after the third");
+    world.key(2);
+    world.path.apply(PathUpdate::SendKey(2), at(0));
+    world.down(&udp("10.0.3.4", "10.9.0.2")).unwrap();
+    assert_eq!(world.path.poll_notice(), None, "the successor is fresh");
+}
+
+#[test]
+fn epochs_go_by_without_anybody_noticing() {
+    let limits = data::Limits { epoch_packet_id: 2, ..data::Limits::default() };
+    let mut world = World::usual();
+    world.client = Channel::with_limits(Role::Client, limits);
+    let keys = Box::new(KeyMaterial::new([9; 256]).in_epochs());
+    let cipher = Cipher::Aes256Gcm;
+    world.client.install(1, &keys, cipher, Some(7)).unwrap();
+    world.client.send_with(1);
+    world.path.apply(PathUpdate::InstallKey { key_id: 1, keys, cipher, v2_peer_id: Some(7) }, at(0));
+    world.path.apply(PathUpdate::SendKey(1), at(0));
+    let (up, down) = (udp("10.9.0.2", "10.0.3.4"), udp("10.0.3.4", "10.9.0.2"));
+    for round in 0..20 {
+        assert_eq!(world.up(&up), Ok(Some(up.clone())), "{round}");
+        assert_eq!(world.down(&down), Ok(down.clone()), "{round}");
+        let expected = (round == 0).then_some(Notice::NewKeyUsed(1));
+        assert_eq!(world.path.poll_notice(), expected, "{round}");
+    }
+    let mut datagram = Vec::new();
+    assert!(world.path.ping(&mut datagram));
+    assert_eq!(datagram.get(4..6), Some(&[0, 10][..]), "the path followed the client to its tenth epoch");
+}

@@ -6,7 +6,7 @@ use super::FailReason;
 use crate::Instant;
 use crate::data::KeyMaterial;
 use crate::exchange::{Exchange, Texts};
-use crate::keys::{ClientSource, ServerSource, exporter_keys, prf_keys};
+use crate::keys::{ClientSource, Derivation, ServerSource, exporter_keys, prf_keys};
 use crate::km2::{ClientMessage, Complete, ServerParser};
 use crate::wire::SessionId;
 
@@ -77,7 +77,7 @@ impl Key {
     /// The data keys, once. `Ok(None)` if it is too early or too late.
     pub(super) fn derive(
         &mut self,
-        ekm: bool,
+        derivation: Derivation,
         client_sid: SessionId,
         server_sid: SessionId,
     ) -> Result<Option<Box<KeyMaterial>>, FailReason> {
@@ -85,12 +85,12 @@ impl Key {
             return Ok(None);
         }
         let (Some(client), Some(server)) = (self.client.take(), self.server.take()) else { return Ok(None) };
-        let keys = if ekm {
+        let keys = if derivation.ekm {
             exporter_keys(self.exchange.tls()).map_err(FailReason::Tls)?
         } else {
             prf_keys(&client, &server, client_sid, server_sid)
         };
         self.installed = true;
-        Ok(Some(Box::new(keys)))
+        Ok(Some(Box::new(if derivation.epochs { keys.in_epochs() } else { keys })))
     }
 }

@@ -1,20 +1,26 @@
 //! The client's side: for simulation, load and tests, in the manner of real clients.
 //!
-//! Switches imitate what differs between client lines: the order of the first packets, the key-method-2 dialect,
-//! peer info, options string, repeated acknowledgements. spec: openvpn-protocol §18
+//! Switches imitate what differs between client lines ([`Line`]): the order of the first packets, the key-method-2
+//! dialect, peer info, options string, repeated acknowledgements, windows. spec: openvpn-protocol §18
 
 mod key;
+mod line;
 mod session;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+pub use line::Line;
 pub use session::Session;
+
+use crate::UnixTime;
 
 use crate::data::{Cipher, KeyMaterial};
 use crate::km2::Dialect;
 pub use crate::server::{Discard, FailReason, TlsFactory};
+use crate::wrap::{ClientKey, StaticKey};
 
 /// How a client answers the server's hard reset.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +29,25 @@ pub enum HandshakeOrder {
     AckRides,
     /// A bare ACK_V1 first, then the ClientHello without acknowledgements; each is sent once (2.4, 2.5).
     AckAlone,
+}
+
+/// How a client's control channel is wrapped, and when its session began (for the replay ids). The key's Debug
+/// shows nothing.
+#[derive(Clone, Debug)]
+pub struct Wrap {
+    /// The key.
+    pub key: WrapKey,
+    /// Any time that is not earlier than that of the client's sessions before.
+    pub began_at: UnixTime,
+}
+
+/// What a client's control channel is wrapped with.
+#[derive(Clone, Debug)]
+pub enum WrapKey {
+    /// tls-crypt: the key that all clients and the server share.
+    TlsCrypt(Arc<StaticKey>),
+    /// tls-crypt-v2: the client's own.
+    TlsCryptV2(Arc<ClientKey>),
 }
 
 /// How a session behaves.
@@ -34,10 +59,20 @@ pub struct SessionConfig {
     pub order: HandshakeOrder,
     /// Dialect of our key-method-2 message.
     pub dialect: Dialect,
+    /// Messages in flight.
+    pub send_window: u32,
+    /// Messages accepted ahead.
+    pub receive_window: u32,
+    /// False: nothing is sent twice, because the transport loses nothing.
+    pub retransmits: bool,
+    /// `None`: the control channel is not wrapped.
+    pub wrap: Option<Wrap>,
     /// Options string.
     pub options: String,
     /// `IV_*` lines, each with its line feed.
     pub peer_info: String,
+    /// The same in renegotiations, if it differs there.
+    pub peer_info_again: Option<String>,
     /// `None`: absent.
     pub username: Option<String>,
     /// `None`: absent.
@@ -48,8 +83,10 @@ pub struct SessionConfig {
     pub push_request_after: Duration,
     /// Period of the following ones.
     pub push_request_every: Duration,
-    /// After a renegotiation keep sending with the old key this long, unless the server uses the new one.
+    /// After a renegotiation keep sending with the old key this long.
     pub switch_after: Duration,
+    /// But not longer than until the server uses the new one.
+    pub switch_on_data: bool,
     /// The old key still opens packets this long after that.
     pub lame_duck: Duration,
 }
@@ -57,24 +94,7 @@ pub struct SessionConfig {
 impl Default for SessionConfig {
     /// Like 2.6.14 with default options.
     fn default() -> Self {
-        Self {
-            handshake_timeout: Duration::from_secs(60),
-            order: HandshakeOrder::AckRides,
-            dialect: Dialect::Stock,
-            options: "V4,dev-type tun,link-mtu 1549,tun-mtu 1500,proto UDPv4,cipher AES-256-GCM,auth [null-digest],\
-                      keysize 256,key-method 2,tls-client"
-                .to_owned(),
-            peer_info: "IV_VER=2.6.14\nIV_PLAT=linux\nIV_TCPNL=1\nIV_MTU=1600\nIV_NCP=2\n\
-                        IV_CIPHERS=AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305\nIV_PROTO=990\n"
-                .to_owned(),
-            username: None,
-            password: None,
-            cipher: Cipher::Aes256Gcm,
-            push_request_after: Duration::from_secs(1),
-            push_request_every: Duration::from_secs(5),
-            switch_after: Duration::from_secs(3),
-            lame_duck: Duration::from_secs(3600),
-        }
+        Line::V2_6.config()
     }
 }
 

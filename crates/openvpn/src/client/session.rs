@@ -4,16 +4,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::key::Key;
-use super::{Discard, Event, FailReason, HandshakeOrder, SessionConfig, TlsFactory};
+use super::{Discard, Event, FailReason, HandshakeOrder, SessionConfig, TlsFactory, WrapKey};
 use crate::Instant;
-use crate::data::Cipher;
+use crate::data::{Cipher, Role};
 use crate::exchange::Exchange;
-use crate::keys::Draw;
+use crate::keys::{Derivation, Draw};
 use crate::km2::ClientMessage;
 use crate::push::Assembler;
 use crate::reliable::Reliable;
 use crate::tls::TlsError;
 use crate::wire::{Control, MAX_PACKET_BYTES, Opcode, SessionId};
+use crate::wrap::{Envelope, StaticKey, asks_for_key, seconds};
 
 /// One client's control channel.
 ///
@@ -24,6 +25,7 @@ pub struct Session {
     client_sid: SessionId,
     /// `None` until the server's hard reset has come.
     server_sid: Option<SessionId>,
+    envelope: Envelope,
     draw: Draw,
     current: Key,
     next: Option<Key>,
@@ -42,7 +44,7 @@ pub struct Session {
 #[derive(Copy, Clone)]
 struct Terms {
     cipher: Cipher,
-    ekm: bool,
+    derivation: Derivation,
     v2_peer_id: Option<u32>,
 }
 
@@ -60,14 +62,18 @@ impl Session {
         now: Instant,
     ) -> Result<Self, TlsError> {
         let mut draw = Draw::new(seed);
+        let envelope = envelope(&config);
         let mut exchange = Exchange::new(0, reliable(&config), tls()?);
-        exchange.send_reset(Opcode::HardResetClientV2);
+        exchange.wrap(envelope.overhead_bytes(0));
+        let v2 = envelope.wrapped_key_bytes() > 0;
+        exchange.send_reset(if v2 { Opcode::HardResetClientV3 } else { Opcode::HardResetClientV2 });
         let current = Key::new(exchange, draw.client_source(), now + config.handshake_timeout);
         Ok(Self {
             config,
             factory: tls,
             client_sid: sid,
             server_sid: None,
+            envelope,
             draw,
             current,
             next: None,
@@ -92,7 +98,8 @@ impl Session {
         if packet.len() > MAX_PACKET_BYTES {
             return Err(Discard::Window);
         }
-        let control = Control::parse(packet)?;
+        let packet = self.envelope.open(packet)?;
+        let control = Control::parse(&packet)?;
         if control.peer_session.is_some_and(|sid| sid != self.client_sid) {
             return Err(Discard::Session);
         }
@@ -100,6 +107,10 @@ impl Session {
             (None, Opcode::HardResetServerV2) if control.key_id == 0 && control.peer_session.is_some() => {
                 self.server_sid = Some(control.session);
                 self.current.exchange.ack_alone = self.config.order == HandshakeOrder::AckAlone;
+                let key_bytes = self.envelope.wrapped_key_bytes();
+                if key_bytes > 0 && asks_for_key(control.payload) {
+                    self.current.exchange.escort_bytes = Some(key_bytes);
+                }
             }
             (None, _) => return Err(Discard::Opcode),
             (Some(sid), _) if sid != control.session => return Err(Discard::Session),
@@ -152,7 +163,7 @@ impl Session {
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         out.clear();
         let (own, peer) = (self.client_sid, self.server_sid);
-        self.keys_mut().any(|key| key.exchange.poll_transmit(own, peer, now, out))
+        self.keys_mut().any(|key| key.exchange.poll_transmit(own, peer, now, out)) && self.envelope.seal(out)
     }
 
     /// The next event, in order.
@@ -183,7 +194,8 @@ impl Session {
 
     /// The server's data came under this key: it has it, so we may send with it too.
     pub fn note_new_key_used(&mut self, key_id: u8, now: Instant) {
-        if self.next.as_ref().is_some_and(|next| next.id() == key_id && next.installed) {
+        let early = self.config.switch_on_data;
+        if early && self.next.as_ref().is_some_and(|next| next.id() == key_id && next.installed) {
             self.promote(now);
         }
     }
@@ -225,6 +237,7 @@ impl Session {
         match (self.factory)() {
             Ok(tls) => {
                 let mut exchange = Exchange::new(self.next_key_id(), reliable(&self.config), tls);
+                exchange.wrap(self.envelope.overhead_bytes(exchange.key_id));
                 exchange.send_reset(Opcode::SoftResetV1);
                 let source = self.draw.client_source();
                 self.next = Some(Key::new(exchange, source, now + self.config.handshake_timeout));
@@ -243,7 +256,10 @@ impl Session {
             options: config.options.clone(),
             username: config.username.clone(),
             password: config.password.clone(),
-            peer_info: Some(config.peer_info.clone()),
+            peer_info: Some(match &config.peer_info_again {
+                Some(again) if key_id > 0 => again.clone(),
+                _ => config.peer_info.clone(),
+            }),
         });
         let now_exchanged = key.is_exchanged() && !was_exchanged;
         match texts {
@@ -258,6 +274,9 @@ impl Session {
             }
         }
         if let (Some(terms), true) = (self.terms, now_exchanged && key_id != 0) {
+            if let Some(next) = &mut self.next {
+                next.deadline = None;
+            }
             self.arm(key_id, terms);
             self.switch_at = Some(now + self.config.switch_after);
         }
@@ -292,12 +311,22 @@ impl Session {
         let value = |name: &str| {
             options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix(' ')).map(str::trim)
         };
+        let has_flag =
+            |wanted| value("protocol-flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == wanted));
+        let v2_peer_id = value("peer-id").and_then(|id| id.parse().ok());
         let terms = Terms {
             cipher: value("cipher").and_then(Cipher::from_name).unwrap_or(self.config.cipher),
-            ekm: value("protocol-flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "tls-ekm"))
-                || value("key-derivation") == Some("tls-ekm"),
-            v2_peer_id: value("peer-id").and_then(|id| id.parse().ok()),
+            derivation: Derivation {
+                ekm: has_flag("tls-ekm") || value("key-derivation") == Some("tls-ekm"),
+                epochs: has_flag("aead-epoch") && v2_peer_id.is_some(),
+            },
+            v2_peer_id,
         };
+        if has_flag("dyn-tls-crypt")
+            && let Err(error) = self.envelope.renew(self.current.exchange.tls())
+        {
+            return self.fail(FailReason::Tls(error));
+        }
         self.terms = Some(terms);
         self.ask_at = None;
         self.current.deadline = None;
@@ -310,7 +339,7 @@ impl Session {
         let (client_sid, server_sid) = (self.client_sid, self.server_sid);
         let Some(server_sid) = server_sid else { return };
         let Some(key) = self.keys_mut().find(|key| key.id() == key_id) else { return };
-        match key.derive(terms.ekm, client_sid, server_sid) {
+        match key.derive(terms.derivation, client_sid, server_sid) {
             Ok(Some(keys)) => {
                 let Terms { cipher, v2_peer_id, .. } = terms;
                 self.events.push_back(Event::KeysReady { key_id, keys, cipher, v2_peer_id });
@@ -356,9 +385,21 @@ impl Session {
 }
 
 fn reliable(config: &SessionConfig) -> Reliable {
-    match config.order {
+    let reliable = match config.order {
         HandshakeOrder::AckRides => Reliable::new(0),
         HandshakeOrder::AckAlone => Reliable::without_repeated_acks(0),
+    };
+    let reliable = if config.retransmits { reliable } else { reliable.over_tcp() };
+    reliable.with_windows(config.send_window, config.receive_window)
+}
+
+fn envelope(config: &SessionConfig) -> Envelope {
+    let Some(wrap) = &config.wrap else { return Envelope::plain(Role::Client) };
+    let time = seconds(wrap.began_at);
+    match &wrap.key {
+        WrapKey::TlsCrypt(key) => Envelope::client(StaticKey::clone(key), time),
+        // A wrapped key is sent again on the ClientHello, which answers the server's reset at once in newer lines only.
+        WrapKey::TlsCryptV2(key) => Envelope::client_v2(key, time, config.order == HandshakeOrder::AckRides),
     }
 }
 

@@ -1,20 +1,13 @@
 //! Sealing and opening of data packets under up to eight keys.
 
-use aws_lc_rs::aead::{
-    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
-};
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Algorithm, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
 
-use super::replay::ReplayWindow;
-use super::{Cipher, KeyMaterial, Role};
+use super::epochs::EpochKeys;
+use super::ids::IdKeys;
+use super::{Cipher, KeyMaterial, Limits, Role};
 use crate::wire::Opcode;
 
-const TAG_BYTES: usize = 16;
-/// From this packet id on a new key is due; half a minute at ten gigabit is left. spec: openvpn-protocol §8.6
-const REKEY_PACKET_ID: u32 = 0xff00_0000;
-/// Packets plus 16-byte blocks under one GCM key; the bound is 2^36.
-const REKEY_BLOCKS: u64 = (1 << 36) - (1 << 32);
-/// Failed authentications tolerated under one key before it is replaced.
-const REKEY_FAILURES: u64 = (1 << 36) - (1 << 32);
+pub(super) const TAG_BYTES: usize = 16;
 
 /// Why a key cannot be installed.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +18,9 @@ pub enum KeyError {
     /// Peer ids have 24 bits.
     #[error("peer id out of range")]
     PeerId,
+    /// The epoch format needs a peer id.
+    #[error("the epoch format exists with a peer id only")]
+    Format,
     /// The library refused the key.
     #[error("key refused by the cipher")]
     Cipher,
@@ -36,7 +32,7 @@ pub enum OpenError {
     /// Not a data packet, too short, or without payload.
     #[error("malformed data packet")]
     Malformed,
-    /// No such key is installed.
+    /// No such key is installed, or the packet is of an epoch too far ahead or gone by.
     #[error("unknown key id")]
     UnknownKey,
     /// The peer id is not this session's.
@@ -45,7 +41,7 @@ pub enum OpenError {
     /// Packet id seen before, too old, or zero.
     #[error("replayed packet")]
     Replayed,
-    /// The tag does not fit.
+    /// The tag does not fit; or so many have not fitted that the key is not tried any more.
     #[error("authentication failed")]
     Unauthenticated,
 }
@@ -59,8 +55,8 @@ pub enum SealError {
     /// A data packet needs at least one byte.
     #[error("empty payload")]
     Empty,
-    /// All packet ids of the key are used up.
-    #[error("packet ids used up")]
+    /// The key has sealed as much as it may.
+    #[error("key used up")]
     Exhausted,
     /// The cipher failed.
     #[error("cipher failure")]
@@ -80,23 +76,23 @@ pub struct Opened<'p> {
 
 /// One key of the channel.
 struct Slot {
-    open: LessSafeKey,
-    seal: LessSafeKey,
-    open_iv: [u8; 8],
-    seal_iv: [u8; 8],
+    form: Form,
     peer_id: Option<u32>,
-    /// Next packet id to send; beyond `u32::MAX` the key is exhausted.
-    next_id: u64,
-    replay: ReplayWindow,
     used: bool,
-    sealed_blocks: u64,
-    opened_blocks: u64,
     failures: u64,
+}
+
+/// The format a key's packets have; it never changes.
+#[allow(clippy::large_enum_variant)] // a slot is boxed whole
+enum Form {
+    Ids(IdKeys),
+    Epochs(EpochKeys),
 }
 
 /// Keys of one session's data channel; one owner (a worker). No allocation per packet.
 pub struct Channel {
     role: Role,
+    limits: Limits,
     slots: [Option<Box<Slot>>; 8],
     sending: Option<u8>,
 }
@@ -114,14 +110,20 @@ impl Channel {
     /// A channel without keys: drops everything, sends nothing.
     #[must_use]
     pub fn new(role: Role) -> Self {
-        Self { role, slots: Default::default(), sending: None }
+        Self::with_limits(role, Limits::default())
+    }
+
+    /// The same with other bounds than the usual ones.
+    #[must_use]
+    pub fn with_limits(role: Role, limits: Limits) -> Self {
+        Self { role, limits, slots: Default::default(), sending: None }
     }
 
     /// Makes a key ready to receive under (and to send, once [`Channel::send_with`] says so). A key of the same id
-    /// is replaced. With `v2_peer_id` packets are DATA_V2, without it DATA_V1.
+    /// is replaced. With `v2_peer_id` packets are DATA_V2 (in epochs, if `keys` are for that), without it DATA_V1.
     ///
     /// # Errors
-    /// An id is out of range, or the cipher refuses the key.
+    /// An id is out of range or missing, or the cipher refuses the key.
     pub fn install(
         &mut self,
         key_id: u8,
@@ -132,27 +134,21 @@ impl Channel {
         if v2_peer_id.is_some_and(|id| id > 0x00ff_ffff) {
             return Err(KeyError::PeerId);
         }
+        if keys.has_epochs() && v2_peer_id.is_none() {
+            return Err(KeyError::Format);
+        }
         let place = self.slots.get_mut(usize::from(key_id)).ok_or(KeyError::KeyId)?;
         let (client_to_server, server_to_client) = keys.as_bytes().split_at(128);
         let (open, seal) = match self.role {
             Role::Server => (client_to_server, server_to_client),
             Role::Client => (server_to_client, client_to_server),
         };
-        let (open, open_iv) = half(open, cipher)?;
-        let (seal, seal_iv) = half(seal, cipher)?;
-        *place = Some(Box::new(Slot {
-            open,
-            seal,
-            open_iv,
-            seal_iv,
-            peer_id: v2_peer_id,
-            next_id: 1,
-            replay: ReplayWindow::new(),
-            used: false,
-            sealed_blocks: 0,
-            opened_blocks: 0,
-            failures: 0,
-        }));
+        let form = if keys.has_epochs() {
+            Form::Epochs(EpochKeys::new(open, seal, cipher)?)
+        } else {
+            Form::Ids(IdKeys::new(open, seal, cipher)?)
+        };
+        *place = Some(Box::new(Slot { form, peer_id: v2_peer_id, used: false, failures: 0 }));
         Ok(())
     }
 
@@ -180,39 +176,37 @@ impl Channel {
     /// The packet is to be dropped.
     pub fn open<'p>(&mut self, packet: &'p mut [u8]) -> Result<Opened<'p>, OpenError> {
         let (opcode, key_id) = crate::wire::opcode(packet).ok_or(OpenError::Malformed)?;
-        let (header_bytes, aad_from) = match opcode {
-            Opcode::DataV1 => (1, 1),
-            Opcode::DataV2 => (4, 0),
-            _ => return Err(OpenError::Malformed),
-        };
+        if !opcode.is_data() {
+            return Err(OpenError::Malformed);
+        }
+        let v2 = opcode == Opcode::DataV2;
         let peer_id = crate::wire::peer_id(packet);
         let slot =
             self.slots.get_mut(usize::from(key_id)).and_then(Option::as_mut).ok_or(OpenError::UnknownKey)?;
         // Clients do not look at the peer id they are sent; the server's routing to us did, so the two must agree.
-        if self.role == Role::Server && opcode == Opcode::DataV2 && peer_id != slot.peer_id {
+        if self.role == Role::Server && v2 && peer_id != slot.peer_id {
             return Err(OpenError::WrongPeerId);
         }
-        let (head, rest) = packet.split_at_mut_checked(header_bytes + 4).ok_or(OpenError::Malformed)?;
-        let (tag, ciphertext) = rest.split_first_chunk_mut::<TAG_BYTES>().ok_or(OpenError::Malformed)?;
-        if ciphertext.is_empty() {
-            return Err(OpenError::Malformed);
-        }
-        let id_bytes = *head.last_chunk::<4>().ok_or(OpenError::Malformed)?;
-        let id = u32::from_be_bytes(id_bytes);
-        if !slot.replay.check(id) {
-            return Err(OpenError::Replayed);
-        }
-        let aad = head.get(aad_from..).ok_or(OpenError::Malformed)?;
-        let blocks = blocks(ciphertext.len());
-        let nonce = nonce(id_bytes, slot.open_iv);
-        let Ok(payload) = slot.open.open_in_place_separate_tag(nonce, Aad::from(aad), tag, ciphertext) else {
-            slot.failures += 1;
+        if slot.failures >= self.limits.max_failures {
             return Err(OpenError::Unauthenticated);
+        }
+        let opened = match &mut slot.form {
+            Form::Ids(keys) => keys.open(v2, packet),
+            Form::Epochs(keys) if v2 => keys.open(packet),
+            Form::Epochs(_) => Err(OpenError::Malformed),
         };
-        slot.replay.commit(id);
-        slot.opened_blocks = slot.opened_blocks.saturating_add(blocks);
-        let first_use = !std::mem::replace(&mut slot.used, true);
-        Ok(Opened { key_id, payload, first_use })
+        match opened {
+            Ok(payload) => {
+                let first_use = !std::mem::replace(&mut slot.used, true);
+                Ok(Opened { key_id, payload, first_use })
+            }
+            Err(error) => {
+                if error == OpenError::Unauthenticated {
+                    slot.failures += 1;
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Appends one whole data packet for `payload` to `out`.
@@ -226,83 +220,70 @@ impl Channel {
         if payload.is_empty() {
             return Err(SealError::Empty);
         }
-        let id = u32::try_from(slot.next_id).map_err(|_| SealError::Exhausted)?;
-        // Used up even if sealing fails below: an id must never meet two payloads.
-        slot.next_id += 1;
-        let id_bytes = id.to_be_bytes();
-        let [i0, i1, i2, i3] = id_bytes;
-        let (head, head_bytes, aad_from) = match slot.peer_id {
-            Some(peer) => {
-                let [_, p0, p1, p2] = peer.to_be_bytes();
-                ([Opcode::DataV2.first_byte(key_id), p0, p1, p2, i0, i1, i2, i3], 8, 0)
-            }
-            None => ([Opcode::DataV1.first_byte(key_id), i0, i1, i2, i3, 0, 0, 0], 5, 1),
-        };
-        let head = head.get(..head_bytes).ok_or(SealError::Cipher)?;
-        let aad = head.get(aad_from..).ok_or(SealError::Cipher)?;
-        let start = out.len();
-        out.extend_from_slice(head);
-        let body = out.len();
-        out.resize(body + TAG_BYTES + payload.len(), 0);
-        let sealed = out.get_mut(body..).and_then(|space| space.split_at_mut_checked(TAG_BYTES)).is_some_and(
-            |(tag, ciphertext)| {
-                let nonce = nonce(id_bytes, slot.seal_iv);
-                slot.seal
-                    .seal_out_of_place_scatter(nonce, Aad::from(aad), payload, ciphertext, &[], tag)
-                    .is_ok()
-            },
-        );
-        if !sealed {
-            out.truncate(start);
-            return Err(SealError::Cipher);
-        }
-        slot.sealed_blocks = slot.sealed_blocks.saturating_add(blocks(payload.len()));
-        Ok(())
-    }
-
-    /// Lets a test come to the end of the packet ids.
-    #[cfg(test)]
-    pub(super) fn skip_to(&mut self, key_id: u8, next_id: u64) {
-        if let Some(slot) = &mut self.slots[usize::from(key_id)] {
-            slot.next_id = next_id;
+        match (&mut slot.form, slot.peer_id) {
+            (Form::Ids(keys), peer_id) => keys.seal(key_id, peer_id, payload, out, &self.limits),
+            (Form::Epochs(keys), Some(peer_id)) => keys.seal(key_id, peer_id, payload, out, &self.limits),
+            (Form::Epochs(_), None) => Err(SealError::NoKey),
         }
     }
 
-    /// True if the key in use nears the end of its packet ids or of what its cipher may protect.
+    /// True if the key in use nears the end of its packet ids, of its epochs, or of what its cipher may protect.
     #[must_use]
     pub fn needs_rekey(&self) -> bool {
         let Some(slot) = self.sending.and_then(|id| self.slots.get(usize::from(id))?.as_ref()) else {
             return false;
         };
-        slot.next_id > u64::from(REKEY_PACKET_ID)
-            || slot.replay.highest() > REKEY_PACKET_ID
-            || slot.sealed_blocks > REKEY_BLOCKS
-            || slot.opened_blocks > REKEY_BLOCKS
-            || slot.failures > REKEY_FAILURES
+        slot.failures > self.limits.rekey_failures
+            || match &slot.form {
+                Form::Ids(keys) => keys.nears_end(&self.limits),
+                Form::Epochs(keys) => keys.nears_end(&self.limits),
+            }
+    }
+
+    /// Lets a test come to the end of the packet ids.
+    #[cfg(test)]
+    pub(super) fn skip_to(&mut self, key_id: u8, next_id: u64) {
+        if let Some(Form::Ids(keys)) = self.form(key_id) {
+            keys.skip_to(next_id);
+        }
+    }
+
+    /// Lets a test come near the last epoch.
+    #[cfg(test)]
+    pub(super) fn skip_to_epoch(&mut self, key_id: u8, epoch: u16) {
+        if let Some(Form::Epochs(keys)) = self.form(key_id) {
+            keys.skip_to(epoch);
+        }
+    }
+
+    /// Epochs of sending and receiving.
+    #[cfg(test)]
+    pub(super) fn epochs(&mut self, key_id: u8) -> Option<(u16, u16)> {
+        match self.form(key_id) {
+            Some(Form::Epochs(keys)) => Some(keys.epochs()),
+            _ => None,
+        }
+    }
+
+    #[cfg(test)]
+    fn form(&mut self, key_id: u8) -> Option<&mut Form> {
+        self.slots.get_mut(usize::from(key_id))?.as_mut().map(|slot| &mut slot.form)
     }
 }
 
-/// Key and implicit IV of one direction: `cipher slot(64) | HMAC slot(64)`.
-fn half(material: &[u8], cipher: Cipher) -> Result<(LessSafeKey, [u8; 8]), KeyError> {
+/// A cipher's key out of the leading bytes of `bytes`.
+pub(super) fn aead_key(bytes: &[u8], cipher: Cipher) -> Result<LessSafeKey, KeyError> {
     let algorithm: &'static Algorithm = match cipher {
         Cipher::Aes256Gcm => &AES_256_GCM,
         Cipher::Aes128Gcm => &AES_128_GCM,
         Cipher::ChaCha20Poly1305 => &CHACHA20_POLY1305,
     };
-    let (cipher_slot, hmac_slot) = material.split_at_checked(64).ok_or(KeyError::Cipher)?;
-    let key = cipher_slot.get(..algorithm.key_len()).ok_or(KeyError::Cipher)?;
-    let iv = *hmac_slot.first_chunk::<8>().ok_or(KeyError::Cipher)?;
+    let key = bytes.get(..algorithm.key_len()).ok_or(KeyError::Cipher)?;
     let key = UnboundKey::new(algorithm, key).map_err(|_| KeyError::Cipher)?;
-    Ok((LessSafeKey::new(key), iv))
-}
-
-fn nonce(id: [u8; 4], iv: [u8; 8]) -> Nonce {
-    let [a, b, c, d] = id;
-    let [e, f, g, h, i, j, k, l] = iv;
-    Nonce::assume_unique_for_key([a, b, c, d, e, f, g, h, i, j, k, l])
+    Ok(LessSafeKey::new(key))
 }
 
 /// What a packet costs of a GCM key's bound: itself and its 16-byte blocks.
-fn blocks(bytes: usize) -> u64 {
+pub(super) fn blocks(bytes: usize) -> u64 {
     1 + u64::try_from(bytes.div_ceil(16)).unwrap_or(u64::MAX >> 1)
 }

@@ -3,6 +3,9 @@
 //! spec: openvpn-protocol §8.
 
 mod channel;
+mod epochs;
+mod ids;
+mod limits;
 mod replay;
 #[cfg(test)]
 mod tests;
@@ -10,13 +13,18 @@ mod tests;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use channel::{Channel, KeyError, OpenError, Opened, SealError};
+pub use limits::Limits;
 pub use replay::REPLAY_WINDOW_PACKETS;
+pub(crate) use replay::ReplayWindow;
 
 /// Bytes of key material of one key: two directions, each a cipher slot and an HMAC slot of 64.
 pub const KEY_MATERIAL_BYTES: usize = 256;
 
 /// Bytes that sealing adds to a payload in DATA_V2: header, packet id, tag.
 pub const OVERHEAD_BYTES: usize = 4 + 4 + 16;
+
+/// The same in the epoch format: its packet ids are longer.
+pub const EPOCH_OVERHEAD_BYTES: usize = 4 + 8 + 16;
 
 /// AEAD ciphers of the data channel.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,29 +58,48 @@ impl Cipher {
     }
 }
 
-/// The 256 bytes that both directions' keys are cut from. Wiped on drop; never printed.
+/// The 256 bytes that both directions' keys are cut from, and the format they are for. Wiped on drop; never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct KeyMaterial([u8; KEY_MATERIAL_BYTES]);
+pub struct KeyMaterial {
+    bytes: [u8; KEY_MATERIAL_BYTES],
+    #[zeroize(skip)]
+    epochs: bool,
+}
 
 impl KeyMaterial {
     /// Wraps the bytes as the PRF or the exporter gave them.
     #[must_use]
     pub fn new(bytes: [u8; KEY_MATERIAL_BYTES]) -> Self {
-        Self(bytes)
+        Self { bytes, epochs: false }
+    }
+
+    /// The same for the epoch format, whose keys are derived from the bytes instead of being cut out of them; only
+    /// with DATA_V2. spec: openvpn-protocol §8.4
+    #[must_use]
+    pub fn in_epochs(self) -> Self {
+        let mut material = self;
+        material.epochs = true;
+        material
+    }
+
+    /// True if the keys are for the epoch format.
+    #[must_use]
+    pub fn has_epochs(&self) -> bool {
+        self.epochs
     }
 
     pub(crate) fn zeroed() -> Self {
-        Self([0; KEY_MATERIAL_BYTES])
+        Self::new([0; KEY_MATERIAL_BYTES])
     }
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8; KEY_MATERIAL_BYTES] {
-        &mut self.0
+        &mut self.bytes
     }
 
     /// The secret bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; KEY_MATERIAL_BYTES] {
-        &self.0
+        &self.bytes
     }
 }
 

@@ -4,15 +4,16 @@
 //! more than that. spec: openvpn-protocol §8.6
 
 /// Packet ids back from the highest seen that are still accepted.
-pub const REPLAY_WINDOW_PACKETS: u32 = WORDS * 64 - 64;
+pub const REPLAY_WINDOW_PACKETS: u32 = 32 * 64 - 64;
 
 /// Words of the ring; one word of slack is what makes clearing word by word safe.
-const WORDS: u32 = 32;
+const WORDS: u64 = 32;
+const WINDOW: u64 = REPLAY_WINDOW_PACKETS as u64;
 
-/// Which packet ids of one key and direction have been seen.
+/// Which packet ids of one key and direction have been seen. Ids have 32 bits, or 48 within an epoch.
 #[derive(Debug)]
 pub(crate) struct ReplayWindow {
-    highest: u32,
+    highest: u64,
     ring: [u64; WORDS as usize],
 }
 
@@ -22,26 +23,26 @@ impl ReplayWindow {
     }
 
     /// Highest committed id; 0 if none.
-    pub(crate) fn highest(&self) -> u32 {
+    pub(crate) fn highest(&self) -> u64 {
         self.highest
     }
 
     /// True if `id` may be new. Changes nothing: the packet is not authenticated yet.
-    pub(crate) fn check(&self, id: u32) -> bool {
+    pub(crate) fn check(&self, id: u64) -> bool {
         if id == 0 {
             return false;
         }
         if id > self.highest {
             return true;
         }
-        if self.highest - id >= REPLAY_WINDOW_PACKETS {
+        if self.highest - id >= WINDOW {
             return false;
         }
         self.ring.get(word(id)).is_some_and(|bits| bits & bit(id) == 0)
     }
 
     /// Marks an authenticated `id` as seen.
-    pub(crate) fn commit(&mut self, id: u32) {
+    pub(crate) fn commit(&mut self, id: u64) {
         if id > self.highest {
             let last = self.highest / 64;
             let steps = (id / 64 - last).min(WORDS);
@@ -58,11 +59,11 @@ impl ReplayWindow {
     }
 }
 
-fn word(id: u32) -> usize {
+fn word(id: u64) -> usize {
     (id / 64 % WORDS) as usize
 }
 
-fn bit(id: u32) -> u64 {
+fn bit(id: u64) -> u64 {
     1 << (id % 64)
 }
 
@@ -76,18 +77,17 @@ mod tests {
     fn agrees_with_a_set() {
         let mut window = ReplayWindow::new();
         let mut seen = BTreeSet::new();
-        let mut highest = 0u32;
+        let mut highest = 0u64;
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         for round in 0..200_000u32 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let roll = (state >> 33) as u32;
+            let roll = state >> 33;
             let id = match roll % 50 {
                 0 => highest.saturating_add(roll % 9000),
                 1..25 => highest.saturating_add(1),
                 _ => highest.saturating_sub(roll % 2500),
             };
-            let expected =
-                id != 0 && !seen.contains(&id) && (id > highest || highest - id < REPLAY_WINDOW_PACKETS);
+            let expected = id != 0 && !seen.contains(&id) && (id > highest || highest - id < WINDOW);
             assert_eq!(window.check(id), expected, "round {round}, id {id}, highest {highest}");
             if expected {
                 window.commit(id);
@@ -99,10 +99,12 @@ mod tests {
 
     #[test]
     fn the_last_id_is_usable_once() {
-        let mut window = ReplayWindow::new();
-        window.commit(u32::MAX);
-        assert!(!window.check(u32::MAX));
-        assert!(window.check(u32::MAX - REPLAY_WINDOW_PACKETS + 1));
-        assert!(!window.check(u32::MAX - REPLAY_WINDOW_PACKETS));
+        for last in [u64::from(u32::MAX), (1 << 48) - 1, u64::MAX] {
+            let mut window = ReplayWindow::new();
+            window.commit(last);
+            assert!(!window.check(last));
+            assert!(window.check(last - WINDOW + 1));
+            assert!(!window.check(last - WINDOW));
+        }
     }
 }

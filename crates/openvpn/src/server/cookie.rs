@@ -10,8 +10,9 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::Instant;
 use crate::wire::{AckIds, Control, Opcode, SessionId};
+use crate::wrap::{ControlWrap, First};
+use crate::{Instant, UnixTime};
 
 /// Length of a time slot, in microseconds: half a handshake window.
 const SLOT_US: u64 = 30_000_000;
@@ -32,7 +33,7 @@ impl std::fmt::Debug for CookieJar {
 /// What to do with a datagram of a peer that has no session.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum FirstPacket {
-    /// Send what is in `out` (26 bytes), within the caller's budget; keep nothing.
+    /// Send what is in `out` (26 bytes, or 66 to 72 wrapped), within the caller's budget; keep nothing.
     Answer,
     /// The peer receives at this address: create a session, then give it this same packet.
     Proven {
@@ -55,29 +56,69 @@ impl CookieJar {
     /// Judges a datagram from a peer without a session (or with another client session id than its session's).
     /// Clears `out`; with [`FirstPacket::Answer`] it holds the reply.
     pub fn judge(&self, peer: SocketAddr, packet: &[u8], now: Instant, out: &mut Vec<u8>) -> FirstPacket {
+        self.judge_wrapped(&ControlWrap::Plain, peer, packet, now, UnixTime(0), out)
+    }
+
+    /// The same where the control channel may be wrapped. A packet that is not wrapped with our key is dropped before
+    /// anything else is looked at, and a session that begins is to be given [`ControlWrap::session`] of this packet.
+    ///
+    /// Clients of tls-crypt-v2 that can bring their wrapped key in one packet only (before 2.6) are dropped: to go on
+    /// with them, their key would have to be kept before they have proved their address. spec: openvpn-protocol §4
+    pub fn judge_wrapped(
+        &self,
+        wrap: &ControlWrap,
+        peer: SocketAddr,
+        packet: &[u8],
+        now: Instant,
+        wall: UnixTime,
+        out: &mut Vec<u8>,
+    ) -> FirstPacket {
         out.clear();
-        let Ok(control) = Control::parse(packet) else { return FirstPacket::Drop };
+        let Some(first) = wrap.first(packet) else { return FirstPacket::Drop };
+        let Ok(control) = Control::parse(&first.packet) else { return FirstPacket::Drop };
         if control.key_id != 0 {
             return FirstPacket::Drop;
         }
+        let v2 = matches!(wrap, ControlWrap::TlsCryptV2(_));
         match (control.opcode, control.message_id, control.peer_session) {
-            (Opcode::HardResetClientV2, Some(0), None) => self.answer(peer, control.session, now, out),
+            (Opcode::HardResetClientV2, Some(0), None) if !v2 => {
+                self.answer(peer, control.session, &first, (now, wall), out)
+            }
+            (Opcode::HardResetClientV3, Some(0), None) if v2 && first.resends_key => {
+                self.answer(peer, control.session, &first, (now, wall), out)
+            }
             // Clients of the 2.4 and 2.5 lines send their ClientHello without acknowledgements, behind an ACK_V1 of
             // its own. Here that ACK_V1 was lost: answering the reset again makes the client repeat it.
-            (Opcode::ControlV1, Some(1), None) => self.answer(peer, control.session, now, out),
-            (Opcode::ControlV1, Some(0 | 1), Some(cookie)) | (Opcode::AckV1, None, Some(cookie)) => {
-                let plausible = control.acks.as_slice().iter().all(|id| *id <= 1);
-                if plausible && self.is_genuine(peer, control.session, cookie, now) {
-                    FirstPacket::Proven { client_sid: control.session, server_sid: cookie }
-                } else {
-                    FirstPacket::Drop
-                }
+            (Opcode::ControlV1, Some(1), None) if !v2 => {
+                self.answer(peer, control.session, &first, (now, wall), out)
+            }
+            (Opcode::ControlV1, Some(0 | 1), Some(cookie)) | (Opcode::AckV1, None, Some(cookie)) if !v2 => {
+                self.prove(peer, &control, cookie, now)
+            }
+            (Opcode::ControlWkcV1, Some(0 | 1), Some(cookie)) if v2 => {
+                self.prove(peer, &control, cookie, now)
             }
             _ => FirstPacket::Drop,
         }
     }
 
-    fn answer(&self, peer: SocketAddr, client: SessionId, now: Instant, out: &mut Vec<u8>) -> FirstPacket {
+    fn prove(&self, peer: SocketAddr, control: &Control<'_>, cookie: SessionId, now: Instant) -> FirstPacket {
+        let plausible = control.acks.as_slice().iter().all(|id| *id <= 1);
+        if plausible && self.is_genuine(peer, control.session, cookie, now) {
+            FirstPacket::Proven { client_sid: control.session, server_sid: cookie }
+        } else {
+            FirstPacket::Drop
+        }
+    }
+
+    fn answer(
+        &self,
+        peer: SocketAddr,
+        client: SessionId,
+        first: &First<'_>,
+        (now, wall): (Instant, UnixTime),
+        out: &mut Vec<u8>,
+    ) -> FirstPacket {
         Control {
             opcode: Opcode::HardResetServerV2,
             key_id: 0,
@@ -85,10 +126,15 @@ impl CookieJar {
             acks: AckIds::from_iter([0]),
             peer_session: Some(client),
             message_id: Some(0),
-            payload: &[],
+            payload: first.answer_payload(),
         }
         .encode(out);
-        FirstPacket::Answer
+        if first.wrap_answer(wall, out) {
+            FirstPacket::Answer
+        } else {
+            out.clear();
+            FirstPacket::Drop
+        }
     }
 
     /// Compares with all slots, whichever fits, so that time tells nothing.

@@ -6,7 +6,7 @@ use super::{FailReason, SessionConfig};
 use crate::Instant;
 use crate::data::KeyMaterial;
 use crate::exchange::{Exchange, Texts};
-use crate::keys::{ClientSource, ServerSource, exporter_keys, prf_keys};
+use crate::keys::{ClientSource, Derivation, ServerSource, exporter_keys, prf_keys};
 use crate::km2::{ClientMessage, ClientParser, Complete, ServerMessage, mirrored_options};
 use crate::wire::SessionId;
 
@@ -138,7 +138,7 @@ impl Key {
     /// The data keys, once: both gates must be open. `Ok(None)` if one is not.
     pub(super) fn derive(
         &mut self,
-        ekm: bool,
+        derivation: Derivation,
         client_sid: SessionId,
         server_sid: SessionId,
     ) -> Result<Option<Box<KeyMaterial>>, FailReason> {
@@ -146,13 +146,13 @@ impl Key {
             return Ok(None);
         }
         let Some(sources) = self.sources.take() else { return Ok(None) };
-        let keys = if ekm {
+        let keys = if derivation.ekm {
             exporter_keys(self.exchange.tls()).map_err(FailReason::Tls)?
         } else {
             prf_keys(&sources.client, &sources.server, client_sid, server_sid)
         };
         self.installed = true;
-        Ok(Some(Box::new(keys)))
+        Ok(Some(Box::new(if derivation.epochs { keys.in_epochs() } else { keys })))
     }
 
     /// Nothing of this key may be used any more; its data keys are with the driver if this says so.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 pub use cookie::{CookieJar, FirstPacket};
-pub use session::{Session, TlsFactory, tcp_reset};
+pub use session::{Session, TlsFactory, tcp_reset, tcp_reset_wrapped};
 
 pub use crate::PeerInfo;
 use crate::data::{Cipher, KeyMaterial};
@@ -25,6 +25,10 @@ pub struct SessionConfig {
     pub tls_ekm: bool,
     /// Let clients say EXIT on the control channel where they can.
     pub cc_exit: bool,
+    /// Wrap the control packets of renegotiations with a key from the TLS exporter where the client can.
+    pub dyn_tls_crypt: bool,
+    /// Data packets in epochs where the client can; only together with `tls_ekm` and a peer id.
+    pub aead_epoch: bool,
     /// Key-method-2 messages without peer info at their end (very old clients) are taken as complete after this time.
     pub km2_grace: Duration,
     /// Repeated push requests are ignored this long after a reply.
@@ -44,6 +48,8 @@ impl Default for SessionConfig {
             ciphers: Cipher::ALL.to_vec(),
             tls_ekm: true,
             cc_exit: true,
+            dyn_tls_crypt: true,
+            aead_epoch: true,
             km2_grace: Duration::from_secs(2),
             push_repeat: Duration::from_secs(30),
             lame_duck: Duration::from_secs(3600),
@@ -162,6 +168,12 @@ pub enum Discard {
     /// Beyond the receive window.
     #[error("outside the receive window")]
     Window,
+    /// Not wrapped as this session's packets are.
+    #[error("not wrapped with the session's key")]
+    Wrap,
+    /// Wrapped, and seen before.
+    #[error("replayed")]
+    Replay,
     /// The session is over.
     #[error("session is over")]
     Over,

@@ -12,14 +12,15 @@ use constant_time_eq::constant_time_eq;
 
 use super::key::{Decision, Key, Progress};
 use super::{Discard, Event, FailReason, Farewell, Outcome, SessionConfig};
-use crate::data::Cipher;
+use crate::data::{Cipher, Role};
 use crate::exchange::Exchange;
-use crate::keys::Draw;
+use crate::keys::{Derivation, Draw};
 use crate::km2::Dialect;
 use crate::peer_info::proto;
 use crate::reliable::Reliable;
 use crate::tls::{Tls, TlsError};
 use crate::wire::{Control, MAX_PACKET_BYTES, Opcode, SessionId};
+use crate::wrap::{ControlWrap, Envelope, SessionWrap};
 use crate::{Instant, PeerInfo};
 
 /// Makes the TLS side of each key.
@@ -33,8 +34,19 @@ const MAX_TEXT_AWS_BYTES: usize = (1 << 18) - 1;
 /// The session id of a client whose first packet over TCP this may be: a hard reset as clients send it.
 #[must_use]
 pub fn tcp_reset(packet: &[u8]) -> Option<SessionId> {
-    let control = Control::parse(packet).ok()?;
-    let reset = control.opcode == Opcode::HardResetClientV2
+    tcp_reset_wrapped(&ControlWrap::Plain, packet)
+}
+
+/// The same where the control channel may be wrapped.
+#[must_use]
+pub fn tcp_reset_wrapped(wrap: &ControlWrap, packet: &[u8]) -> Option<SessionId> {
+    let first = wrap.first(packet)?;
+    let control = Control::parse(&first.packet).ok()?;
+    let wanted = match wrap {
+        ControlWrap::Plain | ControlWrap::TlsCrypt(_) => Opcode::HardResetClientV2,
+        ControlWrap::TlsCryptV2(_) => Opcode::HardResetClientV3,
+    };
+    let reset = control.opcode == wanted
         && control.key_id == 0
         && control.message_id == Some(0)
         && control.peer_session.is_none();
@@ -55,6 +67,7 @@ pub struct Session {
     server_sid: SessionId,
     /// Runs over TCP.
     over_tcp: bool,
+    envelope: Envelope,
     draw: Draw,
     current: Key,
     /// Being negotiated, to replace `current`.
@@ -78,7 +91,9 @@ struct Terms {
     peer_info: PeerInfo,
     dialect: Option<Dialect>,
     cipher: Option<Cipher>,
-    ekm: bool,
+    derivation: Derivation,
+    /// Renegotiations are wrapped with a key of key 0's TLS.
+    dyn_tls_crypt: bool,
     v2_peer_id: Option<u32>,
     /// Pushed options of an accepted login; the session's own come behind them.
     options: Vec<String>,
@@ -151,6 +166,7 @@ impl Session {
             client_sid,
             server_sid,
             over_tcp,
+            envelope: Envelope::plain(Role::Server),
             draw: Draw::new(seed),
             current,
             next: None,
@@ -165,6 +181,15 @@ impl Session {
         }
     }
 
+    /// The same session with a wrapped control channel. To be called before anything else.
+    #[must_use]
+    pub fn with_wrap(self, wrap: SessionWrap) -> Self {
+        let mut session = self;
+        session.envelope = wrap.into_envelope();
+        session.current.exchange.wrap(session.envelope.overhead_bytes(0));
+        session
+    }
+
     /// Takes a control packet of this session.
     ///
     /// # Errors
@@ -176,15 +201,16 @@ impl Session {
         if packet.len() > MAX_PACKET_BYTES {
             return Err(Discard::Window);
         }
-        let control = Control::parse(packet)?;
+        let packet = self.envelope.open(packet)?;
+        let control = Control::parse(&packet)?;
         let ours = control.peer_session.is_none_or(|sid| constant_time_eq(&sid.0, &self.server_sid.0));
         if control.session != self.client_sid || !ours {
             return Err(Discard::Session);
         }
         match control.opcode {
-            Opcode::ControlV1 | Opcode::AckV1 => {}
+            Opcode::ControlV1 | Opcode::AckV1 | Opcode::ControlWkcV1 => {}
             Opcode::SoftResetV1 => self.admit_soft_reset(&control, now)?,
-            Opcode::HardResetClientV2 => return self.repeat_reset_ack(&control),
+            Opcode::HardResetClientV2 | Opcode::HardResetClientV3 => return self.repeat_reset_ack(&control),
             _ => return Err(Discard::Opcode),
         }
         let key = self.key_mut(control.key_id).ok_or(Discard::Key)?;
@@ -250,6 +276,7 @@ impl Session {
         keys.into_iter()
             .flatten()
             .any(|key| key.exchange.poll_transmit(self.server_sid, Some(self.client_sid), now, out))
+            && self.envelope.seal(out)
     }
 
     /// The next event, in order.
@@ -278,6 +305,7 @@ impl Session {
                 key.decision = Decision::Accepted;
                 if key.id() == 0 && self.pushed.is_none() {
                     self.terms.v2_peer_id = self.terms.peer_info.has(proto::DATA_V2).then_some(peer_id);
+                    self.terms.derivation.epochs &= self.terms.v2_peer_id.is_some();
                     self.terms.options = push;
                     self.push_when_asked(now);
                 } else {
@@ -389,7 +417,9 @@ impl Session {
             Ok(tls) => {
                 let reliable = Reliable::new(0);
                 let reliable = if self.over_tcp { reliable.over_tcp() } else { reliable };
-                let mut exchange = Exchange::new(self.next_key_id(), reliable, tls);
+                let key_id = self.next_key_id();
+                let mut exchange = Exchange::new(key_id, reliable, tls);
+                exchange.wrap(self.envelope.overhead_bytes(key_id));
                 exchange.send_reset(Opcode::SoftResetV1);
                 self.next = Some(Key::new(exchange, &self.config, now));
             }
@@ -429,7 +459,7 @@ impl Session {
         let Some(cipher) = self.terms.cipher else { return };
         let Some(next) = &mut self.next else { return };
         let key_id = next.id();
-        match next.derive(self.terms.ekm, self.client_sid, self.server_sid) {
+        match next.derive(self.terms.derivation, self.client_sid, self.server_sid) {
             Ok(Some(keys)) => {
                 let v2_peer_id = self.terms.v2_peer_id;
                 self.events.push_back(Event::KeysReady { key_id, keys, cipher, v2_peer_id });

@@ -1,6 +1,6 @@
 //! Packet layouts: opcodes, control packets, headers of data packets.
 //!
-//! spec: openvpn-protocol §2. Only the unwrapped form (no tls-auth, no tls-crypt) exists here.
+//! spec: openvpn-protocol §2. Only the plain form exists here; [`crate::wrap`] turns wrapped packets into it.
 
 mod control;
 pub mod frame;
@@ -39,9 +39,9 @@ pub enum Opcode {
     HardResetServerV2,
     /// Data with a 24-bit peer id.
     DataV2,
-    /// New session with a wrapped tls-crypt-v2 key (recognised, not supported).
+    /// A client's new session, with its wrapped tls-crypt-v2 key.
     HardResetClientV3,
-    /// `ControlV1` with a wrapped key (recognised, not supported).
+    /// `ControlV1` with a wrapped key.
     ControlWkcV1,
 }
 

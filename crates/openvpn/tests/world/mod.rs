@@ -12,7 +12,8 @@ use openvpn::server::{CookieJar, FailReason, Farewell, FirstPacket, Outcome};
 use openvpn::tls::double::{Double, Script};
 use openvpn::tls::{Tls, TlsError};
 use openvpn::wire::{self, SessionId};
-use openvpn::{Instant, client, server};
+use openvpn::wrap::ControlWrap;
+use openvpn::{Instant, UnixTime, client, server};
 
 pub type MakeTls = Box<dyn FnMut() -> Result<Box<dyn Tls>, TlsError> + Send>;
 
@@ -78,6 +79,8 @@ pub struct World {
     server_config: Arc<server::SessionConfig>,
     server_tls: Option<MakeTls>,
     jar: CookieJar,
+    /// How the server's control channel is wrapped; the client's is in its config.
+    pub wrap: ControlWrap,
     pub auth_delay_us: u64,
     pub refuse_login: bool,
     pub push: Vec<String>,
@@ -88,6 +91,8 @@ pub struct World {
     pub client_channel: Channel,
     pub server_channel: Channel,
     next_data: u64,
+    /// Data packets are of the epoch format.
+    pub has_epochs: bool,
     pub seen: Seen,
 }
 
@@ -116,6 +121,14 @@ pub struct Seen {
     pub farewell_at: Option<Instant>,
     pub farewell_done_at: Option<Instant>,
     pub first_packets: Vec<Vec<u8>>,
+    /// Opcode of the packet that proved the address.
+    pub first_accepted: Option<u8>,
+    /// Highest epoch seen on the wire, of keys that have them.
+    pub highest_epoch: u16,
+    /// Control packets of renegotiated keys.
+    pub renewed_packets: u64,
+    /// Those of them that show acknowledgements.
+    pub renewed_in_clear: u64,
 }
 
 const PEER: &str = "192.0.2.7:40001";
@@ -174,6 +187,7 @@ impl World {
             server_config: Arc::new(server_config),
             server_tls: Some(tls.1),
             jar: CookieJar::new([9; 32]),
+            wrap: ControlWrap::Plain,
             auth_delay_us: 0,
             refuse_login: false,
             push: vec![
@@ -187,6 +201,7 @@ impl World {
             client_channel: Channel::new(Role::Client),
             server_channel: Channel::new(Role::Server),
             next_data: u64::MAX,
+            has_epochs: false,
             seen: Seen::default(),
         };
         world.settle();
@@ -198,6 +213,17 @@ impl World {
         self.seen.longest = self.seen.longest.max(bytes.len());
         if self.seen.first_packets.len() < 6 {
             self.seen.first_packets.push(bytes.to_vec());
+        }
+        match (wire::opcode(bytes), bytes.get(4..6)) {
+            (Some((opcode, _)), Some(&[high, low])) if opcode.is_data() && self.has_epochs => {
+                self.seen.highest_epoch = self.seen.highest_epoch.max(u16::from_be_bytes([high, low]));
+            }
+            (Some((opcode, 1..)), _) if !opcode.is_data() => {
+                self.seen.renewed_packets += 1;
+                let acks = wire::Control::parse(bytes).is_ok_and(|control| control.peer_session.is_some());
+                self.seen.renewed_in_clear += u64::from(acks);
+            }
+            _ => {}
         }
         let copies = 1 + u64::from(self.rng.chance(self.net.repeat_per_mille));
         for _ in 0..copies {
@@ -246,7 +272,8 @@ impl World {
             return;
         }
         let mut out = Vec::new();
-        match self.jar.judge(peer, bytes, self.now, &mut out) {
+        let wall = UnixTime(1_700_000_000 + i64::try_from(self.now.0 / 1_000_000).unwrap());
+        match self.jar.judge_wrapped(&self.wrap, peer, bytes, self.now, wall, &mut out) {
             FirstPacket::Answer => {
                 self.seen.cookies += 1;
                 self.throw(Packet::ToClient, &out);
@@ -262,8 +289,10 @@ impl World {
                     [3; 32],
                     self.now,
                 )
-                .unwrap();
+                .unwrap()
+                .with_wrap(self.wrap.session(bytes, wall).unwrap());
                 session.handle_packet(bytes, self.now).unwrap();
+                self.seen.first_accepted = bytes.first().map(|first| first >> 3);
                 self.server_born = Some(self.now);
                 self.server = Some(session);
             }
@@ -323,6 +352,7 @@ impl World {
             }
             client::Event::KeysReady { key_id, keys, cipher, v2_peer_id } => {
                 self.seen.client_keys.push(key_id);
+                self.has_epochs = keys.has_epochs();
                 self.client_channel.install(key_id, &keys, cipher, v2_peer_id).unwrap();
             }
             client::Event::SendKey { key_id } => {
@@ -346,6 +376,7 @@ impl World {
             server::Event::KeysReady { key_id, keys, cipher, v2_peer_id } => {
                 assert!(self.seen.accepted.contains(&key_id), "keys before the login was accepted");
                 self.seen.server_keys.push(key_id);
+                self.has_epochs = keys.has_epochs();
                 self.server_channel.install(key_id, &keys, cipher, v2_peer_id).unwrap();
             }
             server::Event::SendKey { key_id } => {

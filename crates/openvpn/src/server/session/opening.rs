@@ -2,6 +2,7 @@
 
 use super::{Pushed, Session};
 use crate::data::Cipher;
+use crate::keys::Derivation;
 use crate::km2::ClientMessage;
 use crate::peer_info::proto;
 use crate::server::key::Decision;
@@ -22,7 +23,12 @@ impl Session {
         if key_id == 0 {
             let cipher = peer_info.choose_cipher(&message.options, &self.config.ciphers);
             let compresses = message.options.split(',').any(|option| option.trim().starts_with("comp-lzo"));
-            self.terms.ekm = self.config.tls_ekm && peer_info.has(proto::TLS_EKM);
+            let has_flags = peer_info.has(proto::CC_EXIT);
+            let ekm = self.config.tls_ekm && peer_info.has(proto::TLS_EKM);
+            let epochs = self.config.aead_epoch && ekm && has_flags && peer_info.has(proto::DATA_EPOCH);
+            self.terms.derivation = Derivation { ekm, epochs };
+            self.terms.dyn_tls_crypt =
+                self.config.dyn_tls_crypt && has_flags && peer_info.has(proto::DYN_TLS_CRYPT);
             self.terms.peer_info = peer_info.clone();
             self.terms.dialect = Some(message.dialect);
             self.terms.cipher = cipher;
@@ -87,13 +93,18 @@ impl Session {
             Ok(messages) => messages,
             Err(error) => return self.fail(FailReason::Push(error)),
         };
-        match self.current.derive(self.terms.ekm, self.client_sid, self.server_sid) {
+        match self.current.derive(self.terms.derivation, self.client_sid, self.server_sid) {
             Err(reason) => return self.fail(reason),
             Ok(None) => return,
             Ok(Some(keys)) => {
                 let v2_peer_id = self.terms.v2_peer_id;
                 self.events.push_back(Event::KeysReady { key_id: 0, keys, cipher, v2_peer_id });
             }
+        }
+        if self.terms.dyn_tls_crypt
+            && let Err(error) = self.envelope.renew(self.current.exchange.tls())
+        {
+            return self.fail(FailReason::Tls(error));
         }
         self.pushed = Some(Pushed { messages, at: now });
         self.send_push();
@@ -114,12 +125,18 @@ impl Session {
             options.push(format!("cipher {}", cipher.name()));
         }
         let has_flags = client.has(proto::CC_EXIT);
-        let flags = [("cc-exit", has_flags && self.config.cc_exit), ("tls-ekm", has_flags && self.terms.ekm)];
+        let Derivation { ekm, epochs } = self.terms.derivation;
+        let flags = [
+            ("cc-exit", has_flags && self.config.cc_exit),
+            ("tls-ekm", has_flags && ekm),
+            ("dyn-tls-crypt", self.terms.dyn_tls_crypt),
+            ("aead-epoch", epochs),
+        ];
         let flags: Vec<&str> = flags.into_iter().filter_map(|(flag, on)| on.then_some(flag)).collect();
         if !flags.is_empty() {
             options.push(format!("protocol-flags {}", flags.join(" ")));
         }
-        if self.terms.ekm && !has_flags {
+        if ekm && !has_flags {
             options.push("key-derivation tls-ekm".to_owned());
         }
         if client.mtu.is_some() {
