@@ -112,8 +112,9 @@ async fn arns_and_owners_carry_the_callers_account_and_addresses_are_shared() {
     all.extend(names(world.call_as(OTHER, "DescribeClientVpnEndpoints", &[]).await.ok()));
     let different: std::collections::BTreeSet<_> = all.iter().collect();
     assert_eq!((all.len(), different.len()), (2, 2), "{all:?}");
-    let listing = store::Store::list(world.store.as_ref(), &model::prefix::unscoped(model::Kind::Listener));
-    let claims: Vec<String> = listing.await.unwrap().entries.into_iter().map(|entry| entry.key).collect();
+    let listeners = model::prefix::unscoped(model::Kind::Listener);
+    let listing = store::Store::list(world.store.as_ref(), &listeners).await.unwrap();
+    let claims: Vec<String> = listing.entries.into_iter().map(|entry| entry.key).collect();
     assert_eq!(claims.len(), 2, "{claims:?}");
     assert!(world.audit.last().1["recipientAccountId"] == "111111111111");
 }
