@@ -13,7 +13,7 @@ from .reference import Reference
 VERSION = "2016-11-15"
 # A mutating call waits for its effect for 250 ms. Faster ones have it, and nothing may be under way any more.
 AT_ONCE_SECONDS = 0.2
-SETTLED_SECONDS = 20
+SETTLED_SECONDS = 60
 # What ids stand for nothing look like.
 UNKNOWN = {
     "certificate": "arn:aws:acm:us-east-1:000000000000:certificate/00000000-0000-0000-0000-000000000000",
