@@ -1,6 +1,7 @@
 """Sequences of calls, played against a server beside the reference model.
 
-A step names things by the step that made them, so that a sequence can be played again elsewhere, and with steps left out.
+A step names things by the step that made them, so that a sequence can be played again elsewhere, and with steps left
+out.
 """
 
 import base64
@@ -54,7 +55,7 @@ class Made:
 
 
 class Step:
-    """A call: its number in the sequence as it was written, an action, parameters; `pages` for all pages of a Describe."""
+    """A call: its number in the sequence as it was written, an action, parameters; `pages` if all pages are wanted."""
 
     __slots__ = ("number", "action", "pairs", "pages")
 
@@ -151,7 +152,10 @@ class Player:
             case "CreateSecurityGroup":
                 self._note("group", number, tree["groupId"])
             case "CreateClientVpnEndpoint":
-                self._note("endpoint", number, tree["clientVpnEndpointId"])
+                endpoint = tree["clientVpnEndpointId"]
+                if tree["dnsName"] != endpoint + self.model.domain():
+                    raise Difference(number, f"{step!r}: {endpoint} is not what {tree['dnsName']} begins with")
+                self._note("endpoint", number, endpoint)
             case "AssociateClientVpnTargetNetwork":
                 self._note("association", number, tree["associationId"])
 
