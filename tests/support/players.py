@@ -216,7 +216,7 @@ class Player:
     def settle(self, number):
         """Waits until nothing is under way; what is seen meanwhile must be on its way there."""
         deadline = time.monotonic() + SETTLED_SECONDS
-        calls = list(self.describes())
+        calls, pause = list(self.describes()), 0.002
         while calls:
             action, given = calls[0]
             outcome, answer = self.model.expect(action, given), self.send(action, given)
@@ -233,7 +233,8 @@ class Player:
                 fault = f"did not settle within {SETTLED_SECONDS} s: {answer!r}"
             if fault:
                 raise Difference(number, f"while it settles, {action} {given}: {fault}")
-            time.sleep(0.002)
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
 
     def clean(self):
         """Takes the endpoints away, so that they cost those after them nothing."""
