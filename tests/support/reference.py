@@ -407,15 +407,16 @@ class Reference:
 
     # --- Networks, of which only what a Client VPN looks at is compared
 
-    def _CreateVpc(self, given):
+    def _values_CreateVpc(self, given):
         if "CidrBlock" not in given:
-            return Outcome([missing("CidrBlock")])
+            return [missing("CidrBlock")]
         block = network(given["CidrBlock"])
-        faults = []
         if block is None:
-            faults.append(invalid())
-        elif not 16 <= block.prefixlen <= 28:
-            faults.append(Fault("InvalidVpc.Range", names=given["CidrBlock"]))
+            return [invalid()]
+        return [] if 16 <= block.prefixlen <= 28 else [Fault("InvalidVpc.Range", names=given["CidrBlock"])]
+
+    def _CreateVpc(self, given):
+        block, faults = network(given["CidrBlock"]), []
         if len(self.vpcs) >= VPCS:
             faults.append(Fault("VpcLimitExceeded"))
 
@@ -433,13 +434,14 @@ class Reference:
         self.groups[group] = vpc
         self.seen.add(group)
 
+    def _values_CreateSubnet(self, given):
+        return [] if "CidrBlock" in given else [missing("CidrBlock")]
+
     def _CreateSubnet(self, given):
         faults = []
         vpc = self.vpcs.get(given["VpcId"])
         if vpc is None:
             faults.append(Fault("InvalidVpcID.NotFound", names=given["VpcId"]))
-        if "CidrBlock" not in given:
-            return Outcome([*faults, missing("CidrBlock")])
         block = network(given["CidrBlock"])
         if block is None:
             faults.append(invalid())
