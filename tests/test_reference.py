@@ -30,7 +30,7 @@ SEED = int(os.environ.get("BASCULE_REFERENCE_SEED", "1"))
 FABRIC_SHARE = 0.03
 KILLED_SHARE = 0.03
 # A kill comes after so many calls, and then at some moment of those that are being made.
-KILL_AFTER_CALLS = (10, 150)
+KILL_AFTER_CALLS = (40, 300)
 KILL_DELAY_SECONDS = 0.01
 THREADS = 8
 STEPS = (8, 16)
