@@ -1,6 +1,7 @@
 """Sequences of calls, played against a server beside the reference model.
 
-A step names things by the step that made them, so that a sequence can be played again elsewhere, and with steps left out.
+A step names things by the step that made them, so that a sequence can be played again elsewhere, and with steps left
+out.
 """
 
 import base64
@@ -13,7 +14,7 @@ from .reference import Reference
 VERSION = "2016-11-15"
 # A mutating call waits for its effect for 250 ms. Faster ones have it, and nothing may be under way any more.
 AT_ONCE_SECONDS = 0.2
-SETTLED_SECONDS = 20
+SETTLED_SECONDS = 60
 # What ids stand for nothing look like.
 UNKNOWN = {
     "certificate": "arn:aws:acm:us-east-1:000000000000:certificate/00000000-0000-0000-0000-000000000000",
@@ -54,7 +55,7 @@ class Made:
 
 
 class Step:
-    """A call: its number in the sequence as it was written, an action, parameters; `pages` for all pages of a Describe."""
+    """A call: its number in the sequence as it was written, an action, parameters; `pages` if all pages are wanted."""
 
     __slots__ = ("number", "action", "pairs", "pages")
 
@@ -151,7 +152,10 @@ class Player:
             case "CreateSecurityGroup":
                 self._note("group", number, tree["groupId"])
             case "CreateClientVpnEndpoint":
-                self._note("endpoint", number, tree["clientVpnEndpointId"])
+                endpoint = tree["clientVpnEndpointId"]
+                if tree["dnsName"] != endpoint + self.model.domain():
+                    raise Difference(number, f"{step!r}: {endpoint} is not what {tree['dnsName']} begins with")
+                self._note("endpoint", number, endpoint)
             case "AssociateClientVpnTargetNetwork":
                 self._note("association", number, tree["associationId"])
 
@@ -212,7 +216,7 @@ class Player:
     def settle(self, number):
         """Waits until nothing is under way; what is seen meanwhile must be on its way there."""
         deadline = time.monotonic() + SETTLED_SECONDS
-        calls = list(self.describes())
+        calls, pause = list(self.describes()), 0.002
         while calls:
             action, given = calls[0]
             outcome, answer = self.model.expect(action, given), self.send(action, given)
@@ -229,7 +233,8 @@ class Player:
                 fault = f"did not settle within {SETTLED_SECONDS} s: {answer!r}"
             if fault:
                 raise Difference(number, f"while it settles, {action} {given}: {fault}")
-            time.sleep(0.002)
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
 
     def clean(self):
         """Takes the endpoints away, so that they cost those after them nothing."""

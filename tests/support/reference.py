@@ -1,8 +1,8 @@
 """A reference model of the Client VPN service, written from its specification alone: what every call must answer.
 
-It knows one region. `Reference.expect` says what a call is answered: one of some faults, or an answer and the change of
-state that comes with it. Where a call has several faults the service names one of them; which, nobody says. Statuses are
-those after a change has taken effect.
+It knows one region. `Reference.expect` says what a call is answered: one of some faults, or an answer and the change
+of state that comes with it. Where a call has several faults the service names one of them; which, nobody says.
+Statuses are those after a change has taken effect.
 """
 
 import ipaddress
@@ -25,6 +25,7 @@ CERTIFICATE, DIRECTORY, FEDERATED = (
 )
 ADDRESS_TYPES = ("ipv4", "ipv6", "dual-stack")
 PAGE = range(5, 1001)
+PAGE_SIZE = "Value ( {} ) for parameter maxResults is invalid. Expecting a value between 5 and 1000."
 KINDS = {"cvpn-endpoint": "client-vpn-endpoint", "vpc": "vpc", "subnet": "subnet", "sg": "security-group"}
 NUMBERS = re.compile(r"\.\d+(?=\.|$)")
 IPV6 = re.compile(r"[0-9a-f:]*:[0-9a-f:]*/\d+")
@@ -367,8 +368,7 @@ class Reference:
                 if not re.fullmatch(r"-?\d{1,9}", value):
                     faults.append(invalid())
                 elif int(value) not in PAGE:
-                    said = f"Value ( {value} ) for parameter maxResults is invalid. Expecting a value between 5 and 1000."
-                    faults.append(invalid(message=said))
+                    faults.append(invalid(message=PAGE_SIZE.format(value)))
             elif isinstance(kind, tuple) and value not in kind:
                 faults.append(invalid())
         for name, kind in table.items():
@@ -407,15 +407,16 @@ class Reference:
 
     # --- Networks, of which only what a Client VPN looks at is compared
 
-    def _CreateVpc(self, given):
+    def _values_CreateVpc(self, given):
         if "CidrBlock" not in given:
-            return Outcome([missing("CidrBlock")])
+            return [missing("CidrBlock")]
         block = network(given["CidrBlock"])
-        faults = []
         if block is None:
-            faults.append(invalid())
-        elif not 16 <= block.prefixlen <= 28:
-            faults.append(Fault("InvalidVpc.Range", names=given["CidrBlock"]))
+            return [invalid()]
+        return [] if 16 <= block.prefixlen <= 28 else [Fault("InvalidVpc.Range", names=given["CidrBlock"])]
+
+    def _CreateVpc(self, given):
+        block, faults = network(given["CidrBlock"]), []
         if len(self.vpcs) >= VPCS:
             faults.append(Fault("VpcLimitExceeded"))
 
@@ -433,13 +434,14 @@ class Reference:
         self.groups[group] = vpc
         self.seen.add(group)
 
+    def _values_CreateSubnet(self, given):
+        return [] if "CidrBlock" in given else [missing("CidrBlock")]
+
     def _CreateSubnet(self, given):
         faults = []
         vpc = self.vpcs.get(given["VpcId"])
         if vpc is None:
             faults.append(Fault("InvalidVpcID.NotFound", names=given["VpcId"]))
-        if "CidrBlock" not in given:
-            return Outcome([*faults, missing("CidrBlock")])
         block = network(given["CidrBlock"])
         if block is None:
             faults.append(invalid())
@@ -623,9 +625,13 @@ class Reference:
         answer = {
             "clientVpnEndpointId": Fresh("cvpn-endpoint-"),
             "status": Status("pending-associate"),
-            "dnsName": Text(rf"cvpn-endpoint-[0-9a-f]{{17}}\.prod\.clientvpn\.{re.escape(self.region)}\.amazonaws\.com"),
+            "dnsName": Text(rf"cvpn-endpoint-[0-9a-f]{{17}}{re.escape(self.domain())}"),
         }
         return Outcome(faults, answer, commit)
+
+    def domain(self):
+        """What follows an endpoint's id in its name."""
+        return f".prod.clientvpn.{self.region}.amazonaws.com"
 
     def _faults_of_certificate(self, arn):
         if arn not in self.certificates:
@@ -687,7 +693,7 @@ class Reference:
             "clientVpnEndpointId": name,
             "status": Status(found.code()),
             "creationTime": found.created or Text(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d"),
-            "dnsName": f"*.{name}.prod.clientvpn.{self.region}.amazonaws.com",
+            "dnsName": f"*.{name}{self.domain()}",
             "dnsServer": found.dns,
             "splitTunnel": flag(found.split),
             "vpnProtocol": "openvpn",
@@ -1138,7 +1144,8 @@ class Reference:
     # --- Tags
 
     def _values_CreateTags(self, given):
-        return self._faults_of_tags(structures(given, "Tag")) if structures(given, "Tag") else [Fault("MissingParameter")]
+        tags = structures(given, "Tag")
+        return self._faults_of_tags(tags) if tags else [Fault("MissingParameter")]
 
     def _faults_of_resources(self, given):
         faults = []
