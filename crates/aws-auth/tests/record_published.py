@@ -6,6 +6,7 @@
 The suite is that of the public repository awslabs/aws-c-auth (Apache-2.0). Each case gives a request, signed in its
 headers and signed in its query string; what is recorded is the two signed requests as they go over the wire.
 """
+
 import datetime
 import json
 import pathlib
