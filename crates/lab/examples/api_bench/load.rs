@@ -10,7 +10,7 @@ use aws_auth::{Credentials, Secret, SignedRequest, sign};
 /// Connections at a time.
 pub(crate) const CONNECTIONS: usize = 8;
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(60);
 /// Longest answer, bytes.
 const ANSWER_MAX_BYTES: usize = 1 << 20;
 

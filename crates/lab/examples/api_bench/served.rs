@@ -16,7 +16,7 @@ use crate::load::{self, CONNECTIONS, Run};
 /// Requests that are signed beforehand for each connection; a change comes round again only after so many others.
 const SIGNED: usize = 500;
 /// How long a server may take to be ready.
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(120);
 /// How long a server is left alone before its memory is looked at.
 const IDLE: Duration = Duration::from_secs(2);
 /// Starts that are timed.
