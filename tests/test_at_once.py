@@ -57,7 +57,9 @@ def test_one_association(rounds):
         (done,) = (reply for reply in replies if reply.status == 200)
         rows = lambda: world.networks(endpoint)
         assert list(rows()) == [done.root.findtext("{*}associationId")]
-        eventually(lambda: {row["Status"]["Code"] for row in rows().values()} == END, what="it has come to its end")
+        eventually(
+            lambda: {row["Status"]["Code"] for row in rows().values()} == END, seconds=30, what="it has come to its end"
+        )
         assert [key for key, row in world.routes(endpoint).items() if row["Origin"] == "associate"] == [
             ("10.0.0.0/16", subnet)
         ]

@@ -698,7 +698,7 @@ class Life:
             reply = self.do("AssociateClientVpnTargetNetwork", **on, SubnetId=subnet)
         last = reply.root.findtext("{*}associationId")
         codes = lambda: {row["Status"]["Code"] for row in world.networks(endpoint).values()}
-        eventually(lambda: codes() == {"associated"}, what="all are associated")
+        eventually(lambda: codes() == {"associated"}, seconds=30, what="all are associated")
         for number in range(CLIENTS):
             cidr = f"10.{number}.0.0/16"
             self.do(

@@ -55,7 +55,7 @@ ODD = [
     "\u202eabc",
     "\t\r\n",
     "~-_.!*'()",
-    "[]{}|\\^`\"<>#?@:;,=&/$",
+    '[]{}|\\^`"<>#?@:;,=&/$',
     "=&=&",
     "..",
     "x" * 3000,
@@ -83,7 +83,12 @@ class Signer(random.Random):
         """An odd but legal text."""
         if self.random() < 0.5:
             return self.choice(ODD)
-        points = [*range(32, 127), *range(0xA0, 0xD7FF, 401), *range(0xE000, 0xFFFD, 977), *range(0x10000, 0x10FFFF, 70_001)]
+        points = [
+            *range(32, 127),
+            *range(0xA0, 0xD7FF, 401),
+            *range(0xE000, 0xFFFD, 977),
+            *range(0x10000, 0x10FFFF, 70_001),
+        ]
         return "".join(chr(self.choice(points)) for _ in range(self.randrange(80)))
 
     def pairs(self):
@@ -180,7 +185,7 @@ def another(dice, text, at, alphabet=WORD):
     """The text with another character at a place: a neighbouring bit's where that is printable, else any."""
     old = text[at]
     new = chr(ord(old) ^ (1 << dice.randrange(7)))
-    if not ("!" <= new <= "~") or new in "\"\\" or dice.random() < 0.5:
+    if not ("!" <= new <= "~") or new in '"\\' or dice.random() < 0.5:
         new = dice.choice([c for c in alphabet if c != old])
     return text[:at] + new + text[at + 1 :]
 
@@ -246,7 +251,9 @@ def date(dice, parts):
 
 def header(dice, parts):
     """The value of a header that is signed; blanks around it and twice in it mean nothing."""
-    names = [name for name in parts.headers if name not in ("Authorization", "X-Amz-Date") and parts.headers[name].strip()]
+    names = [
+        name for name in parts.headers if name not in ("Authorization", "X-Amz-Date") and parts.headers[name].strip()
+    ]
     name = dice.choice(names)
     value = parts.headers[name]
     at = dice.choice([at for at, c in enumerate(value) if c not in " \t"])
@@ -273,7 +280,9 @@ def body(dice, parts):
 
 
 def path(dice, parts):
-    return parts.changed(path=dice.choice(["//", "/.", "/./", "/x", "/%20", "/%2f", "/x/..", "/;", "/ec2", "/" + dice.choice(WORD)]))
+    return parts.changed(
+        path=dice.choice(["//", "/.", "/./", "/x", "/%20", "/%2f", "/x/..", "/;", "/ec2", "/" + dice.choice(WORD)])
+    )
 
 
 def method(dice, parts):
@@ -282,7 +291,9 @@ def method(dice, parts):
 
 def query(dice, parts):
     if not parts.query:
-        return parts.changed(query=dice.choice(["DryRun=true", "a", "=", "X-Amz-Expires=600", "Action=CreateVpc", "%00"]))
+        return parts.changed(
+            query=dice.choice(["DryRun=true", "a", "=", "X-Amz-Expires=600", "Action=CreateVpc", "%00"])
+        )
     return in_query(dice, parts)
 
 

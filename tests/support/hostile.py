@@ -139,13 +139,17 @@ class Hostile(random.Random):
         pairs = [("Action", action), ("Version", VERSIONS[service])]
         given = self.well_formed.get(action) if service == "ec2" else None
         if given is None:
-            given = {f"{name}.1" if name.endswith(("Permissions",)) else name: "x" for name in self.required[service, action]}
+            given = {
+                f"{name}.1" if name.endswith(("Permissions",)) else name: "x" for name in self.required[service, action]
+            }
         return pairs + list(given.items()) + ([("DryRun", "true")] if dry and service == "ec2" else [])
 
     def post(self, service, body, headers=None, method="POST", target="/", finish=False):
         """Signed bytes."""
         body = body if isinstance(body, bytes) else body.encode("utf-8", "surrogateescape")
-        head = sign(self.key, "us-east-1", service, self.host, method, "", body, {"Content-Type": FORM, **(headers or {})})
+        head = sign(
+            self.key, "us-east-1", service, self.host, method, "", body, {"Content-Type": FORM, **(headers or {})}
+        )
         return message(method, target, head, body)
 
     def made(self, label, service, pairs, right, raw=""):
@@ -162,14 +166,18 @@ class Hostile(random.Random):
         leaf = self.choice(typed)
         value = self.choice(["x", "", "maybe", "1.5", "--1", "9" * 40, "[]", "true,false", "\U0001f512"])
         # A boolean of IAM is not there; of EC2 the value is wrong whatever else is.
-        return self.changed("wrong type", service, action, leaf.wire, value, {(400, "InvalidParameterValue"), (400, "ValidationError")})
+        return self.changed(
+            "wrong type", service, action, leaf.wire, value, {(400, "InvalidParameterValue"), (400, "ValidationError")}
+        )
 
     def changed(self, label, service, action, name, value, right, dry=True):
         pairs = [pair for pair in self.base(service, action, dry) if pair[0] != name]
         return self.made(f"{label} {name}={value[:30]!r} of {action}", service, [*pairs, (name, value)], right)
 
     def unknown(self, service, action):
-        name = self.choice(["Nonsense", "nonsense", "Action.1", "Filter.1.Nonsense", "DryRun.1", "Tag.1.Key.1.x", "é", " "])
+        name = self.choice(
+            ["Nonsense", "nonsense", "Action.1", "Filter.1.Nonsense", "DryRun.1", "Tag.1.Key.1.x", "é", " "]
+        )
         return self.changed("unknown", service, action, name, "1", {(400, "UnknownParameter")})
 
     def missing(self, service, action):
@@ -187,14 +195,31 @@ class Hostile(random.Random):
         extra = [(f"{stem[:at]}.{n}{stem[at + 2:]}", "x") for n in range(2, count)]
         taken = {name for name, _ in extra}
         pairs = [pair for pair in self.base(service, action) if pair[0] not in taken] + extra
-        codes = {"InvalidParameterValue", "FilterLimitExceeded", "UnknownParameter", "TagLimitExceeded", "MissingParameter"}
+        codes = {
+            "InvalidParameterValue",
+            "FilterLimitExceeded",
+            "UnknownParameter",
+            "TagLimitExceeded",
+            "MissingParameter",
+        }
         right = {(400, code) for code in codes | {"ValidationError", "InvalidParameterCombination"}}
-        return self.made(f"{count} elements of {stem} of {action}", service, pairs, {(400, "MalformedQueryString")} if count > 5000 else right)
+        return self.made(
+            f"{count} elements of {stem} of {action}",
+            service,
+            pairs,
+            {(400, "MalformedQueryString")} if count > 5000 else right,
+        )
 
     def deep(self, service, action):
         stem = self.choice([leaf.wire for leaf in self.leaves[service, action]] or ["Nonsense"])
-        deep = stem + "".join(self.choice([".1", ".Name", ".Value.1", ".member.1"]) for _ in range(self.choice([1, 5, 20, 80, 2000])))
-        right = {(400, "InvalidQueryParameter")} if len(deep) > 256 else {(400, "UnknownParameter"), (400, "MissingParameter")}
+        deep = stem + "".join(
+            self.choice([".1", ".Name", ".Value.1", ".member.1"]) for _ in range(self.choice([1, 5, 20, 80, 2000]))
+        )
+        right = (
+            {(400, "InvalidQueryParameter")}
+            if len(deep) > 256
+            else {(400, "UnknownParameter"), (400, "MissingParameter")}
+        )
         # Below a list's element it makes an element that is not whole.
         right |= set() if len(deep) > 256 else {(400, "InvalidParameterValue"), (400, "InvalidParameterCombination")}
         return self.changed("deep", service, action, deep, "x", right)
@@ -202,7 +227,14 @@ class Hostile(random.Random):
     def odd_index(self, service, action):
         stem = self.choice([leaf.wire for leaf in self.leaves[service, action] if ".1" in leaf.wire] or ["Filter.1"])
         index = urllib.parse.unquote(self.choice(INDEXES))
-        return self.changed("index", service, action, stem.replace(".1", f".{index}", 1), "x", {(400, "UnknownParameter"), (400, "MissingParameter")})
+        return self.changed(
+            "index",
+            service,
+            action,
+            stem.replace(".1", f".{index}", 1),
+            "x",
+            {(400, "UnknownParameter"), (400, "MissingParameter")},
+        )
 
     def twice(self, service, action):
         pairs = self.base(service, action)
@@ -226,7 +258,9 @@ class Hostile(random.Random):
 
     def nameless(self, service, action):
         raw = self.choice(["&=x", "&=", "&=&=", "&==x"])
-        return self.made(f"nameless {raw} of {action}", service, self.base(service, action), {(400, "MalformedQueryString")}, raw)
+        return self.made(
+            f"nameless {raw} of {action}", service, self.base(service, action), {(400, "MalformedQueryString")}, raw
+        )
 
     def nasty(self, service, action):
         """A hostile value for any parameter: refused, or taken where any text may stand; never an error of ours."""
@@ -240,13 +274,29 @@ class Hostile(random.Random):
         leaf = self.choice(self.leaves[service, action] or [None])
         if leaf is None:
             return self.unknown(service, action)
-        points = [*range(32, 127), *range(0xA0, 0xD7FF, 911), *range(0xE000, 0xFFFD, 577), *range(0x10000, 0x10FFFF, 40_009)]
+        points = [
+            *range(32, 127),
+            *range(0xA0, 0xD7FF, 911),
+            *range(0xE000, 0xFFFD, 577),
+            *range(0x10000, 0x10FFFF, 40_009),
+        ]
         value = "".join(chr(self.choice(points)) for _ in range(self.randrange(60)))
         return self.changed("random", service, action, leaf.wire, value, {200, *ANY}, self.random() < 0.5)
 
     def no_action(self, service, action):
-        what, code = self.choice([("", "MissingAction"), (None, "MissingAction"), (action.lower(), "InvalidAction"), (f"{action} ", "InvalidAction"), ("\U0001f512", "InvalidAction"), ("a" * 5000, "InvalidAction")])
-        pairs = [pair for pair in self.base(service, action) if pair[0] != "Action"] + ([("Action", what)] if what is not None else [])
+        what, code = self.choice(
+            [
+                ("", "MissingAction"),
+                (None, "MissingAction"),
+                (action.lower(), "InvalidAction"),
+                (f"{action} ", "InvalidAction"),
+                ("\U0001f512", "InvalidAction"),
+                ("a" * 5000, "InvalidAction"),
+            ]
+        )
+        pairs = [pair for pair in self.base(service, action) if pair[0] != "Action"] + (
+            [("Action", what)] if what is not None else []
+        )
         return self.made(f"action {str(what)[:20]}", service, pairs, {(400, code)})
 
     def version(self, service, action):
@@ -258,7 +308,9 @@ class Hostile(random.Random):
         body = urllib.parse.urlencode(self.base(service, action), quote_via=urllib.parse.quote)
         kind = self.choice(TYPES)
         right = {DRY} if service == "ec2" else {200, *ANY}
-        return Case(f"content type {kind[:30]} of {action}", self.post(service, body, {"Content-Type": kind}), right, service)
+        return Case(
+            f"content type {kind[:30]} of {action}", self.post(service, body, {"Content-Type": kind}), right, service
+        )
 
     def cut(self, service, action):
         """A body shorter than its length says, after which the client falls silent; or shorter than what was signed."""
@@ -270,7 +322,9 @@ class Hostile(random.Random):
             return Case(f"cut at {at} of {action}", request, {None, 400, 413}, service, finish=True)
         shorter = re.sub(rb"Content-Length: \d+", b"Content-Length: %d" % at, head) + b"\r\n\r\n" + body[:at]
         wrong = {"ec2": (401, "AuthFailure")}.get(service, (403, "SignatureDoesNotMatch"))
-        return Case(f"shorter by {len(body) - at} of {action}", shorter, {wrong, (400, "MalformedQueryString")}, service)
+        return Case(
+            f"shorter by {len(body) - at} of {action}", shorter, {wrong, (400, "MalformedQueryString")}, service
+        )
 
     def http(self, service, action):
         """Methods, paths, headers and framing."""
@@ -282,7 +336,13 @@ class Hostile(random.Random):
         kind = self.randrange(10)
         if kind == 0:
             method = self.choice(METHODS)
-            return Case(f"method {method[:20]}", signed.replace(b"POST", method.encode(), 1), {405}, service, head=method == "HEAD")
+            return Case(
+                f"method {method[:20]}",
+                signed.replace(b"POST", method.encode(), 1),
+                {405},
+                service,
+                head=method == "HEAD",
+            )
         if kind == 1:
             path = self.choice(PATHS)
             return Case(f"path {path[:20]}", signed.replace(b"POST /", b"POST " + path.encode(), 1), {404}, service)
@@ -295,9 +355,21 @@ class Hostile(random.Random):
         if kind == 4:
             return Case("a head too large", again(b"X-Long: " + b"x" * 200_000), {431, 400, None}, service, finish=True)
         if kind == 5:
-            return Case("too many headers", again(*(b"X-%d: x" % n for n in range(300))), {431, 400}, service, finish=True)
+            return Case(
+                "too many headers", again(*(b"X-%d: x" % n for n in range(300))), {431, 400}, service, finish=True
+            )
         if kind == 6:
-            bad = self.choice([b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/9.9\r\n\r\n", b"POST /\x00 HTTP/1.1\r\n\r\n", b"\x00" * 100 + b"\r\n\r\n", b"POST / HTTP/1.1\r\nHost : x\r\n\r\n", b"POST / HTTP/1.1\r\n folded\r\n\r\n"])
+            bad = self.choice(
+                [
+                    b"GET\r\n\r\n",
+                    b"\x16\x03\x01\x02\x00\x01",
+                    b"GET / HTTP/9.9\r\n\r\n",
+                    b"POST /\x00 HTTP/1.1\r\n\r\n",
+                    b"\x00" * 100 + b"\r\n\r\n",
+                    b"POST / HTTP/1.1\r\nHost : x\r\n\r\n",
+                    b"POST / HTTP/1.1\r\n folded\r\n\r\n",
+                ]
+            )
             return Case(f"no HTTP {bad[:20]!r}", bad, {400, 505, 403, 404, None}, service, finish=True)
         if kind == 7:
             length = self.choice([b"-1", b"x", b"1e3", b"99999999999999999999999", b"+5", b"5, 6"])
@@ -305,10 +377,30 @@ class Hostile(random.Random):
             return Case(f"length {length.decode()}", broken, {400, 413, None}, service, finish=True)
         if kind == 8:
             # Two ways to say where a body ends: one of them is a smuggler's.
-            return Case("length and chunks", again(b"Transfer-Encoding: chunked"), {400, 401, 403, 413, None}, service, finish=True)
-        chunks = self.choice([b"zz\r\nx\r\n0\r\n\r\n", b"5\r\nab", b"ffffffffffffffffff\r\nx", b"-1\r\n\r\n", b"5;" + b"x" * 50_000 + b"\r\nabcde\r\n0\r\n\r\n"])
+            return Case(
+                "length and chunks",
+                again(b"Transfer-Encoding: chunked"),
+                {400, 401, 403, 413, None},
+                service,
+                finish=True,
+            )
+        chunks = self.choice(
+            [
+                b"zz\r\nx\r\n0\r\n\r\n",
+                b"5\r\nab",
+                b"ffffffffffffffffff\r\nx",
+                b"-1\r\n\r\n",
+                b"5;" + b"x" * 50_000 + b"\r\nabcde\r\n0\r\n\r\n",
+            ]
+        )
         bare = b"\r\n".join(line for line in lines if not line.startswith(b"Content-Length"))
-        return Case("broken chunks", bare + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks, {400, 401, 403, 413, None}, service, finish=True)
+        return Case(
+            "broken chunks",
+            bare + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks,
+            {400, 401, 403, 413, None},
+            service,
+            finish=True,
+        )
 
     def large(self, service, action):
         """More than a body may have."""
@@ -329,7 +421,12 @@ class Hostile(random.Random):
         headers, method = {}, "POST"
         if kind == 0:
             text = json.dumps(good)
-            body, right = self.choice([text[:-1], text + "}", "{,}", "{'a':1}", "{\"a\":01}", "{\"a\":NaN}", "\x00", "nul", text + "x"]), malformed
+            body, right = (
+                self.choice(
+                    [text[:-1], text + "}", "{,}", "{'a':1}", '{"a":01}', '{"a":NaN}', "\x00", "nul", text + "x"]
+                ),
+                malformed,
+            )
         elif kind == 1:
             bad = self.choice([b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"])
             body, right = b'{"x": "' + bad + b'"}', malformed
@@ -340,7 +437,13 @@ class Hostile(random.Random):
             body, right = self.choice(["[]", "1", '"x"', "true", "null", "-1e400", "[{}]"]), malformed | mistyped
         elif kind == 4 and members:
             name = self.choice(members)
-            wrong = {"string": [1, [], {}, True], "list": ["x", {}, 1], "structure": ["x", 1, [1]], "map": ["x", 1, [1]], "blob": [1, {}, True]}
+            wrong = {
+                "string": [1, [], {}, True],
+                "list": ["x", {}, 1],
+                "structure": ["x", 1, [1]],
+                "map": ["x", 1, [1]],
+                "blob": [1, {}, True],
+            }
             value = self.choice(wrong.get(shape.members[name].type_name, ["x", [], {}]))
             body, right = json.dumps({**good, name: value}), mistyped | {400}
         elif kind == 5 and members:
@@ -352,12 +455,24 @@ class Hostile(random.Random):
             body, right = f'{{"{name}": "a", "{name}": "b"}}', {400, 200}
         elif kind == 7 and members:
             name = self.choice(members)
-            body, right = json.dumps({**good, name: [self.choice(["x", {"Key": "x"}, 1])] * self.choice([1000, 20_000])}), {400}
+            body, right = json.dumps(
+                {**good, name: [self.choice(["x", {"Key": "x"}, 1])] * self.choice([1000, 20_000])}
+            ), {400}
         elif kind == 8:
             body, right = json.dumps({**good, **{self.choice(members or ["x"]): self.choice(NASTY)}}), any_code
         elif kind == 9:
             prefix = target.split(".")[0]
-            target = self.choice([f"{prefix}.Nonsense", f"{prefix}.", f"{prefix}", f"{prefix}.{action.lower()}", f"{prefix}.{'x' * 3000}", ".", "Nothing.X"])
+            target = self.choice(
+                [
+                    f"{prefix}.Nonsense",
+                    f"{prefix}.",
+                    f"{prefix}",
+                    f"{prefix}.{action.lower()}",
+                    f"{prefix}.{'x' * 3000}",
+                    ".",
+                    "Nothing.X",
+                ]
+            )
             body, right = "{}", {(400, "UnknownOperationException"), (400, "InvalidSignatureException")}
         elif kind == 10:
             method, body, right = self.choice(["GET", "PUT", "DELETE", "PATCH"]), json.dumps(good), {405}
@@ -365,12 +480,25 @@ class Hostile(random.Random):
             body, right = json.dumps(good)[:-1], malformed
             headers["Content-Type"] = self.choice(TYPES)
         raw = body if isinstance(body, bytes) else body.encode("utf-8", "surrogatepass")
-        head = sign(self.key, "us-east-1", service, self.host, method, "", raw, {"Content-Type": JSON, "X-Amz-Target": target, **headers})
-        return Case(f"{JSON_KINDS[kind]} {raw[:60]!r} of {target[:60]}", message(method, "/", head, raw), right, service)
+        head = sign(
+            self.key,
+            "us-east-1",
+            service,
+            self.host,
+            method,
+            "",
+            raw,
+            {"Content-Type": JSON, "X-Amz-Target": target, **headers},
+        )
+        return Case(
+            f"{JSON_KINDS[kind]} {raw[:60]!r} of {target[:60]}", message(method, "/", head, raw), right, service
+        )
 
     def good(self, shape):
         """A value of a shape's type."""
-        return {"string": "x", "integer": 1, "long": 1, "boolean": True, "list": [], "map": {}, "blob": "QQ=="}.get(shape.type_name, {})
+        return {"string": "x", "integer": 1, "long": 1, "boolean": True, "list": [], "map": {}, "blob": "QQ=="}.get(
+            shape.type_name, {}
+        )
 
 
 def takes(members, leaf):

@@ -35,7 +35,9 @@ def sign(key, region, service, host, method="POST", query="", body=b"", headers=
     signed = sorted((name.lower(), " ".join(value.split())) for name, value in whole.items())
     names = ";".join(name for name, _ in signed)
     pairs = [pair.partition("=") for pair in query.split("&") if pair]
-    canonical = "&".join("=".join(pair) for pair in sorted((_encoded(name), _encoded(value)) for name, _, value in pairs))
+    canonical = "&".join(
+        "=".join(pair) for pair in sorted((_encoded(name), _encoded(value)) for name, _, value in pairs)
+    )
     lines = [method, "/", canonical, *(f"{name}:{value}" for name, value in signed), "", names]
     text = "\n".join([*lines, hashlib.sha256(body).hexdigest()])
     scope = f"{moment[:8]}/{region}/{service}/aws4_request"

@@ -86,17 +86,28 @@ fn packages(names: &[&str]) -> Outcome<()> {
     }
 }
 
-/// A Python environment with the pinned modules of `tests/requirements.txt`, made once; its interpreter.
+/// A Python environment with the pinned modules of `tests/requirements.txt`; its interpreter.
 pub(crate) fn python() -> Outcome<PathBuf> {
-    let requirements = root().join("tests/requirements.txt");
-    let wanted =
-        std::fs::read_to_string(&requirements).map_err(|error| format!("tests/requirements.txt: {error}"))?;
-    let environment = target_dir().join("python");
+    environment("python", "tests/requirements.txt", "botocore, boto3 and the AWS CLI: the API's tests")
+}
+
+/// moto's server in an environment of its own, pinned by `xtask/moto.txt`; its program.
+pub(crate) fn moto() -> Outcome<PathBuf> {
+    let interpreter =
+        environment("moto", "xtask/moto.txt", "moto's server: what the API is measured beside")?;
+    Ok(interpreter.with_file_name("moto_server"))
+}
+
+/// A Python environment with pinned modules, made once; its interpreter.
+fn environment(name: &str, requirements: &str, what: &str) -> Outcome<PathBuf> {
+    let file = root().join(requirements);
+    let wanted = std::fs::read_to_string(&file).map_err(|error| format!("{requirements}: {error}"))?;
+    let environment = target_dir().join(name);
     let (interpreter, stamp) = (environment.join("bin/python"), environment.join("requirements.txt"));
     if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) && interpreter.is_file() {
         return Ok(interpreter);
     }
-    println!("making a Python environment with botocore, boto3 and the AWS CLI: the API's tests");
+    println!("making a Python environment with {what}");
     let venv = |environment: &Path| {
         let path = environment.to_owned();
         kept(command("python3").args(["-m", "venv", "--clear"]).arg(path))
@@ -110,9 +121,9 @@ pub(crate) fn python() -> Outcome<PathBuf> {
         }
     }
     let mut pip = command(&interpreter);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&file);
     if !shown(&mut pip)? {
-        return Err("pip could not install tests/requirements.txt".to_owned());
+        return Err(format!("pip could not install {requirements}"));
     }
     std::fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
     Ok(interpreter)

@@ -1,5 +1,8 @@
-//! Chores: `demo`, `test`, `tidy`. The one program that a fresh machine can build: it installs what the rest needs.
+//! Chores: `demo`, `test`, `tidy`, `campaign`, `bench`. The one program that a fresh machine can build: it installs what
+//! the rest needs.
 
+mod bench;
+mod campaign;
 mod demo;
 mod host;
 mod run;
@@ -8,24 +11,30 @@ mod tidy;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask demo | test | tidy
+const USAGE: &str = "usage: cargo xtask demo | test | tidy | campaign NAME [N] | bench api [--debug]
 
   demo   installs what is missing, builds, and runs the main job end to end with a real OpenVPN client
   test   installs what the tests need, runs every test, ends with a count
-  tidy   checks the layer table, file sizes, module docs and the other rules of the house";
+  tidy   checks the layer table, file sizes, module docs and the other rules of the house
+  bench  builds for release, measures the API beside moto's server, and writes docs/bench/api-YYYY-MM-DD.md
+  campaign  runs one of these, or as many of it as said:";
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    let command = arguments.next().unwrap_or_default();
-    let done = match (command.as_str(), arguments.next()) {
-        ("demo", None) => demo::run(),
-        ("test", None) => test::run(),
-        ("tidy", None) => tidy::run().map(|report| {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["demo"] => demo::run(),
+        ["test"] => test::run(),
+        ["tidy"] => tidy::run().map(|report| {
             report.print();
             report.failures.is_empty()
         }),
+        ["campaign", name] => campaign::run(name, None),
+        ["campaign", name, length] => campaign::run(name, Some(length)),
+        ["bench", "api"] => bench::api(false),
+        ["bench", "api", "--debug"] => bench::api(true),
         _ => {
-            eprintln!("{USAGE}");
+            eprintln!("{USAGE}{}", campaign::usage());
             return ExitCode::from(2);
         }
     };

@@ -63,7 +63,7 @@ pub(crate) fn run() -> Outcome<bool> {
 }
 
 /// Something that cargo has built.
-fn built(name: &str) -> PathBuf {
+pub(crate) fn built(name: &str) -> PathBuf {
     target_dir().join("debug").join(name)
 }
 

@@ -67,6 +67,7 @@ pub(crate) fn run() -> Outcome<Report> {
     report.rule(file_sizes(&sources));
     report.rule(purity(&sources, &layers, &crates));
     report.rule(machine_paths()?);
+    report.rule(named_places()?);
     let unverified: usize = sources.iter().map(|(_, text)| text.matches("UNVERIFIED:").count()).sum();
     report.notes.push(format!("{unverified} places are marked UNVERIFIED"));
     Ok(report)
@@ -245,6 +246,27 @@ fn purity(sources: &Sources, layers: &Layers, crates: &[Crate]) -> Vec<String> {
     broken
 }
 
+/// What a page names as a place of this repository must be there.
+fn named_places() -> Outcome<Vec<String>> {
+    let (_, pages) = kept(command("git").args(["ls-files", "*.md"]))?;
+    let mut broken = Vec::new();
+    for page in pages.lines() {
+        let text = fs::read_to_string(root().join(page)).map_err(|error| format!("{page}: {error}"))?;
+        let gone = places(&text).filter(|place| !root().join(place).exists());
+        broken.extend(gone.map(|place| format!("{page}: there is no {place}")));
+    }
+    Ok(broken)
+}
+
+/// The paths among a page's code spans. `NAME` and `YYYY` stand for what a reader puts in.
+fn places(text: &str) -> impl Iterator<Item = &str> {
+    let spans = text.split('`').skip(1).step_by(2);
+    spans.filter(|span| {
+        let top = ["crates/", "docs/", "tests/", "xtask/"].iter().any(|folder| span.starts_with(folder));
+        top && !span.contains(char::is_whitespace) && !span.contains("NAME") && !span.contains("YYYY")
+    })
+}
+
 /// Nothing committed may rely on one machine's folders.
 fn machine_paths() -> Outcome<Vec<String>> {
     let places = ["work", "root", "home"].map(|folder| format!("/{folder}/"));
@@ -265,4 +287,16 @@ fn machine_paths() -> Outcome<Vec<String>> {
     Ok(lines
         .map(|line| format!("a machine's own path: {}", line.chars().take(160).collect::<String>()))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::places;
+
+    #[test]
+    fn places_are_told_from_other_code() {
+        let page =
+            "`crates/api/src/x.rs` and `docs/NAME.md`, `tests/` `cargo xtask test` `crates/a b` `/tests/x`";
+        assert_eq!(places(page).collect::<Vec<_>>(), ["crates/api/src/x.rs", "tests/"]);
+    }
 }

@@ -1,0 +1,97 @@
+//! `cargo xtask campaign NAME [N]`: the whole of what continuous integration takes a share of.
+
+use std::process::Stdio;
+use std::time::Instant;
+
+use crate::host;
+use crate::run::{Outcome, cargo, command, root, shown};
+use crate::test::built;
+
+/// A test that takes its length from a variable.
+pub(crate) struct Campaign {
+    name: &'static str,
+    /// The Python test.
+    test: &'static str,
+    variable: &'static str,
+    /// The whole.
+    whole: u64,
+    what: &'static str,
+}
+
+pub(crate) const CAMPAIGNS: &[Campaign] = &[
+    Campaign {
+        name: "malformed",
+        test: "tests/test_malformed.py",
+        variable: "BASCULE_MALFORMED",
+        whole: 100_000,
+        what: "malformed API requests: the right code, no 5xx, no hang, no memory kept",
+    },
+    Campaign {
+        name: "altered",
+        test: "tests/test_signatures.py::test_nothing_that_is_altered_is_accepted",
+        variable: "BASCULE_ALTERED",
+        whole: 100_000,
+        what: "signed requests with one thing altered: none is accepted",
+    },
+    Campaign {
+        name: "signed",
+        test: "tests/test_signatures.py::test_what_botocore_signs_is_accepted",
+        variable: "BASCULE_SIGNED",
+        whole: 10_000,
+        what: "requests that botocore signed, with odd parameters: all are accepted",
+    },
+];
+
+/// One line for each campaign.
+pub(crate) fn usage() -> String {
+    CAMPAIGNS.iter().map(|of| format!("\n             {} [{}]: {}", of.name, of.whole, of.what)).collect()
+}
+
+/// Runs one; the seed of its dice is `BASCULE_SEED`, 1 if that is not set.
+pub(crate) fn run(name: &str, length: Option<&str>) -> Outcome<bool> {
+    let Some(campaign) = CAMPAIGNS.iter().find(|campaign| campaign.name == name) else {
+        return Err(format!("there is no campaign {name}:{}", usage()));
+    };
+    let length = match length {
+        None => campaign.whole,
+        Some(text) => text.parse().map_err(|_| format!("{text} is no number"))?,
+    };
+    println!("{name}: {length} {}", campaign.what);
+    if !shown(cargo().args(["build", "--quiet", "--workspace", "--bins", "--examples"]))? {
+        return Ok(false);
+    }
+    let started = Instant::now();
+    let mut pytest = command(host::python()?);
+    pytest
+        .args(["-m", "pytest", "-q", "-s", "-p", "no:cacheprovider"])
+        .arg(root().join(campaign.test))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("BASCULE_BIN", built("bascule"))
+        .env("BASCULE_MEMBERS", built("examples/members"))
+        .env(campaign.variable, length.to_string())
+        .stdin(Stdio::null());
+    let held = shown(&mut pytest)?;
+    println!("{name}: {} after {} s", if held { "held" } else { "NOT HELD" }, started.elapsed().as_secs());
+    Ok(held)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_campaign_is_a_test_that_reads_its_variable() {
+        let page = std::fs::read_to_string(root().join("docs/campaigns.md")).unwrap();
+        for campaign in CAMPAIGNS {
+            assert!(
+                page.contains(&format!("| `cargo xtask campaign {}` |", campaign.name)),
+                "{}",
+                campaign.name
+            );
+            let (file, test) = campaign.test.split_once("::").unwrap_or((campaign.test, ""));
+            let text = std::fs::read_to_string(root().join(file)).unwrap();
+            assert!(text.contains(&format!("os.environ.get(\"{}\"", campaign.variable)), "{}", campaign.name);
+            assert!(test.is_empty() || text.contains(&format!("def {test}(")), "{}", campaign.name);
+        }
+    }
+}
