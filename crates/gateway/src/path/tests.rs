@@ -273,7 +273,7 @@ fn clamps_both_ways() {
     let up = world.up(&syn("10.9.0.2", "10.0.3.4")).unwrap().unwrap();
     let down = world.down(&syn("10.0.3.4", "10.9.0.2")).unwrap();
     for packet in [up, down] {
-        assert_eq!(packet[42..44], 1408_u16.to_be_bytes());
+        assert_eq!(packet[42..44], 1404_u16.to_be_bytes());
     }
 }
 

@@ -85,15 +85,15 @@ struct Slot {
 /// The format a key's packets have; it never changes.
 #[allow(clippy::large_enum_variant)] // a slot is boxed whole
 enum Form {
-    Ids(IdKeys),
-    Epochs(EpochKeys),
+    Ids(Box<IdKeys>),
+    Epochs(Box<EpochKeys>),
 }
 
 /// Keys of one session's data channel; one owner (a worker). No allocation per packet.
 pub struct Channel {
     role: Role,
     limits: Limits,
-    slots: [Option<Box<Slot>>; 8],
+    slots: [Option<Slot>; 8],
     sending: Option<u8>,
 }
 
@@ -144,11 +144,11 @@ impl Channel {
             Role::Client => (server_to_client, client_to_server),
         };
         let form = if keys.has_epochs() {
-            Form::Epochs(EpochKeys::new(open, seal, cipher)?)
+            Form::Epochs(Box::new(EpochKeys::new(open, seal, cipher)?))
         } else {
-            Form::Ids(IdKeys::new(open, seal, cipher)?)
+            Form::Ids(Box::new(IdKeys::new(open, seal, cipher)?))
         };
-        *place = Some(Box::new(Slot { form, peer_id: v2_peer_id, used: false, failures: 0 }));
+        *place = Some(Slot { form, peer_id: v2_peer_id, used: false, failures: 0 });
         Ok(())
     }
 

@@ -226,8 +226,8 @@ impl EpochKeys {
         out: &mut Vec<u8>,
         limits: &Limits,
     ) -> Result<(), SealError> {
-        if self.next_id > limits.epoch_packet_id || self.sealed_blocks > limits.rekey_blocks {
-            self.next_epoch(); // in the last one we go on to its end
+        if self.is_worn(limits) && self.may_move() {
+            self.next_epoch();
         }
         let cost = self.sealed_blocks.saturating_add(blocks(payload.len()));
         if self.next_id > LAST_ID || cost > limits.max_blocks {
@@ -259,10 +259,23 @@ impl EpochKeys {
         Ok(())
     }
 
-    /// True if either direction nears its last epoch, or the peer does not leave an epoch whose key has done enough.
+    /// True if the epoch we send in has done enough.
+    fn is_worn(&self, limits: &Limits) -> bool {
+        self.next_id > limits.epoch_packet_id || self.sealed_blocks > limits.rekey_blocks
+    }
+
+    /// False if the peer has not followed for so long that it might not open what comes, nor we what it answers; or
+    /// in the last epoch. Then we go on with the key there is, to its end.
+    fn may_move(&self) -> bool {
+        let ahead = self.seal.epoch.saturating_sub(self.current.key.epoch);
+        usize::from(ahead) < FUTURE_EPOCHS && self.seal.epoch < u16::MAX
+    }
+
+    /// True if either direction nears its last epoch, or the peer does not follow where a key has done enough.
     pub(super) fn nears_end(&self, limits: &Limits) -> bool {
         self.seal.epoch >= limits.rekey_epoch
             || self.current.key.epoch >= limits.rekey_epoch
+            || self.is_worn(limits) && !self.may_move()
             || self.opened_blocks > limits.max_blocks
     }
 
@@ -291,6 +304,20 @@ mod tests {
         let secret = [7; 32];
         let (long, short) = (expand::<32>(&secret, KEY), expand::<16>(&secret, KEY));
         assert_ne!(long.get(..16), Some(short.as_slice()));
+    }
+
+    /// Values that the stock implementation's own tests expect.
+    #[test]
+    fn derivations_are_those_of_stock_peers() {
+        let mut secret = [0; 32];
+        secret[..2].copy_from_slice(&[19, 12]);
+        let key = [
+            0xed, 0x85, 0x33, 0xdb, 0x1c, 0x28, 0xac, 0xe4, 0x18, 0xe9, 0x00, 0x6a, 0xb2, 0x9c, 0x17, 0x41,
+            0x7d, 0x60, 0xeb, 0xe6, 0xcd, 0x90, 0xbf, 0x0a,
+        ];
+        let iv = [0x86, 0x89, 0x0a, 0xab, 0xf0, 0x32, 0xcb, 0x59, 0xf4, 0xcf, 0xa3, 0x4e];
+        assert_eq!(*expand::<24>(&secret, KEY), key);
+        assert_eq!(*expand::<12>(&secret, "data_iv"), iv);
     }
 
     #[test]

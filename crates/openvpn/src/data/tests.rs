@@ -233,11 +233,46 @@ fn a_sender_moves_up_and_takes_the_receiver_with_it() {
     assert_eq!(seen, [1, 1, 2, 2, 3, 3]);
 }
 
+/// Packets of epochs 2 and 3, computed by another implementation of the format (spec: openvpn-protocol §8.4).
+#[test]
+fn later_epochs_are_those_of_others() {
+    let rows = [
+        (Cipher::Aes256Gcm, "4b0000050002000000000001f1c7f42b19433dd05fe2222d2080a13fc7f651b21a5d95e06a"),
+        (Cipher::Aes256Gcm, "4b0000050003000000000001889a4e1431de1ed01302f18ded910d2a7e39660f7bb489c708"),
+        (Cipher::Aes128Gcm, "4b00000500020000000000018aea552fe5f347c31323e786521def4e23681d40837a0b190f"),
+        (Cipher::Aes128Gcm, "4b00000500030000000000010177c17ce3250a61c432a8f4d614cbf9f6a51d990c62f17561"),
+        (
+            Cipher::ChaCha20Poly1305,
+            "4b0000050002000000000001a181a097f9eb5a3023c69ebd53ad9221fcd6e5ac24dd64a20c",
+        ),
+        (
+            Cipher::ChaCha20Poly1305,
+            "4b00000500030000000000012f2d5214d747c1e4a15dfa51dcd4ae0fa5c3ad2235f45d7873",
+        ),
+    ];
+    for pair in rows.chunks(2) {
+        let cipher = pair[0].0;
+        let limits = Limits { epoch_packet_id: 1, ..Limits::default() };
+        let (mut server, mut client) = pair_of(&material().in_epochs(), cipher, Some(5), limits);
+        let _first = sealed(&mut client, b"x");
+        for (_, hex) in pair {
+            let at = |place: usize| u8::from_str_radix(&hex[2 * place..2 * place + 2], 16).unwrap();
+            let theirs: Vec<u8> = (0..hex.len() / 2).map(at).collect();
+            assert_eq!(sealed(&mut client, b"in epochs"), theirs, "{cipher:?}");
+            assert_eq!(server.open(&mut theirs.clone()).unwrap().payload, b"in epochs");
+        }
+    }
+}
+
 #[test]
 fn the_previous_epoch_and_four_future_ones_open() {
-    let limits = Limits { epoch_packet_id: 2, ..Limits::default() };
-    let (mut server, mut client) = epochs(limits);
-    let packets: Vec<Vec<u8>> = (0..14).map(|_| sealed(&mut client, b"x")).collect();
+    let (mut server, mut client) = epochs(Limits::default());
+    let packets: Vec<Vec<u8>> = (1..=7)
+        .flat_map(|epoch| {
+            client.skip_to_epoch(3, epoch);
+            [sealed(&mut client, b"x"), sealed(&mut client, b"x")]
+        })
+        .collect();
     let mut open =
         |epoch: usize, second: usize| server.open(&mut packets[(epoch - 1) * 2 + second].clone()).map(|_| ());
     let rows = [
@@ -257,6 +292,27 @@ fn the_previous_epoch_and_four_future_ones_open() {
     for (epoch, second, expected, why) in rows {
         assert_eq!(open(epoch, second), expected, "{why}");
     }
+}
+
+/// Who only sends stays where the other end can follow, and asks for another key instead.
+#[test]
+fn a_sender_does_not_run_away_from_a_silent_peer() {
+    let limits = Limits { epoch_packet_id: 2, ..Limits::default() };
+    let (mut server, mut client) = epochs(limits);
+    let mut asked = Vec::new();
+    for packet in 0..40 {
+        let mut up = sealed(&mut client, b"x");
+        asked.push(client.needs_rekey());
+        if packet == 0 || packet == 39 {
+            server.open(&mut up).unwrap();
+        }
+    }
+    assert_eq!(client.epochs(3), Some((5, 1)));
+    assert_eq!(asked.iter().position(|asks| *asks), Some(9), "at the end of the fifth");
+    assert_eq!(server.epochs(3), Some((5, 5)), "it follows on the first packet that comes through");
+    client.open(&mut sealed(&mut server, b"x")).unwrap();
+    assert_eq!(client.epochs(3), Some((5, 5)));
+    assert_eq!(sealed(&mut client, b"x")[5], 6, "and on we go");
 }
 
 #[test]
