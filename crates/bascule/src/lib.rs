@@ -4,6 +4,7 @@
 
 pub mod aws_client;
 mod cli;
+mod client_command;
 mod config;
 mod credentials;
 mod logging;
@@ -44,6 +45,7 @@ pub fn run() -> ExitCode {
         cli::Command::Serve(arguments) => serve::run(arguments),
         cli::Command::Pki(command) => pki_command::run(command),
         cli::Command::Profile(arguments) => profile_command::run(&arguments),
+        cli::Command::Client(arguments) => client_command::run(&arguments),
         cli::Command::Version => {
             println!("bascule {}", env!("CARGO_PKG_VERSION"));
             Ok(())
