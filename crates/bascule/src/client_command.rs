@@ -76,13 +76,17 @@ fn setup(arguments: &Client, path: &Path) -> Result<Setup> {
     let wrong = |error: &dyn std::fmt::Display| Usage(format!("profile = {}: {error}", path.display()));
     let mut profile = Profile::load(path).map_err(|error| wrong(&error))?;
     if let Some(login) = &arguments.auth_user_pass {
-        profile.login_from(login).map_err(|error| Usage(format!("auth-user-pass = {}: {error}", login.display())))?;
+        profile
+            .login_from(login)
+            .map_err(|error| Usage(format!("auth-user-pass = {}: {error}", login.display())))?;
     }
     for note in &profile.notes {
         eprintln!("bascule: {}: {note}", path.display());
     }
-    let dialect: Dialect =
-        arguments.dialect.parse().map_err(|error| Usage(format!("dialect = {}: {error}", arguments.dialect)))?;
+    let dialect: Dialect = arguments
+        .dialect
+        .parse()
+        .map_err(|error| Usage(format!("dialect = {}: {error}", arguments.dialect)))?;
     let setup = Setup::new(profile, dialect).map_err(|error| wrong(&error))?;
     let setup = setup.from_addresses(arguments.local.clone());
     Ok(match arguments.ping {
@@ -100,7 +104,9 @@ fn add(
     common: Option<&Path>,
 ) -> Result<()> {
     let path = entry.profile.as_deref().or(common);
-    let path = path.ok_or_else(|| Usage(format!("expectation {:?}: it names no profile, nor does the command", entry.name)))?;
+    let path = path.ok_or_else(|| {
+        Usage(format!("expectation {:?}: it names no profile, nor does the command", entry.name))
+    })?;
     let label = match labels.get(path) {
         Some(label) => label.clone(),
         None => {

@@ -77,6 +77,13 @@ pub struct Client {
 }
 
 impl Client {
+    /// One client by itself, which begins to connect at once. To be called inside of a tokio runtime, whose threads'
+    /// network namespace is the client's.
+    #[must_use]
+    pub fn connect(setup: Arc<Setup>) -> Self {
+        Self::start(setup, 1, Duration::ZERO, Arc::default())
+    }
+
     /// Begins to connect, after a pause. `number` is for people.
     pub(crate) fn start(setup: Arc<Setup>, number: usize, after: Duration, tally: Arc<Tally>) -> Self {
         let (orders, receiver) = mpsc::channel(MAX_ORDERS);
@@ -116,6 +123,13 @@ impl Client {
                 None => Err(format!("no tunnel within {} s", within.as_secs_f32())),
             },
         }
+    }
+
+    /// Waits until its tunnel has been up once, it has ended, or the time is over.
+    pub(crate) async fn settled(&self, within: Duration) {
+        let mut status = self.status.clone();
+        let settled = status.wait_for(|status| status.ups > 0 || matches!(status.phase, Phase::Ended(_)));
+        let _ = tokio::time::timeout(within, settled).await;
     }
 
     /// Tries an expectation, once the tunnel is up.

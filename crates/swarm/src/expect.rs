@@ -116,9 +116,12 @@ fn parse(text: &str) -> Result<Expectation, String> {
     };
     let place = words.next().ok_or("an address is missing")?;
     let mut target = match (verb, place.parse::<IpNet>()) {
-        (Verb::Deny, Ok(network)) => {
-            Target { address: sample(network), network: Some(network.trunc()), port: None, talk: Talk::Nothing }
-        }
+        (Verb::Deny, Ok(network)) => Target {
+            address: sample(network),
+            network: Some(network.trunc()),
+            port: None,
+            talk: Talk::Nothing,
+        },
         _ => address(place)?,
     };
     let mut within = if verb == Verb::Deny { DENY_WITHIN } else { REACH_WITHIN };
@@ -165,8 +168,9 @@ fn address(place: &str) -> Result<Target, String> {
             Some(_) => Err("a port is missing".to_owned()),
         };
     }
-    let socket: std::net::SocketAddr =
-        place.parse().map_err(|_| format!("{place:?} is no address (names are not resolved in the tunnel)"))?;
+    let socket: std::net::SocketAddr = place
+        .parse()
+        .map_err(|_| format!("{place:?} is no address (names are not resolved in the tunnel)"))?;
     if socket.port() == 0 {
         return Err("there is no port 0".to_owned());
     }

@@ -93,7 +93,10 @@ mod tests {
                     [[expectation]]\nexpect = 'deny 10.0.2.0/24'\nprofile = '/etc/bob.ovpn'\n";
         let entries = parse_file(text, Path::new("ci")).unwrap();
         assert_eq!(entries.len(), 2);
-        assert_eq!((entries[0].name.as_str(), entries[0].profile.as_deref()), ("web", Some(Path::new("ci/alice.ovpn"))));
+        assert_eq!(
+            (entries[0].name.as_str(), entries[0].profile.as_deref()),
+            ("web", Some(Path::new("ci/alice.ovpn")))
+        );
         assert_eq!(
             (entries[1].name.as_str(), entries[1].profile.as_deref()),
             ("deny 10.0.2.0/24", Some(Path::new("/etc/bob.ovpn")))

@@ -224,7 +224,11 @@ impl Shot {
                     let same = answer == question.as_slice();
                     let said = format!("a datagram of {} bytes", answer.len());
                     let good = *talk != Talk::Echo || same;
-                    return Some(if good { Answer::Good(said) } else { Answer::Other(said + ", not what was sent") });
+                    return Some(if good {
+                        Answer::Good(said)
+                    } else {
+                        Answer::Other(said + ", not what was sent")
+                    });
                 }
                 if due {
                     let _ = socket.send_slice(&question, far);
@@ -295,7 +299,10 @@ fn talk_tcp(
         }
         Talk::Http if got.starts_with(b"HTTP/") && (got.contains(&b'\n') || got.len() >= HTTP_BYTES) => {
             let line = got.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
-            let line: String = line.iter().map(|byte| if (b' '..=b'~').contains(byte) { char::from(*byte) } else { '?' }).collect();
+            let line: String = line
+                .iter()
+                .map(|byte| if (b' '..=b'~').contains(byte) { char::from(*byte) } else { '?' })
+                .collect();
             return Some(Answer::Good(line));
         }
         Talk::Http if got.len() >= 5 && !got.starts_with(b"HTTP/") => {
@@ -341,7 +348,8 @@ impl Trial {
             return false;
         };
         if self.expectation.verb != Verb::Deny && !parts.pushed.leads_to(address) {
-            let detail = format!("no pushed route leads to {address}: clients would not send it into the tunnel");
+            let detail =
+                format!("no pushed route leads to {address}: clients would not send it into the tunnel");
             self.finish(false, detail, now);
             return false;
         }
@@ -371,7 +379,9 @@ impl Trial {
     pub(crate) fn step(&mut self, parts: &mut Parts<'_>, heard_at: Instant, now: Instant) -> bool {
         let deny = self.expectation.verb == Verb::Deny;
         for place in 0..self.shots.len() {
-            let Some(answer) = self.shots.get_mut(place).and_then(|shot| shot.step(parts, now)) else { continue };
+            let Some(answer) = self.shots.get_mut(place).and_then(|shot| shot.step(parts, now)) else {
+                continue;
+            };
             let (held, detail) = match answer {
                 Answer::Good(said) if !deny => (true, said),
                 Answer::Good(said) => (false, format!("answered: {said}")),

@@ -108,7 +108,8 @@ impl Pushed {
     /// Whether a stock client would send packets for this address into the tunnel.
     #[must_use]
     pub fn leads_to(&self, address: IpAddr) -> bool {
-        let longest = |nets: &[IpNet]| nets.iter().filter(|net| net.contains(&address)).map(IpNet::prefix_len).max();
+        let longest =
+            |nets: &[IpNet]| nets.iter().filter(|net| net.contains(&address)).map(IpNet::prefix_len).max();
         let (all, own) = match address {
             IpAddr::V4(_) => (self.all_ipv4, self.ipv4.map(IpNet::V4)),
             IpAddr::V6(_) => (self.all_ipv6, self.ipv6.map(IpNet::V6)),
@@ -145,14 +146,23 @@ mod tests {
              protocol-flags cc-exit tls-ekm dyn-tls-crypt,tun-mtu 1500",
         );
         assert_eq!(split.ipv4, Some("10.8.0.133/27".parse().unwrap()));
-        assert_eq!((split.ping, split.ping_restart), (Some(Duration::from_secs(1)), Some(Duration::from_secs(20))));
+        assert_eq!(
+            (split.ping, split.ping_restart),
+            (Some(Duration::from_secs(1)), Some(Duration::from_secs(20)))
+        );
         assert!(split.cc_exit && !split.exit_notify && split.unspoken.is_none());
-        for (address, inside) in
-            [("10.0.255.1", true), ("172.16.15.9", true), ("10.8.0.130", true), ("10.1.0.1", false), ("fd00::1", false)]
-        {
+        for (address, inside) in [
+            ("10.0.255.1", true),
+            ("172.16.15.9", true),
+            ("10.8.0.130", true),
+            ("10.1.0.1", false),
+            ("fd00::1", false),
+        ] {
             assert_eq!(split.leads_to(address.parse().unwrap()), inside, "{address}");
         }
-        let full = pushed("redirect-gateway def1 bypass-dhcp,route 192.0.2.0 255.255.255.0 net_gateway,ifconfig 10.8.0.2 10.8.0.1");
+        let full = pushed(
+            "redirect-gateway def1 bypass-dhcp,route 192.0.2.0 255.255.255.0 net_gateway,ifconfig 10.8.0.2 10.8.0.1",
+        );
         assert_eq!(full.ipv4, Some("10.8.0.2/32".parse().unwrap()));
         assert!(full.leads_to("8.8.8.8".parse().unwrap()) && !full.leads_to("192.0.2.7".parse().unwrap()));
     }

@@ -1,5 +1,6 @@
 //! `bascule client` as a whole: clients, expectations, the wait, the report.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use crate::expect::Expectation;
 use crate::probe::Verdict;
 use crate::report::{Case, Report};
 use crate::setup::Setup;
-use crate::swarm::{Group, StartError, Swarm};
+use crate::swarm::{Group, Outcome, StartError, Swarm};
 
 /// How often clients are looked at while they are reported one by one.
 const LOOK: Duration = Duration::from_millis(20);
@@ -119,26 +120,23 @@ fn tries<'p>(plan: &'p Plan, swarm: &Swarm) -> Vec<Try<'p>> {
     tries
 }
 
-async fn work(
-    plan: &Plan,
-    swarm: &Swarm,
-    begun: Instant,
-    tries: &mut [Try<'_>],
-    say: &mut impl FnMut(&str),
-) {
-    if swarm.clients().count() <= TOLD_CLIENTS {
-        tell_tunnels(plan, swarm, say).await;
-    }
-    if !tries.is_empty() {
-        let pairs = tries.iter().map(|one| (one.place, Arc::clone(one.expectation))).collect();
-        let told = |index: usize, outcome: crate::swarm::Outcome| {
-            if let Some(one) = tries.get_mut(index) {
-                one.verdict = Some(outcome.verdict);
-                say(&one.case().line());
-            }
-        };
-        swarm.probe_pairs(pairs, plan.up_within, told).await;
-    }
+async fn work(plan: &Plan, swarm: &Swarm, begun: Instant, tries: &mut [Try<'_>], say: &mut impl FnMut(&str)) {
+    let say = RefCell::new(say);
+    let pairs = tries.iter().map(|one| (one.place, Arc::clone(one.expectation))).collect();
+    let told = |index: usize, outcome: Outcome| {
+        if let Some(one) = tries.get_mut(index) {
+            one.verdict = Some(outcome.verdict);
+            say.borrow_mut()(&one.case().line());
+        }
+    };
+    let probing = swarm.probe_pairs(pairs, plan.up_within, told);
+    let tunnels = async {
+        if swarm.clients().count() <= TOLD_CLIENTS {
+            tell_tunnels(plan, swarm, |line| say.borrow_mut()(line)).await;
+        }
+        swarm.settled(plan.up_within).await;
+    };
+    tokio::join!(probing, tunnels);
     match plan.duration {
         Some(duration) => {
             let left = duration.saturating_sub(begun.elapsed());
@@ -153,7 +151,7 @@ async fn work(
 }
 
 /// Says of each client once whether it has a tunnel.
-async fn tell_tunnels(plan: &Plan, swarm: &Swarm, say: &mut impl FnMut(&str)) {
+async fn tell_tunnels(plan: &Plan, swarm: &Swarm, mut say: impl FnMut(&str)) {
     let end = Instant::now() + plan.up_within;
     let mut told = vec![false; swarm.clients().count()];
     while told.contains(&false) {
@@ -162,9 +160,17 @@ async fn tell_tunnels(plan: &Plan, swarm: &Swarm, say: &mut impl FnMut(&str)) {
             let status = client.status();
             let line = match &status.phase {
                 Phase::Up(pushed) => {
-                    let addresses = [pushed.ipv4.map(|net| net.addr().to_string()), pushed.ipv6.map(|net| net.addr().to_string())];
+                    let addresses = [
+                        pushed.ipv4.map(|net| net.addr().to_string()),
+                        pushed.ipv6.map(|net| net.addr().to_string()),
+                    ];
                     let addresses: Vec<String> = addresses.into_iter().flatten().collect();
-                    format!("up        client {:<4} {}  ({} ms)", client.number(), addresses.join(" "), status.took.as_millis())
+                    format!(
+                        "up        client {:<4} {}  ({} ms)",
+                        client.number(),
+                        addresses.join(" "),
+                        status.took.as_millis()
+                    )
                 }
                 Phase::Ended(why) => format!("ended     client {:<4} {why}", client.number()),
                 _ if late => {
@@ -182,7 +188,9 @@ async fn tell_tunnels(plan: &Plan, swarm: &Swarm, say: &mut impl FnMut(&str)) {
 
 /// SIGINT or SIGTERM.
 async fn stopped() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

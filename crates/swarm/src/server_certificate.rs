@@ -46,7 +46,8 @@ impl ServerCheck {
         let refused = |why: String| Err(Error::General(format!("the server's certificate: {why}")));
         let facts = pki::facts(leaf).map_err(|error| Error::General(error.to_string()))?;
         if self.purpose {
-            let for_servers = facts.extended_key_usages.iter().any(|(name, _)| *name == "TLS_WEB_SERVER_AUTHENTICATION");
+            let for_servers =
+                facts.extended_key_usages.iter().any(|(name, _)| *name == "TLS_WEB_SERVER_AUTHENTICATION");
             if !for_servers || facts.key_usages.is_empty() {
                 return refused("it is not for servers (remote-cert-tls)".to_owned());
             }
@@ -56,9 +57,9 @@ impl ServerCheck {
             Some(NameRule::Name(name)) if common_name != name => {
                 refused(format!("its name is {common_name:?}, not {name:?} (verify-x509-name)"))
             }
-            Some(NameRule::Prefix(prefix)) if !common_name.starts_with(prefix.as_str()) => {
-                refused(format!("its name is {common_name:?}, without {prefix:?} in front (verify-x509-name)"))
-            }
+            Some(NameRule::Prefix(prefix)) if !common_name.starts_with(prefix.as_str()) => refused(format!(
+                "its name is {common_name:?}, without {prefix:?} in front (verify-x509-name)"
+            )),
             Some(NameRule::Subject(subject)) if facts.subject != *subject => {
                 refused(format!("its subject is {:?}, not {subject:?} (verify-x509-name)", facts.subject))
             }

@@ -38,7 +38,10 @@ pub struct Setup {
 
 impl std::fmt::Debug for Setup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Setup").field("profile", &self.profile).field("dialect", &self.dialect).finish_non_exhaustive()
+        f.debug_struct("Setup")
+            .field("profile", &self.profile)
+            .field("dialect", &self.dialect)
+            .finish_non_exhaustive()
     }
 }
 

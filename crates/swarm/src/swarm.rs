@@ -43,7 +43,9 @@ pub enum StartError {
     #[error("{0} clients; {MAX_CLIENTS} at most")]
     TooMany(usize),
     /// The system does not allow that many sockets.
-    #[error("{wanted} clients need as many sockets, and the system allows this process {allowed} descriptors (ulimit -n)")]
+    #[error(
+        "{wanted} clients need as many sockets, and the system allows this process {allowed} descriptors (ulimit -n)"
+    )]
     Descriptors {
         /// Clients.
         wanted: usize,
@@ -109,7 +111,8 @@ impl Swarm {
                 let number = clients.len() + 1;
                 // Exact enough for any number of clients that there may be.
                 let place = u32::try_from(clients.len()).unwrap_or(u32::MAX);
-                let begins = Duration::try_from_secs_f64(f64::from(place) / per_second.max(0.001)).unwrap_or_default();
+                let begins =
+                    Duration::try_from_secs_f64(f64::from(place) / per_second.max(0.001)).unwrap_or_default();
                 let client = Client::start(Arc::clone(&group.setup), number, begins, Arc::clone(&tally));
                 clients.push(Member { client, label: group.label.clone(), begins });
             }
@@ -188,7 +191,8 @@ impl Swarm {
         let work = work.filter(|(place, _)| {
             self.clients.get(*place).is_some_and(|member| probes(member.client.number(), &member.label))
         });
-        self.runtime.block_on(probe_all(&self.clients, work.collect(), up_within, |_, outcome| each(outcome)));
+        self.runtime
+            .block_on(probe_all(&self.clients, work.collect(), up_within, |_, outcome| each(outcome)));
     }
 
     /// For the tool: runs something beside the clients.
@@ -220,11 +224,22 @@ impl Swarm {
             let why = match status.phase {
                 Phase::Up(_) => return None,
                 Phase::Ended(why) => why,
-                Phase::Waiting | Phase::Connecting => status.trouble.unwrap_or_else(|| "on its way".to_owned()),
+                Phase::Waiting | Phase::Connecting => {
+                    status.trouble.unwrap_or_else(|| "on its way".to_owned())
+                }
             };
             Some((client.number(), why))
         };
         self.clients().filter_map(waiting).collect()
+    }
+
+    /// Waits until each client has had a tunnel, has ended, or has had its time.
+    pub(crate) async fn settled(&self, up_within: Duration) {
+        let begun = Instant::now();
+        for member in self.clients.iter() {
+            let left = (member.begins + up_within).saturating_sub(begun.elapsed());
+            member.client.settled(left).await;
+        }
     }
 
     /// Waits until all clients have ended by themselves.

@@ -142,8 +142,10 @@ impl Task {
             Ok((Line::open(remote.transport, server, local).await?, remote.transport))
         };
         let limited = tokio::time::timeout(OPENING, opening);
-        self.beside(async { limited.await.unwrap_or_else(|_| Err(Gone("no way to the server in time".to_owned()))) })
-            .await
+        self.beside(async {
+            limited.await.unwrap_or_else(|_| Err(Gone("no way to the server in time".to_owned())))
+        })
+        .await
     }
 
     /// An attempt came to nothing.
@@ -304,7 +306,10 @@ impl Task {
             let _ = line.send(&notice, true);
         }
         let end = now + FAREWELL;
-        while held.transmit(line, clock::now()).is_ok() && held.tunnel.awaits_acknowledgement() && clock::now() < end {
+        while held.transmit(line, clock::now()).is_ok()
+            && held.tunnel.awaits_acknowledgement()
+            && clock::now() < end
+        {
             let until = clock::timer(held.deadline(clock::now()).min(end));
             tokio::select! {
                 () = line.ready() => {
@@ -457,7 +462,8 @@ mod tests {
 
     #[test]
     fn local_addresses_take_turns_within_a_family() {
-        let locals: Vec<IpAddr> = ["10.0.0.1", "fd00::1", "10.0.0.2"].map(|text| text.parse().unwrap()).to_vec();
+        let locals: Vec<IpAddr> =
+            ["10.0.0.1", "fd00::1", "10.0.0.2"].map(|text| text.parse().unwrap()).to_vec();
         let server = "10.9.9.9:443".parse().unwrap();
         let of = |number| local_for(&locals, server, number).unwrap().unwrap().to_string();
         assert_eq!([of(0), of(1), of(2)], ["10.0.0.1", "10.0.0.2", "10.0.0.1"]);

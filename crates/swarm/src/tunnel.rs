@@ -67,7 +67,9 @@ impl Tunnel {
     pub(crate) fn new(setup: &Setup, transport: Transport, now: Instant) -> Result<Self, String> {
         let mut seed = [0; 32];
         let mut sid = [0; 8];
-        aws_lc_rs::rand::fill(&mut seed).and_then(|()| aws_lc_rs::rand::fill(&mut sid)).map_err(|_| "no randomness")?;
+        aws_lc_rs::rand::fill(&mut seed)
+            .and_then(|()| aws_lc_rs::rand::fill(&mut sid))
+            .map_err(|_| "no randomness")?;
         let sid = SessionId(if sid == [0; 8] { [1; 8] } else { sid });
         let session = Session::new(setup.session(transport), setup.tls(), sid, seed, now)
             .map_err(|error| error.to_string())?;
@@ -238,7 +240,8 @@ impl Tunnel {
             Event::KeyRetired { key_id } => self.channel.retire(key_id),
             Event::Rejected(text) => self.end(Over::Rejected(shown(&text))),
             Event::Restart(text) => {
-                let flags = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(flags, _)| flags);
+                let flags =
+                    text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(flags, _)| flags);
                 let next = flags.is_some_and(|flags| flags.contains('N'));
                 self.end(Over::Restart(shown(&text), next));
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::server::{Order, Proto, ServerOptions, other_loopback};
 use common::{PATIENCE, World, eventually, verdicts};
 use openvpn::server::Farewell;
-use swarm::{Dialect, Group, Phase, Plan, Profile, Setup, Swarm};
+use swarm::{Client, Dialect, Group, Phase, Plan, Profile, Setup, Swarm};
 
 fn over(proto: Proto) -> ServerOptions {
     ServerOptions { proto, ..ServerOptions::default() }
@@ -33,7 +33,11 @@ fn expectations_hold_and_do_not_over_both_transports() {
         ];
         for (text, held, detail) in verdicts(&swarm, &held) {
             assert!(held, "{proto:?} {text}: {detail}");
-            assert_eq!(text.starts_with("deny"), detail.contains("through the established tunnel"), "{detail}");
+            assert_eq!(
+                text.starts_with("deny"),
+                detail.contains("through the established tunnel"),
+                "{detail}"
+            );
         }
         assert!(world.server.denied() >= 6, "the probes that were denied did arrive");
         for (text, words) in [
@@ -43,7 +47,7 @@ fn expectations_hold_and_do_not_over_both_transports() {
             ("deny 10.0.1.5:81", "refused"),
             ("deny 10.0.1.5:7/udp", "answered: a datagram"),
             ("reach 10.0.1.5:81", "refused"),
-            ("reach 10.0.1.5:80 echo within 1s", "closed by the other end"),
+            ("reach 10.0.1.5:80 echo within 1s", "0 of 4096 bytes"),
             ("reach 10.0.1.5:7 http within 1s", "no HTTP"),
             ("reach 10.0.2.9:80 within 1s", "no answer"),
             ("reach 10.0.1.5:9/udp within 1s", "no answer"),
@@ -76,9 +80,14 @@ fn every_dialect_connects_and_renegotiates_over_both_transports() {
         assert_eq!(versions, ["2.4.12", "2.5.11", "2.6.12", "2.6.14", "2.7.6", "3.12_git:master"]);
         let ping = Arc::new("ping 10.0.1.5".parse().unwrap());
         let all_ping = || {
-            swarm.expect(&[Arc::clone(&ping)], |_, _| true, PATIENCE, |outcome| {
-                assert!(outcome.verdict.held, "{proto:?} {}: {}", outcome.label, outcome.verdict.detail);
-            });
+            swarm.expect(
+                &[Arc::clone(&ping)],
+                |_, _| true,
+                PATIENCE,
+                |outcome| {
+                    assert!(outcome.verdict.held, "{proto:?} {}: {}", outcome.label, outcome.verdict.detail);
+                },
+            );
         };
         all_ping();
         // The server leaves a moment between two renegotiations; openvpn3 stays with its old key for a minute unless the
@@ -109,15 +118,19 @@ fn clients_come_back_after_restart_and_stay_away_after_halt() {
         assert!(swarm.all_up(PATIENCE), "{:?}", swarm.without_tunnel());
         world.server.order(Order::Farewell(Farewell::Restart));
         assert!(swarm.wait_until(PATIENCE, |counts| counts.restarts == 5), "{:?}", swarm.counts());
-        assert!(swarm.wait_until(PATIENCE, |counts| counts.ups == 10 && counts.up == 5), "{:?}", swarm.counts());
+        assert!(
+            swarm.wait_until(PATIENCE, |counts| counts.ups == 10 && counts.up == 5),
+            "{:?}",
+            swarm.counts()
+        );
         assert!(verdicts(&swarm, &["ping 10.0.1.5"])[0].1);
         assert_eq!(swarm.counts().failures, 0, "{:?}", swarm.failures());
         world.server.order(Order::Farewell(Farewell::Halt(Some("closed".to_owned()))));
         assert!(swarm.wait_until(PATIENCE, |counts| counts.ended == 5), "{:?}", swarm.counts());
-        assert_eq!(swarm.farewells().into_iter().collect::<Vec<_>>(), [
-            ("HALT: closed".to_owned(), 5),
-            ("RESTART".to_owned(), 5)
-        ]);
+        assert_eq!(
+            swarm.farewells().into_iter().collect::<Vec<_>>(),
+            [("HALT: closed".to_owned(), 5), ("RESTART".to_owned(), 5)]
+        );
         let (_, held, detail) = verdicts(&swarm, &["ping 10.0.1.5"]).remove(0);
         assert!(!held && detail.contains("HALT: closed"), "{detail}");
         swarm.stop();
@@ -150,7 +163,8 @@ fn a_server_of_another_name_or_authority_is_not_trusted() {
     let other = World::new(over(Proto::Udp));
     let text = world.certificates.profile(&world.server, "");
     let wrong_name = text.replace("name vpn.example.com name", "name other.example.com name");
-    let wrong_ca = text.replace(world.certificates.ca.certificate_pem.as_str(), &other.certificates.ca.certificate_pem);
+    let wrong_ca =
+        text.replace(world.certificates.ca.certificate_pem.as_str(), &other.certificates.ca.certificate_pem);
     for (text, words) in [(wrong_name, "other.example.com"), (wrong_ca, "certificate")] {
         let profile = Profile::parse(&text, std::path::Path::new(".")).unwrap();
         let setup = Arc::new(Setup::new(profile, Dialect::V2_6).unwrap());
@@ -213,7 +227,8 @@ fn a_closed_stream_and_a_lost_tunnel_end_probes_at_once() {
 #[test]
 fn a_crowd_connects_pings_all_the_time_and_is_reported() {
     let world = World::new(over(Proto::Udp));
-    let setup = world.setup(Dialect::V2_6, "").pinging("10.0.1.5".parse().unwrap(), Duration::from_millis(200));
+    let setup =
+        world.setup(Dialect::V2_6, "").pinging("10.0.1.5".parse().unwrap(), Duration::from_millis(200));
     let setup = setup.from_addresses(vec![other_loopback(), "127.0.0.3".parse().unwrap()]);
     let mut plan = Plan {
         groups: Vec::new(),
@@ -225,7 +240,9 @@ fn a_crowd_connects_pings_all_the_time_and_is_reported() {
     };
     let label = plan.add_group(std::path::Path::new("some/alice.ovpn"), setup, 100);
     assert_eq!(label, "alice.ovpn");
-    for (name, text) in [("web", "reach 10.0.1.5:80"), ("web", "reach 10.0.1.5:80"), ("dark", "reach 10.0.2.5:80 within 1s")] {
+    for (name, text) in
+        [("web", "reach 10.0.1.5:80"), ("web", "reach 10.0.1.5:80"), ("dark", "reach 10.0.2.5:80 within 1s")]
+    {
         plan.expectations.push((name.to_owned(), Arc::new(text.parse().unwrap()), label.clone()));
     }
     let mut lines = Vec::new();
@@ -235,11 +252,36 @@ fn a_crowd_connects_pings_all_the_time_and_is_reported() {
     assert_eq!(report.broken(), 2, "{:?}", report.expectations);
     assert_eq!(report.connect.count, 100);
     let ping = report.ping.unwrap();
-    assert!(ping.count >= 500, "{ping:?}");
+    assert!(ping.count >= 100, "{ping:?}");
     assert!(lines.last().unwrap().starts_with("summary   100 clients, 100 connected"), "{lines:?}");
     assert_eq!(lines.iter().filter(|line| line.starts_with("NOT HELD")).count(), 2);
     assert!(eventually(|| world.server.exits() == 100), "{}", world.server.exits());
     roxmltree::Document::parse(&swarm::junit(&report)).unwrap();
+}
+
+#[test]
+fn one_client_by_itself() {
+    let world = World::new(over(Proto::Udp));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = Client::connect(Arc::new(world.setup(Dialect::V2_7, "")));
+        let pushed = client.up(PATIENCE).await.unwrap();
+        assert!(pushed.ipv4.is_some_and(|net| net.addr().octets()[..2] == [10, 8]), "{pushed:?}");
+        assert_eq!(client.status().ups, 1);
+        client.renegotiate().await;
+        let end = std::time::Instant::now() + PATIENCE;
+        while client.status().rekeys == 0 && std::time::Instant::now() < end {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(client.status().rekeys, 1);
+        let verdict = client.probe(Arc::new("ping 10.0.1.5".parse().unwrap()), PATIENCE).await;
+        assert!(verdict.held, "{verdict:?}");
+        client.stop().await;
+        assert_eq!(client.status().phase, Phase::Ended("stopped".to_owned()));
+        let verdict = client.probe(Arc::new("ping 10.0.1.5".parse().unwrap()), PATIENCE).await;
+        assert!(!verdict.held && verdict.detail.contains("stopped"), "{verdict:?}");
+    });
+    assert!(eventually(|| world.server.exits() == 1));
 }
 
 #[test]

@@ -88,7 +88,10 @@ mod tests {
             ("; another", vec![]),
             ("remote a.example 443 # here", vec!["remote", "a.example", "443"]),
             ("ca 'my files/ca #1.crt'", vec!["ca", "my files/ca #1.crt"]),
-            (r#"verify-x509-name "C=US, CN=a \"b\"" subject"#, vec!["verify-x509-name", r#"C=US, CN=a "b""#, "subject"]),
+            (
+                r#"verify-x509-name "C=US, CN=a \"b\"" subject"#,
+                vec!["verify-x509-name", r#"C=US, CN=a "b""#, "subject"],
+            ),
             (r"ca c:\\ca.crt", vec!["ca", r"c:\ca.crt"]),
             ("a '' b", vec!["a", "", "b"]),
             ("a#b", vec!["a#b"]),

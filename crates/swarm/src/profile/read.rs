@@ -19,15 +19,72 @@ const DEFAULT_HANDSHAKE_S: u64 = 60;
 
 /// About the host, its devices, routes, scripts and screens, or the default anyway.
 const MEANINGLESS: &[&str] = &[
-    "allow-compression", "auth", "auth-nocache", "auth-retry", "block-ipv6", "block-outside-dns", "client", "dev-node",
-    "dhcp-option", "disable-dco", "fast-io", "float", "group", "inactive", "ifconfig", "ifconfig-ipv6", "ip-win32", "key-direction",
-    "log", "log-append", "machine-readable-output", "management", "mode", "mssfix", "mute", "mute-replay-warnings",
-    "nice", "nobind", "persist-key", "persist-tun", "pull", "push-peer-info", "rcvbuf", "redirect-gateway",
-    "register-dns", "replay-window", "resolv-retry", "route", "route-delay", "route-ipv6", "route-metric",
-    "route-method", "script-security", "server-poll-timeout", "connect-timeout", "connect-retry",
-    "connect-retry-max", "setenv", "setenv-safe", "sndbuf", "socket-flags", "status", "suppress-timestamps", "syslog", "tap-sleep",
-    "tls-client", "tls-timeout", "topology", "tran-window", "tun-mtu", "tun-mtu-extra", "user", "verb", "writepid",
-    "ignore-unknown-option", "explicit-exit-notify-retry",
+    "allow-compression",
+    "auth",
+    "auth-nocache",
+    "auth-retry",
+    "block-ipv6",
+    "block-outside-dns",
+    "client",
+    "dev-node",
+    "dhcp-option",
+    "disable-dco",
+    "fast-io",
+    "float",
+    "group",
+    "inactive",
+    "ifconfig",
+    "ifconfig-ipv6",
+    "ip-win32",
+    "key-direction",
+    "log",
+    "log-append",
+    "machine-readable-output",
+    "management",
+    "mode",
+    "mssfix",
+    "mute",
+    "mute-replay-warnings",
+    "nice",
+    "nobind",
+    "persist-key",
+    "persist-tun",
+    "pull",
+    "push-peer-info",
+    "rcvbuf",
+    "redirect-gateway",
+    "register-dns",
+    "replay-window",
+    "resolv-retry",
+    "route",
+    "route-delay",
+    "route-ipv6",
+    "route-metric",
+    "route-method",
+    "script-security",
+    "server-poll-timeout",
+    "connect-timeout",
+    "connect-retry",
+    "connect-retry-max",
+    "setenv",
+    "setenv-safe",
+    "sndbuf",
+    "socket-flags",
+    "status",
+    "suppress-timestamps",
+    "syslog",
+    "tap-sleep",
+    "tls-client",
+    "tls-timeout",
+    "topology",
+    "tran-window",
+    "tun-mtu",
+    "tun-mtu-extra",
+    "user",
+    "verb",
+    "writepid",
+    "ignore-unknown-option",
+    "explicit-exit-notify-retry",
 ];
 
 /// What changes the protocol, or needs a person.
@@ -242,7 +299,9 @@ pub(super) fn login(text: &str) -> Result<Login, ProfileError> {
             username: username.trim_end().to_owned(),
             password: Zeroizing::new(password.trim_end_matches('\r').to_owned()),
         }),
-        _ => Err(ProfileError::Missing("auth-user-pass: a line with the user name and one with the password")),
+        _ => {
+            Err(ProfileError::Missing("auth-user-pass: a line with the user name and one with the password"))
+        }
     }
 }
 
@@ -252,7 +311,9 @@ fn connection(block: &str, outer: &Directive) -> Result<Draft, ProfileError> {
     for inner in directives(block)? {
         match inner.name.as_str() {
             "remote" => draft = Some(remote(&inner, outer.line)?),
-            "proto" => over = Some(protocol(word(&inner, 0)?).ok_or_else(|| wrong(outer, "no such protocol"))?),
+            "proto" => {
+                over = Some(protocol(word(&inner, 0)?).ok_or_else(|| wrong(outer, "no such protocol"))?)
+            }
             name if REFUSED.iter().any(|(refused, _)| *refused == name) => {
                 return Err(wrong(outer, &format!("{name} is not spoken")));
             }
@@ -265,10 +326,12 @@ fn connection(block: &str, outer: &Directive) -> Result<Draft, ProfileError> {
 }
 
 fn remote(directive: &Directive, offset: usize) -> Result<Draft, ProfileError> {
-    let wrong = |what: &str| ProfileError::Line { line: directive.line + offset, what: format!("remote: {what}") };
+    let wrong =
+        |what: &str| ProfileError::Line { line: directive.line + offset, what: format!("remote: {what}") };
     let host = directive.words.first().filter(|host| !host.is_empty());
     let host = host.ok_or_else(|| wrong("a name or an address is missing"))?.clone();
-    let port = directive.words.get(1).map(|port| port.parse().map_err(|_| wrong("no such port"))).transpose()?;
+    let port =
+        directive.words.get(1).map(|port| port.parse().map_err(|_| wrong("no such port"))).transpose()?;
     let protocol = match directive.words.get(2) {
         Some(name) => Some(protocol(name).ok_or_else(|| wrong("no such protocol"))?),
         None => None,

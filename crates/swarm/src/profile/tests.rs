@@ -14,15 +14,9 @@ struct Pem {
 
 fn pem() -> Pem {
     let ca = issue::ca("Test CA", -DAY_S, DAY_S).unwrap();
-    let client = issue::client(
-        &ca.certificate_pem,
-        &ca.key_pem,
-        "alice",
-        -DAY_S,
-        DAY_S,
-        issue::KeyKind::P256,
-    )
-    .unwrap();
+    let client =
+        issue::client(&ca.certificate_pem, &ca.key_pem, "alice", -DAY_S, DAY_S, issue::KeyKind::P256)
+            .unwrap();
     Pem { ca: ca.certificate_pem, cert: client.certificate_pem, key: client.key_pem.to_string() }
 }
 

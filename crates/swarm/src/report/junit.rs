@@ -11,13 +11,22 @@ pub fn junit(report: &Report) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let failures = report.broken() + usize::from(report.never_connected > 0);
     let tests = report.expectations.len() + 1;
-    line(&mut out, format_args!(
-        "<testsuites name=\"bascule client\" tests=\"{tests}\" failures=\"{failures}\" time=\"{:.3}\">",
-        report.seconds
-    ));
+    line(
+        &mut out,
+        format_args!(
+            "<testsuites name=\"bascule client\" tests=\"{tests}\" failures=\"{failures}\" time=\"{:.3}\">",
+            report.seconds
+        ),
+    );
     let connected = report.clients - report.never_connected.min(report.clients);
     let lost = usize::from(report.never_connected > 0);
-    line(&mut out, format_args!("  <testsuite name=\"tunnels\" tests=\"1\" failures=\"{lost}\" errors=\"0\" time=\"{:.3}\">", report.seconds));
+    line(
+        &mut out,
+        format_args!(
+            "  <testsuite name=\"tunnels\" tests=\"1\" failures=\"{lost}\" errors=\"0\" time=\"{:.3}\">",
+            report.seconds
+        ),
+    );
     let name = format!("{} clients connect", report.clients);
     let why = (lost > 0).then(|| format!("{connected} of {} had a tunnel", report.clients));
     case(&mut out, "tunnels", &name, report.connect.max_ms / 1000.0, why.as_deref());
@@ -32,13 +41,20 @@ pub fn junit(report: &Report) -> String {
         let cases: Vec<&Case> = report.expectations.iter().filter(|one| one.profile == profile).collect();
         let broken = cases.iter().filter(|one| !one.verdict.held).count();
         let time: f64 = cases.iter().map(|one| one.verdict.took.as_secs_f64()).sum();
-        line(&mut out, format_args!(
-            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{broken}\" errors=\"0\" time=\"{time:.3}\">",
-            escaped(profile),
-            cases.len()
-        ));
+        line(
+            &mut out,
+            format_args!(
+                "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{broken}\" errors=\"0\" time=\"{time:.3}\">",
+                escaped(profile),
+                cases.len()
+            ),
+        );
         for one in cases {
-            let name = if report.clients > 1 { format!("{} (client {})", one.name, one.client) } else { one.name.clone() };
+            let name = if report.clients > 1 {
+                format!("{} (client {})", one.name, one.client)
+            } else {
+                one.name.clone()
+            };
             let why = (!one.verdict.held).then(|| format!("{}: {}", one.expect, one.verdict.detail));
             case(&mut out, profile, &name, one.verdict.took.as_secs_f64(), why.as_deref());
         }
@@ -49,7 +65,11 @@ pub fn junit(report: &Report) -> String {
 }
 
 fn case(out: &mut String, class: &str, name: &str, seconds: f64, failure: Option<&str>) {
-    let open = format!("    <testcase classname=\"{}\" name=\"{}\" time=\"{seconds:.3}\"", escaped(class), escaped(name));
+    let open = format!(
+        "    <testcase classname=\"{}\" name=\"{}\" time=\"{seconds:.3}\"",
+        escaped(class),
+        escaped(name)
+    );
     match failure {
         None => line(out, format_args!("{open}/>")),
         Some(why) => line(out, format_args!("{open}><failure message=\"{}\"/></testcase>", escaped(why))),
@@ -92,9 +112,15 @@ mod tests {
         assert_eq!((root.attribute("tests"), root.attribute("failures")), (Some("3"), Some("1")));
         let named = |name: &str| document.descendants().filter(|node| node.has_tag_name(name)).count();
         assert_eq!((named("testsuite"), named("testcase"), named("failure")), (3, 3, 1));
-        let names: Vec<_> =
-            document.descendants().filter(|node| node.has_tag_name("testcase")).filter_map(|node| node.attribute("name")).collect();
-        assert_eq!(names, ["2 clients connect", "web <1> & \"2\" (client 1)", "reach 10.0.1.5:80 (client 2)"]);
+        let names: Vec<_> = document
+            .descendants()
+            .filter(|node| node.has_tag_name("testcase"))
+            .filter_map(|node| node.attribute("name"))
+            .collect();
+        assert_eq!(
+            names,
+            ["2 clients connect", "web <1> & \"2\" (client 1)", "reach 10.0.1.5:80 (client 2)"]
+        );
         let failure = document.descendants().find(|node| node.has_tag_name("failure")).unwrap();
         assert_eq!(failure.attribute("message"), Some("reach 10.0.1.5:80: no answer?[31m to 3 packets <x>"));
         assert_eq!(failure.parent().unwrap().parent().unwrap().attribute("name"), Some("bob's <p>"));

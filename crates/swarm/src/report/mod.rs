@@ -56,7 +56,8 @@ pub struct Report {
 /// Never: a report always has a form in JSON.
 #[must_use]
 pub fn json(report: &Report) -> String {
-    let mut text = serde_json::to_string_pretty(report).expect("invariant: a report has no maps with odd keys");
+    let mut text =
+        serde_json::to_string_pretty(report).expect("invariant: a report has no maps with odd keys");
     text.push('\n');
     text
 }
@@ -152,7 +153,11 @@ pub(crate) mod tests {
         assert!(!report.all_held());
         let lines = report.lines();
         assert_eq!(lines[0], "failed        3 x no TCP connection");
-        assert!(lines[1].starts_with("summary   2 clients, 2 connected (p50 40 ms, p99 60 ms)"), "{}", lines[1]);
+        assert!(
+            lines[1].starts_with("summary   2 clients, 2 connected (p50 40 ms, p99 60 ms)"),
+            "{}",
+            lines[1]
+        );
         assert!(lines[1].ends_with("1 of 2 expectations held"));
         let line = report.expectations[0].line();
         assert_eq!(line, "held      client 1    web <1> & \"2\": reach 10.0.1.5:80  (12 ms) connected");

@@ -98,7 +98,8 @@ impl Host {
 
     /// Works, and yields what goes back.
     pub fn poll(&mut self) -> Vec<Vec<u8>> {
-        let now = smoltcp::time::Instant::from_micros(i64::try_from(self.origin.elapsed().as_micros()).unwrap());
+        let now =
+            smoltcp::time::Instant::from_micros(i64::try_from(self.origin.elapsed().as_micros()).unwrap());
         self.interface.poll(now, &mut self.wire, &mut self.sockets);
         let socket = self.sockets.get_mut::<udp::Socket>(self.datagrams);
         while let Ok((bytes, from)) = socket.recv().map(|(bytes, from)| (bytes.to_vec(), from)) {

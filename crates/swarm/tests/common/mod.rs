@@ -82,11 +82,17 @@ impl World {
 
 /// The verdicts of expectations at a swarm's first client: held, and why.
 pub fn verdicts(swarm: &Swarm, texts: &[&str]) -> Vec<(String, bool, String)> {
-    let expectations: Vec<Arc<Expectation>> = texts.iter().map(|text| Arc::new(text.parse().unwrap())).collect();
+    let expectations: Vec<Arc<Expectation>> =
+        texts.iter().map(|text| Arc::new(text.parse().unwrap())).collect();
     let mut all = Vec::new();
-    swarm.expect(&expectations, |number, _| number == 1, PATIENCE, |outcome| {
-        all.push((outcome.expectation.text.clone(), outcome.verdict.held, outcome.verdict.detail));
-    });
+    swarm.expect(
+        &expectations,
+        |number, _| number == 1,
+        PATIENCE,
+        |outcome| {
+            all.push((outcome.expectation.text.clone(), outcome.verdict.held, outcome.verdict.detail));
+        },
+    );
     assert_eq!(all.len(), texts.len());
     all
 }

@@ -95,7 +95,8 @@ impl Server {
             roots.add(CertificateDer::from(der)).unwrap();
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
         let tls = server_config(
             pki::certificates_from_pem(&certificates.server.certificate_pem).unwrap(),
             &pki::key_from_pem(&certificates.server.key_pem).unwrap(),
@@ -324,7 +325,8 @@ impl Driver {
             let Some(client_sid) = tcp_reset(packet) else { return false };
             let Some(peer) = self.peers.get_mut(&from) else { return false };
             let server_sid = SessionId([9; 8]);
-            peer.session = Some(Session::over_tcp(config, tls, client_sid, server_sid, [3; 32], now).unwrap());
+            peer.session =
+                Some(Session::over_tcp(config, tls, client_sid, server_sid, [3; 32], now).unwrap());
             peer.client_sid = client_sid;
             // The reset was the session's first message already.
             self.settle(from);
