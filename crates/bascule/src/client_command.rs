@@ -88,7 +88,7 @@ fn setup(arguments: &Client, path: &Path) -> Result<Setup> {
         .parse()
         .map_err(|error| Usage(format!("dialect = {}: {error}", arguments.dialect)))?;
     let setup = Setup::new(profile, dialect).map_err(|error| wrong(&error))?;
-    let setup = setup.from_addresses(arguments.local.clone());
+    let setup = setup.bound_to(arguments.local.clone());
     Ok(match arguments.ping {
         Some(address) => setup.pinging(address, PING_EVERY),
         None => setup,

@@ -177,7 +177,7 @@ mod tests {
         for dialect in Dialect::ALL {
             assert_eq!(dialect.name().parse(), Ok(dialect));
         }
-        assert_eq!("2.3".parse::<Dialect>().unwrap_err().to_string().contains("2.3"), true);
+        assert!("2.3".parse::<Dialect>().unwrap_err().to_string().contains("2.3"));
     }
 
     #[test]

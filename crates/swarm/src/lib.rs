@@ -11,6 +11,7 @@
 mod client;
 mod clock;
 mod dialect;
+mod echo;
 mod expect;
 mod expect_file;
 mod line;
@@ -25,6 +26,7 @@ mod stack;
 mod swarm;
 mod tally;
 mod task;
+mod trial;
 mod tunnel;
 
 pub use client::{Client, Phase, Status};

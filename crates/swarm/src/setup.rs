@@ -64,7 +64,7 @@ impl Setup {
 
     /// Binds sockets to these addresses, one after the other.
     #[must_use]
-    pub fn from_addresses(mut self, locals: Vec<IpAddr>) -> Self {
+    pub fn bound_to(mut self, locals: Vec<IpAddr>) -> Self {
         self.locals = locals;
         self
     }

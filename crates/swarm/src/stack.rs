@@ -12,9 +12,11 @@ use smoltcp::socket::tcp;
 use smoltcp::wire::{HardwareAddress, IpCidr};
 
 use crate::clock::{from_stack, of_stack};
-use crate::probe::{Parts, Pinger, Trial};
+use crate::echo::Pinger;
+use crate::probe::Parts;
 use crate::pushed::Pushed;
 use crate::tally::Tally;
+use crate::trial::Trial;
 
 /// Packets that wait on either side of the stack; more are dropped.
 const QUEUE_PACKETS: usize = 64;

@@ -10,12 +10,13 @@ use tokio::sync::{mpsc, watch};
 use crate::client::{Order, Phase, Status};
 use crate::clock;
 use crate::line::{Gone, Line};
-use crate::probe::{Trial, Verdict};
+use crate::probe::Verdict;
 use crate::profile::{Remote, Transport};
 use crate::pushed::Pushed;
 use crate::setup::Setup;
 use crate::stack::Stack;
 use crate::tally::Tally;
+use crate::trial::Trial;
 use crate::tunnel::{News, Over, Tunnel};
 
 /// Longest datagram that is read, in bytes.

@@ -229,7 +229,7 @@ fn a_crowd_connects_pings_all_the_time_and_is_reported() {
     let world = World::new(over(Proto::Udp));
     let setup =
         world.setup(Dialect::V2_6, "").pinging("10.0.1.5".parse().unwrap(), Duration::from_millis(200));
-    let setup = setup.from_addresses(vec![other_loopback(), "127.0.0.3".parse().unwrap()]);
+    let setup = setup.bound_to(vec![other_loopback(), "127.0.0.3".parse().unwrap()]);
     let mut plan = Plan {
         groups: Vec::new(),
         expectations: Vec::new(),

@@ -84,7 +84,6 @@ const MEANINGLESS: &[&str] = &[
     "verb",
     "writepid",
     "ignore-unknown-option",
-    "explicit-exit-notify-retry",
 ];
 
 /// What changes the protocol, or needs a person.

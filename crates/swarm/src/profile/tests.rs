@@ -4,7 +4,9 @@ use pki::issue;
 
 use super::*;
 
-const DAY_S: i64 = 86_400;
+/// Of all certificates here.
+const FROM: i64 = 1_000_000_000;
+const UNTIL: i64 = 4_000_000_000;
 
 struct Pem {
     ca: String,
@@ -13,10 +15,9 @@ struct Pem {
 }
 
 fn pem() -> Pem {
-    let ca = issue::ca("Test CA", -DAY_S, DAY_S).unwrap();
+    let ca = issue::ca("Test CA", FROM, UNTIL).unwrap();
     let client =
-        issue::client(&ca.certificate_pem, &ca.key_pem, "alice", -DAY_S, DAY_S, issue::KeyKind::P256)
-            .unwrap();
+        issue::client(&ca.certificate_pem, &ca.key_pem, "alice", FROM, UNTIL, issue::KeyKind::P256).unwrap();
     Pem { ca: ca.certificate_pem, cert: client.certificate_pem, key: client.key_pem.to_string() }
 }
 
