@@ -22,9 +22,9 @@ pub enum Dialect {
     /// OpenVPN 2.6.
     #[default]
     V2_6,
-    /// OpenVPN 2.7, without its epoch data format.
+    /// OpenVPN 2.7.
     V2_7,
-    /// OpenVPN 3 core, without its epoch data format.
+    /// OpenVPN 3 core.
     OpenVpn3,
     /// The AWS client's engine: 2.6 with a key-method-2 message of its own.
     Aws,

@@ -57,6 +57,8 @@ impl Line {
             Transport::Udp => {
                 let socket = UdpSocket::bind(from).await.map_err(gone("cannot open a socket"))?;
                 socket.connect(server).await.map_err(gone("no way to the server"))?;
+                // Before the runtime has seen once that it is writable, nothing would be sent.
+                socket.writable().await.map_err(gone("cannot set up a socket"))?;
                 Ok(Self::Udp(socket))
             }
             Transport::Tcp => {

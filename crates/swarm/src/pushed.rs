@@ -87,12 +87,7 @@ impl Pushed {
             "ping" => self.ping = seconds(0),
             "ping-restart" | "ping-exit" => self.ping_restart = seconds(0),
             "explicit-exit-notify" => self.exit_notify = word(0) != Some("0"),
-            "protocol-flags" => {
-                self.cc_exit |= words.contains(&"cc-exit");
-                if words.contains(&"aead-epoch") {
-                    self.unspoken = Some("the server wants the epoch data format (aead-epoch)");
-                }
-            }
+            "protocol-flags" => self.cc_exit |= words.contains(&"cc-exit"),
             "compress" | "comp-lzo" if !matches!(word(0), Some("no" | "migrate")) => {
                 self.unspoken = Some("the server wants compression");
             }
@@ -173,7 +168,6 @@ mod tests {
         assert_eq!(six.source_for("2001:db8::1".parse().unwrap()), Some("fd00::2".parse().unwrap()));
         assert_eq!(six.source_for("10.0.0.1".parse().unwrap()), None);
         assert!(six.leads_to("2001:db8::1".parse().unwrap()) && six.exit_notify);
-        assert!(pushed("protocol-flags aead-epoch").unspoken.is_some());
         assert!(pushed("comp-lzo yes").unspoken.is_some());
         assert_eq!(pushed("comp-lzo no").unspoken, None);
         let nothing = pushed("ifconfig x y,route a b,ping z,ifconfig-ipv6 7,route 1.2.3.4 1.2.3.4,,ping 0");
