@@ -1,6 +1,6 @@
 //! The command line (docs: README; the outside contract of flags, keys and environment variables).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Fabric(Fabric),
     /// The root's access keys of a data directory: list, rotate, disable, enable; a running server follows
     Keys(Keys),
+    /// OpenVPN clients of our own, without root or a device, that check what they reach through the tunnel
+    Client(Box<Client>),
     /// Prints the version
     Version,
 }
@@ -228,4 +230,66 @@ pub(crate) struct Profile {
     /// The region of the endpoint [default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1]
     #[arg(long, value_name = "NAME")]
     pub region: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Client {
+    /// Client profile: exported by the API, or any other
+    #[arg(value_name = "PROFILE.ovpn", required_unless_present = "expect_file")]
+    pub profile: Option<PathBuf>,
+    /// Clients of that profile
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = counted)]
+    pub count: usize,
+    /// Clients begun per second
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 100.0, value_parser = positive)]
+    pub rate: f64,
+    /// The client that is imitated: 2.4, 2.5, 2.6, 2.7, openvpn3 or aws
+    #[arg(long, value_name = "DIALECT", default_value = "2.6")]
+    pub dialect: String,
+    /// How long the clients stay [default: until the expectations are tried; without any, until stopped]
+    #[arg(long, value_name = "SECONDS")]
+    pub duration: Option<u64>,
+    /// What is to hold, such as 'reach 10.0.1.5:80', 'deny 10.0.2.0/24', 'ping 10.0.1.5' (repeatable)
+    #[arg(long, value_name = "EXPECTATION")]
+    pub expect: Vec<String>,
+    /// Expectations in a file (TOML), each with a name and, if need be, a profile of its own
+    #[arg(long, value_name = "FILE")]
+    pub expect_file: Option<PathBuf>,
+    /// How many of the clients try expectations [default: all]
+    #[arg(long, value_name = "K", value_parser = counted)]
+    pub probe_clients: Option<usize>,
+    /// How long a client may take to have a tunnel before its expectations fail
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub connect_within: u64,
+    /// Where a report in JUnit's form goes
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Where a report in JSON goes
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Each client pings this address through its tunnel every second; replies are counted and timed
+    #[arg(long, value_name = "ADDR")]
+    pub ping: Option<IpAddr>,
+    /// Addresses to connect from, in turn (repeatable)
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    pub local: Vec<IpAddr>,
+    /// A file with user name and password, a line each
+    #[arg(long, value_name = "FILE")]
+    pub auth_user_pass: Option<PathBuf>,
+}
+
+/// A number of clients.
+fn counted(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=swarm::MAX_CLIENTS) => Ok(number),
+        _ => Err(format!("a number from 1 to {}", swarm::MAX_CLIENTS)),
+    }
+}
+
+/// A rate.
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate <= 100_000.0 => Ok(rate),
+        _ => Err("a number above 0, up to 100000".to_owned()),
+    }
 }

@@ -4,6 +4,7 @@
 
 pub mod aws_client;
 mod cli;
+mod client_command;
 mod config;
 mod credentials;
 mod fabric_check;
@@ -49,6 +50,7 @@ pub fn run() -> ExitCode {
         cli::Command::Keys(arguments) => keys_command::run(arguments),
         cli::Command::Profile(arguments) => profile_command::run(&arguments),
         cli::Command::Fabric(cli::Fabric::Check(arguments)) => fabric_check::run(arguments),
+        cli::Command::Client(arguments) => client_command::run(&arguments),
         cli::Command::Version => {
             println!("bascule {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -74,3 +74,40 @@ fn certificates_are_files_that_openssl_and_people_read() {
         "an authority is never overwritten"
     );
 }
+
+#[test]
+fn a_client_checks_its_usage_before_it_sends_anything() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let pki = path("pki");
+    for arguments in
+        [&["pki", "init-ca", "--dir", &pki][..], &["pki", "issue-client", "alice", "--dir", &pki]]
+    {
+        assert!(bascule(arguments).status.success());
+    }
+    let profile = path("alice.ovpn");
+    // A port of loopback where nothing answers: whoever sent something there would only wait.
+    let text = "client\nremote 127.0.0.1 9 udp\nca pki/ca.crt\ncert pki/alice.crt\nkey pki/alice.key\n";
+    std::fs::write(&profile, text).expect("a profile");
+    std::fs::write(path("strange.ovpn"), format!("{text}tls-auth ta.key 1\n")).expect("a profile");
+    std::fs::write(path("wrong.toml"), "[[expectation]]\nexpect = 'reach somewhere'\n").expect("a file");
+    refused(&["client"], &["PROFILE"]);
+    refused(&["client", "there-is-no-such-file"], &["there-is-no-such-file"]);
+    refused(&["client", &path("strange.ovpn")], &["line 6", "tls-auth"]);
+    refused(&["client", &profile, "--expect", "reach web:80"], &["web:80"]);
+    refused(&["client", &profile, "--dialect", "2.3"], &["dialect", "2.3"]);
+    refused(&["client", &profile, "--count", "0"], &["--count"]);
+    refused(&["client", &profile, "--rate", "-1"], &["--rate"]);
+    refused(&["client", &profile, "--expect-file", &path("wrong.toml")], &["somewhere"]);
+    refused(&["client", &profile, "--junit", &path("no-folder/x.xml")], &["junit", "no-folder"]);
+    let report = path("report.xml");
+    let arguments =
+        ["client", &profile, "--expect", "deny 10.0.0.9", "--connect-within", "1", "--junit", &report];
+    let output = bascule(&arguments);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("NOT HELD") && said.contains("no tunnel"), "{said}");
+    let report = std::fs::read_to_string(report).expect("a report");
+    let document = roxmltree::Document::parse(&report).expect("XML");
+    assert_eq!(document.root_element().attribute("failures"), Some("2"), "{report}");
+}

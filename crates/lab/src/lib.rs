@@ -15,7 +15,7 @@ pub use client::OpenVpn;
 pub use net::Net;
 pub use process::{eventually, wait_until};
 pub use scene::{Certificates, ClientHost, Scene, SceneOptions, TARGETS, TargetHost};
-pub use server::{Server, ServerOptions, Started};
+pub use server::{Server, ServerOptions, Started, binary};
 pub use target::{Echo, Sender, Sink, Stamped};
 
 /// Why the lab cannot run here, `None` if it can.

@@ -143,7 +143,7 @@ impl Server {
 }
 
 /// The server's program: `BASCULE_BIN`, or where cargo builds it.
-pub(crate) fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     if let Some(binary) = std::env::var_os("BASCULE_BIN") {
         return PathBuf::from(binary);
     }

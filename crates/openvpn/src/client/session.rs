@@ -192,6 +192,12 @@ impl Session {
         }
     }
 
+    /// True if the server has acknowledged all that was sent on the key in use: a goodbye has arrived.
+    #[must_use]
+    pub fn all_acknowledged(&self) -> bool {
+        self.current.exchange.all_acknowledged()
+    }
+
     /// The server's data came under this key: it has it, so we may send with it too.
     pub fn note_new_key_used(&mut self, key_id: u8, now: Instant) {
         let early = self.config.switch_on_data;
