@@ -68,7 +68,7 @@ impl Device for Wire {
     }
 
     fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<Leaving<'_>> {
-        (self.outgoing.len() < QUEUE_PACKETS).then(|| Leaving(&mut self.outgoing))
+        (self.outgoing.len() < QUEUE_PACKETS).then_some(Leaving(&mut self.outgoing))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
