@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use controllers::{EndpointWorld, Versioned, World};
 use gateway::desired::{self, Desired, ServerIdentity, Target};
+use ipnet::{IpNet, Ipv4Net};
 use model::{
     AssociationCode, AssociationId, Authentication, Certificate, Endpoint, EndpointCode, EndpointId, Failure,
-    Key, PolicyCode, RouteCode, RouteTarget, RuleCode, Scope, SecurityRule,
+    Key, PolicyCode, RouteCode, RouteOrigin, RouteTarget, RuleCode, Scope, SecurityRule,
 };
 use sha2::{Digest, Sha256};
 use store::MasterKey;
@@ -276,13 +277,26 @@ fn associations(
             desired::Association {
                 id: association.id.clone(),
                 subnet: association.spec.subnet_id.clone(),
-                subnet_cidr: subnet.value.cidr,
+                subnet_cidr: network_around(of, association, subnet.value.cidr),
                 routes: routes.collect(),
                 security: egress.clone(),
             },
         );
     }
     Ok(associations)
+}
+
+/// The VPC's block around the subnet, by the route that the association brought: other subnets of the VPC may lie on other
+/// interfaces of the host.
+fn network_around(of: &EndpointWorld, association: &model::Association, subnet: Ipv4Net) -> Ipv4Net {
+    let target = RouteTarget::Subnet(association.spec.subnet_id.clone());
+    let automatic = of.routes.values().map(|record| &record.value);
+    let automatic = automatic.filter(|r| r.origin == RouteOrigin::Associate && r.target == target);
+    let around = automatic.filter_map(|route| match route.destination {
+        IpNet::V4(net) if net.contains(&subnet) => Some(net),
+        _ => None,
+    });
+    around.min_by_key(Ipv4Net::prefix_len).unwrap_or(subnet)
 }
 
 /// What the endpoint's security groups together let out; a group that is gone lets nothing out.

@@ -104,12 +104,18 @@ impl World {
     async fn until<T: serde::de::DeserializeOwned>(&self, key: Key, holds: impl Fn(Option<T>) -> bool) {
         let key: String = key.into();
         let wait = async {
-            let mut changes = self.store.watch(prefix::ALL, 0).await.unwrap();
             loop {
-                if holds(typed::get::<T>(&*self.store, &key).await.unwrap().map(|record| record.value)) {
-                    return;
+                // One that lags behind is begun anew.
+                let now = self.store.list("/nothing").await.unwrap().revision;
+                let mut changes = self.store.watch(prefix::ALL, now).await.unwrap();
+                loop {
+                    if holds(typed::get::<T>(&*self.store, &key).await.unwrap().map(|record| record.value)) {
+                        return;
+                    }
+                    if changes.next().await.is_err() {
+                        break;
+                    }
                 }
-                changes.next().await.unwrap();
             }
         };
         tokio::time::timeout(LIMIT, wait).await.expect("it did not come to be");

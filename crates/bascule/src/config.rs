@@ -380,6 +380,8 @@ mod tests {
         &[("metrics-listen", "127.0.0.1:2", "'127.0.0.1:2'")],
         &[("master-key-file", "m", "'m'")],
         &[("workers", "3", "3")],
+        &[("session-hour-seconds", "5", "5")],
+        &[("connection-log-seconds", "5", "5")],
         &[("throttle", "true", "true")],
         &[("endpoint-operations", "10", "10")],
         &[("audit-file-bytes", "1000000", "1000000")],

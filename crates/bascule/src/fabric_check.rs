@@ -23,10 +23,10 @@ const LINKS: &str = "bsc";
 /// Rules of the kinds that the fabric writes, checked and never loaded.
 const RULES: &str = "table inet bascule_check {
   set links { type ifname; }
-  chain pre { type filter hook prerouting priority raw; iifname @links ct original zone set 1; }
-  chain mark { type filter hook prerouting priority mangle; ct mark 1 meta mark set ct mark; }
-  chain forward { type filter hook forward priority filter; ct direction reply accept; oifname @links drop; }
-  chain post { type nat hook postrouting priority srcnat; iifname @links masquerade; }
+  chain one { type filter hook prerouting priority raw; iifname @links ct original zone set 1; }
+  chain two { type filter hook prerouting priority mangle; ct mark 1 meta mark set ct mark; }
+  chain three { type filter hook forward priority filter; ct direction reply accept; oifname @links drop; }
+  chain four { type nat hook postrouting priority srcnat; iifname @links masquerade; }
 }
 ";
 

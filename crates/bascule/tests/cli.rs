@@ -97,7 +97,7 @@ fn a_client_checks_its_usage_before_it_sends_anything() {
     refused(&["client", &profile, "--expect", "reach web:80"], &["web:80"]);
     refused(&["client", &profile, "--dialect", "2.3"], &["dialect", "2.3"]);
     refused(&["client", &profile, "--count", "0"], &["--count"]);
-    refused(&["client", &profile, "--rate", "-1"], &["--rate"]);
+    refused(&["client", &profile, "--rate=-1"], &["--rate"]);
     refused(&["client", &profile, "--expect-file", &path("wrong.toml")], &["somewhere"]);
     refused(&["client", &profile, "--junit", &path("no-folder/x.xml")], &["junit", "no-folder"]);
     let report = path("report.xml");

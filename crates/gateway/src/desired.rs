@@ -99,7 +99,7 @@ pub struct Association {
     pub id: AssociationId,
     /// The subnet.
     pub subnet: SubnetId,
-    /// The subnet's block.
+    /// The block of the VPC that the subnet is in: where packets go that leave through it.
     pub subnet_cidr: Ipv4Net,
     /// The endpoint's routes through this association, and the endpoint's local ones.
     pub routes: Vec<Route>,

@@ -50,10 +50,16 @@ fn it_names_what_stands_in_the_way_and_its_advice_helps() -> Result<()> {
         // A firewall that drops by default, as many hosts have one. The advice is followed to the letter.
         let _client = scene.connect(0, &scene.profile(&endpoint)?, "client", &[])?;
         ensure!(scene.reaches(0, TARGETS[0]));
-        load(net, "table inet strict { chain fwd { type filter hook forward priority 0; policy drop; } }")?;
+        load(
+            net,
+            "table inet strict {\nchain passing { type filter hook forward priority 0; policy drop; }\n}",
+        )?;
         ensure!(wait_until(SECOND, || !scene.clients[0].net.pings(TARGETS[0])), "the host drops");
         let (fine, text) = check(net, &address)?;
-        ensure!(!fine && text.contains("MISSING  the chain fwd of the table inet strict drops"), "{text}");
+        ensure!(
+            !fine && text.contains("MISSING  the chain passing of the table inet strict drops"),
+            "{text}"
+        );
         let advice = text
             .lines()
             .find_map(|line| line.trim().strip_prefix("type: nft insert"))
@@ -68,10 +74,8 @@ fn it_names_what_stands_in_the_way_and_its_advice_helps() -> Result<()> {
             ("ufw-user-forward", "(ufw's)", "iptables -I ufw-before-forward -i bsc+ -j ACCEPT"),
         ];
         for (chain, whose, advice) in rows {
-            let rules = format!(
-                "table ip filter {{ chain FORWARD {{ type filter hook forward priority 0; policy drop; }}
-                 chain {chain} {{ }} }}"
-            );
+            let forward = "chain FORWARD { type filter hook forward priority 0; policy drop; }";
+            let rules = format!("table ip filter {{\n{forward}\nchain {chain} {{ }}\n}}");
             load(net, &rules)?;
             let (fine, text) = check(net, &address)?;
             ensure!(!fine && text.contains(whose) && text.contains(advice), "{text}");

@@ -108,6 +108,10 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to.join(entry.file_name()))?;
+            continue;
+        }
         std::fs::copy(entry.path(), to.join(entry.file_name()))?;
     }
     Ok(())

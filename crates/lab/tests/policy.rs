@@ -146,8 +146,9 @@ fn a_policy_lets_in_whom_it_permits_and_cuts_whom_it_denies() -> Result<()> {
         ensure!(lab.permit(&["client1", "carol"])? == "updating");
         let answered = called.elapsed();
         lab.active()?;
-        ensure!(bob.wait_end(Duration::from_secs(5)).is_some(), "HALT stops a stock client: {}", bob.log());
+        bob.wait_for("Halt command was pushed by server", 0, Duration::from_secs(5))?;
         let told = called.elapsed();
+        ensure!(bob.wait_end(Duration::from_secs(5)).is_some(), "HALT stops a stock client: {}", bob.log());
         ensure!(told < SECOND, "bob was told after {told:?}");
 
         // On packets: bob's have stopped, alice's have not missed one.
@@ -221,8 +222,9 @@ fn shadow_mode_cuts_nobody() -> Result<()> {
         // In earnest.
         let called = Instant::now();
         ensure!(lab.modify(&[("ShadowMode", "disabled")])? == "updating");
-        ensure!(alice.wait_end(Duration::from_secs(5)).is_some(), "alice is cut: {}", alice.log());
+        alice.wait_for("Halt command was pushed by server", 0, Duration::from_secs(5))?;
         let told = called.elapsed();
+        ensure!(alice.wait_end(Duration::from_secs(5)).is_some(), "alice is cut: {}", alice.log());
         ensure!(told < SECOND, "alice was told after {told:?}");
         ensure!(scene.reaches(1, TARGETS[0]) && bob.times_up() == 1, "bob stays");
         drop((bob, carol));
