@@ -790,9 +790,15 @@ class Reference:
         faults += self._faults_of_network(given)
         stored = endpoint and dict(zip(SWITCHED, (endpoint.banner, endpoint.handler, endpoint.log)))
         for structure, member in SWITCHED.items():
-            # The specification is silent about details without the switch: the server wants it.
+            # What is absent stays. The specification is silent about details of what is off: the server wants the switch.
             if f"{structure}.Enabled" not in given and any(name.startswith(f"{structure}.") for name in given):
-                faults.append(missing(f"{structure}.Enabled"))
+                if endpoint and stored[structure] is not None:
+                    given = {**given, f"{structure}.Enabled": "true"}
+                    function = given.get("ClientConnectOptions.LambdaFunctionArn")
+                    if structure == "ClientConnectOptions" and not self._is_handler(function):
+                        faults.append(invalid(function))
+                else:
+                    faults.append(missing(f"{structure}.Enabled"))
             on = self._on_or_off(given, structure)
             if endpoint and on and f"{structure}.{member}" not in given and stored[structure] is None:
                 faults.append(missing(f"{structure}.{member}"))

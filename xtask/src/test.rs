@@ -44,7 +44,8 @@ pub(crate) fn run() -> Outcome<bool> {
     rust_tests("Rust", &mut count, tests.env("BASCULE_BIN", built("bascule")))?;
     match slow {
         Ok(slow) => {
-            python_report("Python", &mut count, &mut pytest(&host::python()?, "not slow"))?;
+            let mut others = pytest(&host::python()?, "not slow");
+            python_report("Python", &mut count, others.args(["--dist", "loadfile"]))?;
             finish_slow_python_tests(slow, &mut count)?;
         }
         Err(why) => {
@@ -124,7 +125,20 @@ fn rust_tests(name: &str, count: &mut Count, command: &mut Command) -> Outcome<(
 fn pytest(interpreter: &Path, markers: &str) -> Command {
     let mut pytest = command(interpreter);
     pytest
-        .args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-m", markers])
+        .args([
+            "-m",
+            "pytest",
+            "-q",
+            "-rs",
+            "-p",
+            "no:cacheprovider",
+            "-n",
+            "2",
+            "--dist",
+            "loadfile",
+            "-m",
+            markers,
+        ])
         .arg(root().join("tests"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("BASCULE_BIN", built("bascule"))
@@ -138,7 +152,7 @@ fn start_slow_python_tests() -> Outcome<Slow> {
     let interpreter = host::python()?;
     let mut pytest = pytest(&interpreter, "slow");
     let child = pytest
-        .args(["-n", "2"])
+        .args(["--dist", "load"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
