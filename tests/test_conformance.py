@@ -156,7 +156,7 @@ ELSEWHERE = {
 # --- A region with things in it. Names in braces below stand for their ids.
 
 QUOTAS = """
-endpoint-operations = 10
+endpoint-operations = 2
 [quotas]
 endpoints_per_region = 7
 rules_per_endpoint = 7

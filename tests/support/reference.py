@@ -1151,7 +1151,9 @@ class Reference:
 
     def _values_CreateTags(self, given):
         tags = structures(given, "Tag")
-        return self._faults_of_tags(tags) if tags else [Fault("MissingParameter")]
+        # More than a resource may have at all shows in the request alone.
+        many = [Fault("TagLimitExceeded")] if len(tags) > TAGS else []
+        return [*self._faults_of_tags(tags), *many] if tags else [Fault("MissingParameter")]
 
     def _faults_of_resources(self, given):
         faults = []
@@ -1167,7 +1169,7 @@ class Reference:
         faults = self._faults_of_resources(given)
         tags = {tag["Key"]: tag.get("Value", "") for tag in structures(given, "Tag")}
         names = listed(given, "ResourceId")
-        if len(tags) > TAGS or any(len({**self.tags.get(name, {}), **tags}) > TAGS for name in names):
+        if any(len({**self.tags.get(name, {}), **tags}) > TAGS for name in names):
             faults.append(Fault("TagLimitExceeded"))
 
         def commit(_):
