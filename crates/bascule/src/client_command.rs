@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use swarm::{Dialect, Expectation, FileEntry, Plan, Profile, Setup};
+use swarm::{Expectation, FileEntry, Plan, Profile, Setup};
 
 use crate::Usage;
 use crate::cli::Client;
@@ -83,9 +83,7 @@ fn setup(arguments: &Client, path: &Path) -> Result<Setup> {
     for note in &profile.notes {
         eprintln!("bascule: {}: {note}", path.display());
     }
-    let dialect: Dialect = arguments
-        .dialect
-        .parse()
+    let dialect = swarm::dialect(&arguments.dialect)
         .map_err(|error| Usage(format!("dialect = {}: {error}", arguments.dialect)))?;
     let setup = Setup::new(profile, dialect).map_err(|error| wrong(&error))?;
     let setup = setup.bound_to(arguments.local.clone());

@@ -30,7 +30,7 @@ mod trial;
 mod tunnel;
 
 pub use client::{Client, Phase, Status};
-pub use dialect::{Dialect, UnknownDialect};
+pub use dialect::{Dialect, UnknownDialect, dialect};
 pub use expect::{Expectation, ExpectationError, Protocol, Talk, Target, Verb};
 pub use expect_file::{FileEntry, FileError, parse_file};
 pub use probe::Verdict;

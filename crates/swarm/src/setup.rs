@@ -8,7 +8,7 @@ use openvpn::client::{SessionConfig, TlsFactory};
 use openvpn::tls::{RustlsClient, Tls, client_config};
 use rustls_pki_types::ServerName;
 
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, session};
 use crate::profile::{Profile, Transport};
 use crate::server_certificate::ServerCheck;
 
@@ -57,8 +57,8 @@ impl Setup {
         let check = ServerCheck::new(&profile).map_err(openvpn::tls::TlsError::from)?;
         let identity = profile.identity.as_ref();
         let tls = client_config(check, identity.map(|own| (own.chain.clone(), own.key.as_slice())))?;
-        let over_udp = Arc::new(dialect.session(&profile, Transport::Udp));
-        let over_tcp = Arc::new(dialect.session(&profile, Transport::Tcp));
+        let over_udp = Arc::new(session(dialect, &profile, Transport::Udp));
+        let over_tcp = Arc::new(session(dialect, &profile, Transport::Tcp));
         Ok(Self { profile, dialect, locals: Vec::new(), ping: None, tls, over_udp, over_tcp })
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::client::{Order, Phase, Status};
 use crate::clock;
+use crate::dialect::{knows_temporary_refusals, retry_pause};
 use crate::line::{Gone, Line};
 use crate::probe::Verdict;
 use crate::profile::{Remote, Transport};
@@ -155,7 +156,7 @@ impl Task {
         self.status.send_modify(|status| status.trouble = Some(why.to_owned()));
         self.tries = self.tries.saturating_add(1);
         let doublings = self.tries.saturating_sub(TRIES_BEFORE_GROWTH).min(16);
-        let pause = self.setup.dialect.retry_pause().saturating_mul(1 << doublings);
+        let pause = retry_pause(self.setup.dialect).saturating_mul(1 << doublings);
         Next::Again(pause.min(MAX_PAUSE), true)
     }
 
@@ -261,7 +262,7 @@ impl Task {
 
     /// What a stock client does then.
     fn over(&mut self, over: Over) -> Next {
-        let pause = self.setup.dialect.retry_pause();
+        let pause = retry_pause(self.setup.dialect);
         match over {
             Over::Restart(words, next) => {
                 let why = with_words("RESTART", &words);
@@ -281,7 +282,7 @@ impl Task {
             Over::Rejected(words) => {
                 let why = with_words("AUTH_FAILED", &words);
                 self.tally.sent_away(&why);
-                match temporary(&words).filter(|_| self.setup.dialect.knows_temporary_refusals()) {
+                match temporary(&words).filter(|_| knows_temporary_refusals(self.setup.dialect)) {
                     Some(backoff) => {
                         self.status.send_modify(|status| status.trouble = Some(why));
                         Next::Again(backoff.unwrap_or(pause), false)

@@ -25,9 +25,6 @@ pub enum Line {
     Aws,
 }
 
-const OPTIONS_BEHIND_PROTO: &str =
-    "cipher AES-256-GCM,auth [null-digest],keysize 256,key-method 2,tls-client";
-
 impl Line {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::V2_4, Self::V2_5, Self::V2_6, Self::V2_7, Self::OpenVpn3, Self::Aws];
@@ -51,25 +48,42 @@ impl Line {
         Self::ALL.into_iter().find(|line| line.name() == name)
     }
 
-    /// A session like those of this line, over UDP.
+    /// A session like those of this line, over UDP, with default options.
     #[must_use]
     pub fn config(self) -> SessionConfig {
+        self.config_with(false, Cipher::Aes256Gcm, None)
+    }
+
+    /// The same over TCP.
+    #[must_use]
+    pub fn config_over_tcp(self) -> SessionConfig {
+        self.config_with(true, Cipher::Aes256Gcm, None)
+    }
+
+    /// The same with the `cipher` and the `data-ciphers` of a profile; `None`: what the line offers by itself.
+    #[must_use]
+    pub fn config_with(self, over_tcp: bool, cipher: Cipher, offered: Option<&[Cipher]>) -> SessionConfig {
         let old = matches!(self, Self::V2_4 | Self::V2_5);
         let third = self == Self::OpenVpn3;
+        let offered = match offered {
+            Some(ciphers) => ciphers.iter().map(|cipher| cipher.name()).collect::<Vec<_>>().join(":"),
+            None => self.ciphers().to_owned(),
+        };
         SessionConfig {
             handshake_timeout: Duration::from_secs(60),
             order: if old { HandshakeOrder::AckAlone } else { HandshakeOrder::AckRides },
             dialect: if self == Self::Aws { Dialect::Aws } else { Dialect::Stock },
             send_window: if old { 4 } else { 6 },
             receive_window: if old || third { 8 } else { 12 },
-            retransmits: true,
+            // OpenVPN 3 sends nothing twice over TCP; the others do.
+            retransmits: !(over_tcp && third),
             wrap: None,
-            options: self.options("UDPv4", if third { 1521 } else { 1549 }),
-            peer_info: self.peer_info().to_owned(),
+            options: self.options(over_tcp, cipher),
+            peer_info: self.peer_info(&offered),
             peer_info_again: self.peer_info_again().map(str::to_owned),
             username: None,
             password: None,
-            cipher: Cipher::Aes256Gcm,
+            cipher,
             push_request_after: if third { Duration::ZERO } else { Duration::from_secs(1) },
             push_request_every: Duration::from_secs(5),
             switch_after: Duration::from_secs(if third { 60 } else { 3 }),
@@ -78,20 +92,18 @@ impl Line {
         }
     }
 
-    /// The same over TCP. OpenVPN 3 sends nothing twice there; the others do.
-    #[must_use]
-    pub fn config_over_tcp(self) -> SessionConfig {
-        let third = self == Self::OpenVpn3;
-        SessionConfig {
-            // UNVERIFIED: the link MTU of OpenVPN 3 over TCP, which was not recorded; servers do not look at it.
-            options: self.options("TCPv4_CLIENT", if third { 1523 } else { 1551 }),
-            retransmits: !third,
-            ..self.config()
-        }
-    }
-
-    fn options(self, proto: &str, link_mtu_bytes: u32) -> String {
-        format!("V4,dev-type tun,link-mtu {link_mtu_bytes},tun-mtu 1500,proto {proto},{OPTIONS_BEHIND_PROTO}")
+    /// The link MTU counts the length in front of a packet over TCP.
+    fn options(self, over_tcp: bool, cipher: Cipher) -> String {
+        // UNVERIFIED: the link MTU of OpenVPN 3 over TCP, which was not recorded; servers do not look at it.
+        let base_bytes = if self == Self::OpenVpn3 { 1521 } else { 1549 };
+        let (link_mtu_bytes, proto) =
+            if over_tcp { (base_bytes + 2, "TCPv4_CLIENT") } else { (base_bytes, "UDPv4") };
+        let key_bits = if cipher == Cipher::Aes128Gcm { 128 } else { 256 };
+        format!(
+            "V4,dev-type tun,link-mtu {link_mtu_bytes},tun-mtu 1500,proto {proto},cipher {},auth [null-digest],\
+             keysize {key_bits},key-method 2,tls-client",
+            cipher.name()
+        )
     }
 
     /// Once a cipher was pushed, 2.4 says no more which ones it has.
@@ -105,35 +117,37 @@ impl Line {
         }
     }
 
-    const fn peer_info(self) -> &'static str {
+    const fn ciphers(self) -> &'static str {
         match self {
-            Self::V2_4 => {
-                "IV_VER=2.4.12\nIV_PLAT=linux\nIV_PROTO=2\nIV_NCP=2\nIV_CIPHERS=AES-256-GCM:AES-128-GCM\n\
+            Self::V2_4 | Self::V2_5 => "AES-256-GCM:AES-128-GCM",
+            Self::V2_6 | Self::V2_7 | Self::Aws => "AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305",
+            Self::OpenVpn3 => "AES-128-GCM:AES-192-GCM:AES-256-GCM:CHACHA20-POLY1305",
+        }
+    }
+
+    fn peer_info(self, ciphers: &str) -> String {
+        let old = |version: &str, proto: u32| {
+            format!(
+                "IV_VER={version}\nIV_PLAT=linux\nIV_PROTO={proto}\nIV_NCP=2\nIV_CIPHERS={ciphers}\n\
                  IV_LZ4=1\nIV_LZ4v2=1\nIV_LZO=1\nIV_COMP_STUB=1\nIV_COMP_STUBv2=1\nIV_TCPNL=1\n"
-            }
-            Self::V2_5 => {
-                "IV_VER=2.5.11\nIV_PLAT=linux\nIV_PROTO=6\nIV_NCP=2\nIV_CIPHERS=AES-256-GCM:AES-128-GCM\n\
-                 IV_LZ4=1\nIV_LZ4v2=1\nIV_LZO=1\nIV_COMP_STUB=1\nIV_COMP_STUBv2=1\nIV_TCPNL=1\n"
-            }
-            Self::V2_6 => {
-                "IV_VER=2.6.14\nIV_PLAT=linux\nIV_TCPNL=1\nIV_MTU=1600\nIV_NCP=2\n\
-                 IV_CIPHERS=AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305\nIV_PROTO=990\n\
-                 IV_LZO_STUB=1\nIV_COMP_STUB=1\nIV_COMP_STUBv2=1\n"
-            }
-            Self::V2_7 => {
-                "IV_VER=2.7.6\nIV_PLAT=linux\nIV_TCPNL=1\nIV_MTU=1600\nIV_NCP=2\n\
-                 IV_CIPHERS=AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305\nIV_PROTO=8094\n\
-                 IV_LZO_STUB=1\nIV_COMP_STUB=1\nIV_COMP_STUBv2=1\n"
-            }
-            Self::OpenVpn3 => {
+            )
+        };
+        let new = |version: &str, proto: u32| {
+            format!(
+                "IV_VER={version}\nIV_PLAT=linux\nIV_TCPNL=1\nIV_MTU=1600\nIV_NCP=2\nIV_CIPHERS={ciphers}\n\
+                 IV_PROTO={proto}\nIV_LZO_STUB=1\nIV_COMP_STUB=1\nIV_COMP_STUBv2=1\n"
+            )
+        };
+        match self {
+            Self::V2_4 => old("2.4.12", 2),
+            Self::V2_5 => old("2.5.11", 6),
+            Self::V2_6 => new("2.6.14", 990),
+            Self::V2_7 => new("2.7.6", 8094),
+            Self::Aws => new("2.6.12", 990),
+            Self::OpenVpn3 => format!(
                 "IV_VER=3.12_git:master\nIV_PLAT=linux\nIV_NCP=2\nIV_TCPNL=1\nIV_PROTO=8094\nIV_MTU=1600\n\
-                 IV_CIPHERS=AES-128-GCM:AES-192-GCM:AES-256-GCM:CHACHA20-POLY1305\nIV_GUI_VER=cli 1.0\n"
-            }
-            Self::Aws => {
-                "IV_VER=2.6.12\nIV_PLAT=linux\nIV_TCPNL=1\nIV_MTU=1600\nIV_NCP=2\n\
-                 IV_CIPHERS=AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305\nIV_PROTO=990\n\
-                 IV_LZO_STUB=1\nIV_COMP_STUB=1\nIV_COMP_STUBv2=1\n"
-            }
+                 IV_CIPHERS={ciphers}\nIV_GUI_VER=cli 1.0\n"
+            ),
         }
     }
 }
