@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
@@ -48,8 +47,7 @@ pub(crate) fn run(arguments: FabricCheck) -> Result<()> {
         Serve { config: arguments.config, gateway_address: arguments.gateway_address, ..Serve::default() };
     let config = Config::load(serve)?;
     let mut findings = vec![capability(), tun()];
-    let nft = nft();
-    if nft.is_some() {
+    if netio::nft_program().is_some() {
         findings.push(rules());
         findings.extend(foreign_chains());
     } else {
@@ -119,15 +117,9 @@ fn tun() -> Finding {
     }
 }
 
-fn nft() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    folders.map(|folder| folder.join("nft")).find(|file| file.is_file())
-}
-
 /// What `nft` answers to these arguments and this input; the error is what it complains of.
 fn ask_nft(arguments: &[&str], input: &str) -> Result<String, String> {
-    let program = nft().ok_or_else(|| "there is no program nft".to_owned())?;
+    let program = netio::nft_program().ok_or_else(|| "there is no program nft".to_owned())?;
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())

@@ -16,7 +16,8 @@ pub fn fabric_available() -> bool {
 }
 
 /// Where `nft` is, by `PATH` and where distributions put it.
-pub(crate) fn nft_program() -> Option<PathBuf> {
+#[must_use]
+pub fn nft_program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])

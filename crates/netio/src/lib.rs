@@ -20,4 +20,4 @@ pub use fabric::{
     MAX_SOCKETS, MAX_TUN_MTU, MIN_TUN_MTU, link_name,
 };
 pub use helper::{HELPER_ARGUMENT, run_fabric_helper};
-pub use host::{fabric_available, host_addresses};
+pub use host::{fabric_available, host_addresses, nft_program};
