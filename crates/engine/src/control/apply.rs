@@ -169,9 +169,10 @@ impl Control {
             self.refuse(&desired, waiters);
             return true;
         }
-        self.gateway.apply(Arc::clone(&desired), self.wiring.clock.now(), self.wiring.clock.wall());
-        self.heard = None;
-        self.pump();
+        if !self.heard.take().is_some_and(|heard| Arc::ptr_eq(&heard, &desired)) {
+            self.gateway.apply(Arc::clone(&desired), self.wiring.clock.now(), self.wiring.clock.wall());
+            self.pump();
+        }
         let (plan, failures) = self.plan(&desired);
         self.start(Goal::Apply { desired, waiters }, plan, failures);
         true
