@@ -47,7 +47,7 @@ impl Controller {
     async fn follow(&self) -> Result<(), AgentError> {
         let (mut world, mut reader) = Reader::start(self.store.clone()).await?;
         let mut sweep = tokio::time::interval(SWEEP);
-        let mut due: Vec<Owner> = world.endpoints.keys().cloned().collect();
+        let mut due: BTreeSet<Owner> = world.endpoints.keys().cloned().collect();
         let mut waiting: BTreeSet<Owner> = BTreeSet::new();
         let mut failures = Observed::default().failures;
         loop {
@@ -63,11 +63,11 @@ impl Controller {
             tokio::select! {
                 touched = reader.next(&mut world) => {
                     let touched = touched?;
-                    due = touched.endpoints;
+                    due = touched.endpoints.into_iter().collect();
                     if touched.gateways {
                         let now = Observed::of(world.gateways.values().map(|record| &record.value)).failures;
                         if now == failures {
-                            due.extend(waiting.iter().filter(|owner| !due.contains(owner)).cloned().collect::<Vec<_>>());
+                            due.extend(waiting.iter().cloned());
                         } else {
                             // What went wrong, or no longer does, may be of any endpoint.
                             due = world.endpoints.keys().cloned().collect();
@@ -85,7 +85,12 @@ impl Controller {
         }
     }
 
-    async fn decide(&self, world: &World, observed: &Observed, due: &[Owner]) -> Result<(), AgentError> {
+    async fn decide(
+        &self,
+        world: &World,
+        observed: &Observed,
+        due: &BTreeSet<Owner>,
+    ) -> Result<(), AgentError> {
         for owner in due {
             let Some(endpoint) = world.endpoints.get(owner) else { continue };
             // A conflict means a newer record is on its way through the watch, and with it the next decision.
