@@ -11,11 +11,10 @@ import time
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
 
+from .wire import FORM, JSON, signing_key
+
 SPACE = b' xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"'
-FORM = "application/x-www-form-urlencoded; charset=utf-8"
-JSON = "application/x-amz-json-1.1"
 ANSWER_SECONDS = 60
-KEPT_KEYS = 8
 
 
 class Broken(Exception):
@@ -66,21 +65,12 @@ def read_json(status, body, seconds):
     return Answer(status, None, document["__type"], document["message"], seconds)
 
 
-def signing_key(secret, day, region, service):
-    """The key of a day, region and service."""
-    key = hmac.digest(b"AWS4" + secret.encode(), day.encode(), "sha256")
-    for part in (region, service, "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    return key
-
-
 class Line:
     """One connection to a server, in any region; `address` and `key` (id, secret) may change with a restart."""
 
     def __init__(self, address, key):
         self.address, self.key = address, key
         self._socket = None
-        self._keys = {}
         self._second = self._stamp = None
 
     def close(self):
@@ -112,12 +102,8 @@ class Line:
         request = f"POST\n/\n\n{lines}\n{names}\n{hashlib.sha256(body).hexdigest()}"
         scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-        place = (stamp[:8], region, service)
-        if place not in self._keys:
-            if len(self._keys) > KEPT_KEYS:
-                self._keys.clear()
-            self._keys[place] = signing_key(self.key[1], *place)
-        signature = hmac.new(self._keys[place], text.encode(), "sha256").hexdigest()
+        key = signing_key(self.key[1], stamp[:8], region, service)
+        signature = hmac.new(key, text.encode(), "sha256").hexdigest()
         headers.append(
             (
                 "authorization",

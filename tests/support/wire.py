@@ -21,7 +21,8 @@ ANSWER_SECONDS = 30
 
 
 @functools.lru_cache(maxsize=64)
-def _key(secret, date, region, service):
+def signing_key(secret, date, region, service):
+    """The key that signs a day's requests to a service."""
     key = f"AWS4{secret}".encode()
     for step in (date, region, service, "aws4_request"):
         key = hmac.new(key, step.encode(), hashlib.sha256).digest()
@@ -43,7 +44,7 @@ def sign(key, region, service, host, method="POST", query="", body=b"", headers=
     scope = f"{moment[:8]}/{region}/{service}/aws4_request"
     digest = hashlib.sha256(text.encode()).hexdigest()
     to_sign = "\n".join(["AWS4-HMAC-SHA256", moment, scope, digest])
-    made = hmac.new(_key(key[1], moment[:8], region, service), to_sign.encode(), hashlib.sha256).hexdigest()
+    made = hmac.new(signing_key(key[1], moment[:8], region, service), to_sign.encode(), hashlib.sha256).hexdigest()
     credential = f"Credential={key[0]}/{scope}, SignedHeaders={names}, Signature={made}"
     return {**whole, "Authorization": f"AWS4-HMAC-SHA256 {credential}"}
 
