@@ -6,7 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use common::people::{pki, profile};
+use common::people::{lost, pki, profile};
 use lab::{OpenVpn, Scene, SceneOptions, Sender, Sink, TARGETS, eventually, wait_until};
 
 const PORT: u16 = 7777;
@@ -85,11 +85,8 @@ fn the_revoked_go_at_once_and_nobody_else() -> Result<()> {
         ensure!(late < Duration::from_secs(1), "a packet of bob's came {late:?} after the call");
         drop(senders);
         std::thread::sleep(Duration::from_millis(200));
-        let mut numbers: Vec<u64> = of(1).map(|stamped| stamped.number).collect();
-        numbers.sort_unstable();
-        let (first, end) = (numbers.first().copied().unwrap_or(0), numbers.last().copied().unwrap_or(0));
-        let lost = end + 1 - first - u64::try_from(numbers.len())?;
-        ensure!(lost == 0, "{lost} of alice's {} packets are missing", end - first);
+        let lost = lost(&sink, 1)?;
+        ensure!(lost == 0, "{lost} of alice's packets are missing");
         ensure!(alice.times_up() == 1, "alice's session is the same: {}", alice.log());
         println!(
             "import answered after {answered:?}, bob told after {told:?}, his last packet after {late:?}"

@@ -6,7 +6,7 @@ mod common;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use common::people::{pki, profile};
+use common::people::{lost, pki, profile};
 use lab::{OpenVpn, Scene, SceneOptions, Sender, Sink, TARGETS, eventually, wait_until};
 
 const PORT: u16 = 7779;
@@ -93,19 +93,6 @@ impl Lab {
         });
         Ok(row.and_then(|row| row.text(field).ok()))
     }
-}
-
-/// Packets that are missing between the first and the last one of a sender.
-fn lost(sink: &Sink, tag: u8) -> Result<u64> {
-    let mut numbers: Vec<u64> = sink
-        .arrived()
-        .into_iter()
-        .filter(|stamped| stamped.tag == tag)
-        .map(|stamped| stamped.number)
-        .collect();
-    numbers.sort_unstable();
-    let (first, last) = (numbers.first().context("no packet")?, numbers.last().context("no packet")?);
-    Ok(last + 1 - first - u64::try_from(numbers.len())?)
 }
 
 fn heard(sink: &Sink, tags: &[u8]) -> Result<()> {

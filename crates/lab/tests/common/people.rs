@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Net, Scene};
+use lab::{Net, Scene, Sink};
 
 /// How long one echo may take.
 const ECHO: Duration = Duration::from_millis(100);
@@ -36,6 +36,19 @@ pub fn profile(scene: &Scene, endpoint: &str, name: &str) -> Result<PathBuf> {
     let path = scene.dir().join(format!("{name}.ovpn"));
     std::fs::write(&path, format!("{configuration}\n<cert>\n{certificate}</cert>\n<key>\n{key}</key>\n"))?;
     Ok(path)
+}
+
+/// Packets that are missing between the first and the last one of a sender.
+pub fn lost(sink: &Sink, tag: u8) -> Result<u64> {
+    let mut numbers: Vec<u64> = sink
+        .arrived()
+        .into_iter()
+        .filter(|stamped| stamped.tag == tag)
+        .map(|stamped| stamped.number)
+        .collect();
+    numbers.sort_unstable();
+    let (first, last) = (numbers.first().context("no packet")?, numbers.last().context("no packet")?);
+    Ok(last + 1 - first - u64::try_from(numbers.len())?)
 }
 
 /// Whether a datagram of a new flow comes back from an echo server.
