@@ -1118,7 +1118,9 @@ class Reference:
     def _ImportClientVpnClientCertificateRevocationList(self, given):
         endpoint, faults = self._on(given)
         text = given["CertificateRevocationList"]
-        if text not in self.revocation_lists:
+        # Where nobody shows a certificate there is no authority, so that every issuer is a wrong one.
+        mutual = endpoint and any(way["Type"] == CERTIFICATE for way in endpoint.ways)
+        if text not in self.revocation_lists or (endpoint and not mutual):
             faults.append(invalid())
 
         def commit(_):
