@@ -12,7 +12,7 @@ ENDPOINT = "cvpn-endpoint-0123456789abcdef0"
 ASSOCIATION = "cvpn-assoc-0123456789abcdef0"
 SUBNET, VPC = "subnet-0123456789abcdef0", "vpc-0123456789abcdef0"
 ARN = "arn:aws:acm:us-east-1:000000000000:certificate/00000000-0000-0000-0000-000000000000"
-GROUP = "sg-0123456789abcdef0"
+GROUP, GATEWAY = "sg-0123456789abcdef0", "tgw-0123456789abcdef0"
 ON_ENDPOINT = {"ClientVpnEndpointId": ENDPOINT}
 ON_ATTACHMENT = {"TransitGatewayAttachmentId": "tgw-attach-0123456789abcdef0"}
 
@@ -31,10 +31,12 @@ WELL_FORMED = {
     },
     "CreateClientVpnRoute": {**ON_ENDPOINT, "DestinationCidrBlock": "0.0.0.0/0", "TargetVpcSubnetId": SUBNET},
     "CreateSubnet": {"VpcId": VPC, "CidrBlock": "10.0.1.0/24"},
+    "CreateTransitGateway": {},
     "CreateVpc": {"CidrBlock": "10.0.0.0/16"},
     "DeleteClientVpnEndpoint": ON_ENDPOINT,
     "DeleteClientVpnEndpointAuthorizationPolicy": ON_ENDPOINT,
     "DeleteClientVpnRoute": {**ON_ENDPOINT, "DestinationCidrBlock": "0.0.0.0/0", "TargetVpcSubnetId": SUBNET},
+    "DeleteTransitGateway": {"TransitGatewayId": GATEWAY},
     "DeleteTransitGatewayClientVpnAttachment": ON_ATTACHMENT,
     "DescribeAvailabilityZones": {},
     "DescribeClientVpnAuthorizationRules": ON_ENDPOINT,
@@ -44,6 +46,8 @@ WELL_FORMED = {
     "DescribeClientVpnTargetNetworks": ON_ENDPOINT,
     "DescribeSecurityGroups": {"GroupId.1": GROUP},
     "DescribeSubnets": {"SubnetId.1": SUBNET},
+    "DescribeTransitGatewayAttachments": {"TransitGatewayAttachmentIds.1": "tgw-attach-0123456789abcdef0"},
+    "DescribeTransitGateways": {"TransitGatewayIds.1": GATEWAY},
     "DescribeVpcs": {"VpcId.1": VPC},
     "DisassociateClientVpnTargetNetwork": {**ON_ENDPOINT, "AssociationId": ASSOCIATION},
     "ExportClientVpnClientCertificateRevocationList": ON_ENDPOINT,
@@ -67,9 +71,12 @@ NOT_FOUND = {
     "AcceptTransitGatewayClientVpnAttachment": "InvalidTransitGatewayAttachmentID.NotFound",
     "CreateClientVpnEndpoint": "InvalidParameterValue",
     "CreateSubnet": "InvalidVpcID.NotFound",
+    "DeleteTransitGateway": "InvalidTransitGatewayID.NotFound",
     "DeleteTransitGatewayClientVpnAttachment": "InvalidTransitGatewayAttachmentID.NotFound",
     "DescribeSecurityGroups": "InvalidGroup.NotFound",
     "DescribeSubnets": "InvalidSubnetID.NotFound",
+    "DescribeTransitGatewayAttachments": "InvalidTransitGatewayAttachmentID.NotFound",
+    "DescribeTransitGateways": "InvalidTransitGatewayID.NotFound",
     "DescribeVpcs": "InvalidVpcID.NotFound",
     "RejectTransitGatewayClientVpnAttachment": "InvalidTransitGatewayAttachmentID.NotFound",
 }
@@ -173,7 +180,7 @@ def test_dry_run_takes_booleans_only(caller, action):
 @every_action
 def test_what_does_not_exist_is_not_found(world, action):
     reply = world.root.ec2_raw(action, WELL_FORMED[action])
-    if action in ("CreateVpc", "DescribeAvailabilityZones"):
+    if action in ("CreateTransitGateway", "CreateVpc", "DescribeAvailabilityZones"):
         assert reply.status == 200
     else:
         assert (reply.status, reply.code) == (400, NOT_FOUND.get(action, "InvalidClientVpnEndpointId.NotFound"))

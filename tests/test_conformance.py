@@ -25,7 +25,8 @@ every_action = pytest.mark.parametrize("action", ACTIONS)
 ON_ENDPOINT = {"InvalidClientVpnEndpointId.NotFound"}
 TOKEN = {"IdempotentParameterMismatch", "InvalidClientToken"}
 PAGED = {"InvalidParameterValue", "InvalidPaginationToken", "FilterLimitExceeded"}
-ON_ATTACHMENT = {"InvalidTransitGatewayAttachmentID.NotFound", "IncorrectState"}
+NO_ATTACHMENT = {"InvalidTransitGatewayAttachmentID.NotFound"}
+ON_ATTACHMENT = NO_ATTACHMENT | {"IncorrectState"}
 # What an endpoint without a policy answers.
 NO_POLICY = {"InvalidClientVpnEndpointAuthorizationPolicyNotFound"}
 CODES = {
@@ -94,7 +95,7 @@ CODES = {
         "InvalidSubnetID.Malformed",
         "MissingParameter",
     },
-    "DeleteTransitGatewayClientVpnAttachment": ON_ATTACHMENT,
+    "DeleteTransitGatewayClientVpnAttachment": NO_ATTACHMENT,
     "DescribeClientVpnAuthorizationRules": ON_ENDPOINT | PAGED,
     "DescribeClientVpnConnections": ON_ENDPOINT | PAGED,
     "DescribeClientVpnEndpoints": ON_ENDPOINT | PAGED,
@@ -134,16 +135,10 @@ CODES = {
         "MissingParameter",
     },
 }
-NO_GATEWAY = "there is no transit gateway yet"
 UNREACHABLE = {
     ("AssociateClientVpnTargetNetwork", "InvalidClientVpnSubnetId.DifferentAccount"): (
         "accounts are isolated: another one's subnet is not there"
     ),
-    ("AssociateClientVpnTargetNetwork", "IncorrectState"): NO_GATEWAY,
-    ("CreateClientVpnEndpoint", "InvalidTransitGatewayID.NotFound"): NO_GATEWAY,
-    ("AcceptTransitGatewayClientVpnAttachment", "IncorrectState"): NO_GATEWAY,
-    ("DeleteTransitGatewayClientVpnAttachment", "IncorrectState"): NO_GATEWAY,
-    ("RejectTransitGatewayClientVpnAttachment", "IncorrectState"): NO_GATEWAY,
 }
 # Shown where connections can be made up: nobody has a user name before user-based authentication is built.
 ELSEWHERE = {
@@ -164,6 +159,19 @@ routes_per_association = 4
 revocation_list_entries = 3
 vpcs_per_region = 50
 """
+# Whoever has the transit gateways: another account.
+ELSEWHERE_KEY = ("AKIAELSEWHERE0000000", "elsewhere-elsewhere-elsewhere-elsewhere")
+USERS_ELSEWHERE = f"""
+[[user]]
+name = "elsewhere"
+access_key_id = "{ELSEWHERE_KEY[0]}"
+secret_access_key = "{ELSEWHERE_KEY[1]}"
+account = "111111111111"
+policies = ["all"]
+[[policy]]
+name = "all"
+document = '{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":"*","Resource":"*"}}]}}'
+"""
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +180,7 @@ def own(places):
     arguments = ["--gateway-address", namespaces.POOL] if FABRIC_MISSING is None else []
 
     def run():
-        server = Server(places, *arguments, privileged=FABRIC_MISSING is None, config=QUOTAS)
+        server = Server(places, *arguments, privileged=FABRIC_MISSING is None, config=QUOTAS, users=USERS_ELSEWHERE)
         try:
             yield server.start()
         finally:
@@ -244,6 +252,7 @@ def furnished(own, authority):
 # --- Error codes. A row: action, code, parameters; several: all but the last are done. The third item may be a text
 # the message must have.
 
+GATEWAY = "TransitGatewayConfiguration.TransitGatewayId"
 ON = {"ClientVpnEndpointId": "{endpoint}"}
 PERMIT = "permit(principal, action, resource);"
 ON_BARE = {"ClientVpnEndpointId": "{bare}"}
@@ -323,11 +332,12 @@ ROWS = [
             ("InvalidParameterCombination", {**CREATE, "TrafficIpAddressType": "ipv6"}),
             (
                 "InvalidParameterCombination",
-                {**CREATE, "VpcId": "{vpc}", "TransitGatewayConfiguration.TransitGatewayId": "tgw-1"},
+                {**CREATE, "VpcId": "{vpc}", GATEWAY: "tgw-1"},
             ),
             ("MissingParameter", without(CREATE, "ClientCidrBlock")),
             ("InvalidVpcID.NotFound", {**CREATE, "VpcId": "vpc-0123456789abcdef0"}),
             ("InvalidGroup.NotFound", {**CREATE, "VpcId": "{vpc}", "SecurityGroupId.1": "{other_group}"}),
+            ("InvalidTransitGatewayID.NotFound", {**CREATE, GATEWAY: "tgw-0123456789abcdef0"}),
             ("TagLimitExceeded", {**CREATE, **TAGS}),
             ("InvalidClientToken", {**CREATE, "ClientToken": "t" * 65}),
         ],
@@ -408,7 +418,7 @@ ROWS = [
             ("InvalidVpcID.NotFound", {**ON, "VpcId": "vpc-0123456789abcdef0"}),
             ("InvalidGroup.NotFound", {**ON, "VpcId": "{vpc}", "SecurityGroupId.1": "{other_group}"}),
             ("ClientVpnEndpointAssociationExists", {**ON, "VpcId": "{other_vpc}"}),
-            ("UnsupportedOperation", {**ON, "TransitGatewayConfiguration.TransitGatewayId": "tgw-1"}),
+            ("UnsupportedOperation", {**ON, GATEWAY: "tgw-1"}),
         ],
     ),
     (
@@ -524,6 +534,53 @@ def another_association_with_the_token(world):
     return reply
 
 
+class OfAnother:
+    """A transit gateway of another account, and an endpoint that asks to be attached to it."""
+
+    def __init__(self, world):
+        self.owner = Caller(world.server, region=world.region).with_key(ELSEWHERE_KEY)
+        block = {"Options.TransitGatewayCidrBlocks.1": "10.200.0.0/24"}
+        made = self.owner.ec2_raw("CreateTransitGateway", block)
+        assert made.status == 200, made.text
+        self.gateway = made.root.findtext("{*}transitGateway/{*}transitGatewayId")
+        self.world = world
+
+    def ask(self):
+        """Another endpoint that asks; its id, and the attachment's."""
+        made = self.world.root.ec2_raw("CreateClientVpnEndpoint", {**raw_create(self.world), GATEWAY: self.gateway})
+        assert made.status == 200, made.text
+        endpoint = made.root.findtext("{*}clientVpnEndpointId")
+        row = self.world.describe(endpoint)
+        assert row["Status"] == {"Code": "pending"}
+        return endpoint, row["TransitGatewayConfiguration"]["TransitGatewayAttachmentId"]
+
+    def decide(self, verb, attachment):
+        """The owner's word."""
+        action = f"{verb}TransitGatewayClientVpnAttachment"
+        return self.owner.ec2_raw(action, {"TransitGatewayAttachmentId": attachment})
+
+
+@made("AssociateClientVpnTargetNetwork", "IncorrectState")
+def a_zone_of_an_endpoint_that_waits(world):
+    endpoint, _ = OfAnother(world).ask()
+    given = {"ClientVpnEndpointId": endpoint, "AvailabilityZone": f"{world.region}a"}
+    return world.root.ec2_raw("AssociateClientVpnTargetNetwork", given)
+
+
+def decided_twice(verb):
+    def bring_about(world):
+        other = OfAnother(world)
+        _, attachment = other.ask()
+        assert other.decide("Reject", attachment).status == 200
+        return other.decide(verb, attachment)
+
+    return bring_about
+
+
+for _verb in ("Accept", "Reject"):
+    made(f"{_verb}TransitGatewayClientVpnAttachment", "IncorrectState")(decided_twice(_verb))
+
+
 @made("AuthorizeClientVpnIngress", "ClientVpnAuthorizationRuleLimitExceeded")
 def too_many_rules(world):
     on = {"ClientVpnEndpointId": world.endpoint(), "AuthorizeAllGroups": "true"}
@@ -615,23 +672,16 @@ def test_errors_that_take_more(fresh, bring_about, action, code):
 
 # --- Happy paths.
 
-NO_HAPPY_PATH = {
-    "AcceptTransitGatewayClientVpnAttachment": NO_GATEWAY,
-    "DeleteTransitGatewayClientVpnAttachment": NO_GATEWAY,
-    "RejectTransitGatewayClientVpnAttachment": NO_GATEWAY,
-}
+NO_HAPPY_PATH = {}
 NOT_ANSWERED = {
     "*.Status.Message": "said only when there is something to say",
     "*.PreviousStatus.Message": "the same",
     "*.CurrentStatus.Message": "the same",
     "DescribeClientVpnEndpoints.*.DeletionTime": "what is deleted is not listed",
-    "DescribeClientVpnEndpoints.*.TransitGatewayConfiguration*": NO_GATEWAY,
     "DescribeClientVpnConnections.*.ClientIpv6Address": "the tunnel carries IPv4 only",
     "DescribeClientVpnConnections.*.PostureComplianceStatuses*": "device posture is not built yet",
     "DescribeClientVpnConnections.*.Username": "user-based authentication is not built yet",
     "TerminateClientVpnConnections.Username": "the same",
-    "DescribeClientVpnRoutes.*.TransitGatewayAttachmentId": NO_GATEWAY,
-    "DescribeClientVpnTargetNetworks.*.AvailabilityZone*": "of transit gateways' associations only",
 }
 CLIENTS = 6
 
@@ -744,6 +794,26 @@ class Life:
         self.do("DeleteClientVpnRoute", **on, DestinationCidrBlock="0.0.0.0/0")
         self.do("RevokeClientVpnIngress", **on, TargetNetworkCidr="10.1.0.0/16", RevokeAllGroups="true")
         self.do("DisassociateClientVpnTargetNetwork", **on, AssociationId=last)
+        self.transit_gateway()
+
+    def transit_gateway(self):
+        """An endpoint at another account's transit gateway: turned down, taken up, taken off."""
+        other = OfAnother(self.world)
+        deed = "TransitGatewayClientVpnAttachment"
+        for verb in ("Reject", "Accept"):
+            endpoint, attachment = other.ask()
+            reply = other.decide(verb, attachment)
+            assert reply.status == 200, reply.text
+            self.replies.setdefault(f"{verb}{deed}", []).append(reply)
+        on = {"ClientVpnEndpointId": endpoint}
+        eventually(lambda: self.world.status(endpoint) == "available", what="it is available")
+        self.do("CreateClientVpnRoute", **on, DestinationCidrBlock="10.9.0.0/16")
+        self.do("DescribeClientVpnRoutes", **on)
+        self.do("DescribeClientVpnTargetNetworks", **on)
+        self.do("DescribeClientVpnEndpoints", **{"ClientVpnEndpointId.1": endpoint})
+        reply = other.decide("Delete", attachment)
+        assert reply.status == 200, reply.text
+        self.replies.setdefault(f"Delete{deed}", []).append(reply)
 
     def connections(self, on):
         """Real clients, without a device of their own; one of them is sent away."""

@@ -562,10 +562,10 @@ class Reference:
             faults += [Fault("InvalidParameterCombination"), *([invalid()] if len(set(kinds)) == 1 else [])]
         faults += self._values_of_tags(structures(given, "TagSpecification"))
         gateway = [name for name in given if name.startswith("TransitGatewayConfiguration.")]
-        if gateway:
-            faults.append(Fault("UnsupportedOperation"))
-            if "VpcId" in given or listed(given, "SecurityGroupId"):
-                faults.append(Fault("InvalidParameterCombination"))
+        if gateway and ("VpcId" in given or listed(given, "SecurityGroupId")):
+            faults.append(Fault("InvalidParameterCombination"))
+        if gateway and "TransitGatewayConfiguration.TransitGatewayId" not in given:
+            faults.append(Fault("MissingParameter"))
         return faults
 
     def _values_of_tags(self, specifications):
@@ -598,6 +598,9 @@ class Reference:
             if root is not None and root not in self.certificates:
                 faults.append(invalid(root))
         faults += self._faults_of_network(given)
+        if "TransitGatewayConfiguration.TransitGatewayId" in given:
+            # No sequence makes one.
+            faults.append(Fault("InvalidTransitGatewayID.NotFound"))
         if len(self.endpoints) >= ENDPOINTS:
             faults.append(Fault("ClientVpnEndpointLimitExceeded"))
         made = Endpoint()
@@ -842,9 +845,10 @@ class Reference:
 
     def _values_AssociateClientVpnTargetNetwork(self, given):
         faults = []
-        if "AvailabilityZone" in given or "AvailabilityZoneId" in given:
+        named = {"SubnetId", "AvailabilityZone", "AvailabilityZoneId"} & given.keys()
+        if len(named) > 1:
             faults.append(Fault("InvalidParameterCombination"))
-        elif "SubnetId" not in given:
+        elif not named:
             faults.append(missing("SubnetId"))
         return faults + self._faults_of_subnet_id(given.get("SubnetId"))
 
@@ -855,6 +859,9 @@ class Reference:
 
     def _AssociateClientVpnTargetNetwork(self, given):
         endpoint, faults = self._on(given)
+        if "SubnetId" not in given:
+            # Zones are for endpoints with a transit gateway.
+            return Outcome([*faults, *([Fault("InvalidParameterCombination")] if endpoint else [])])
         name = given["SubnetId"]
         subnet = self.subnets.get(name)
         if subnet is None or (endpoint and endpoint.vpc not in (None, subnet.vpc)):
@@ -951,10 +958,7 @@ class Reference:
         return [invalid("IPv4")] if endpoint and endpoint.types[1] == "ipv4" and network(text) is None else []
 
     def _values_CreateClientVpnRoute(self, given):
-        faults = self._values_of_network(given.get("DestinationCidrBlock"))
-        if "TargetVpcSubnetId" not in given:
-            faults.append(missing("TargetVpcSubnetId"))
-        return faults + self._faults_of_target(given)
+        return self._values_of_network(given.get("DestinationCidrBlock")) + self._faults_of_target(given)
 
     def _faults_of_target(self, given):
         target = given.get("TargetVpcSubnetId")
@@ -962,6 +966,9 @@ class Reference:
 
     def _CreateClientVpnRoute(self, given):
         endpoint, faults = self._on(given)
+        if "TargetVpcSubnetId" not in given:
+            # Without a transit gateway it is needed.
+            return Outcome([*faults, *([missing("TargetVpcSubnetId")] if endpoint else [])])
         destination, target = network(given["DestinationCidrBlock"]), given["TargetVpcSubnetId"]
         key = (given["DestinationCidrBlock"], target)
         faults += self._faults_of_family(endpoint, given["DestinationCidrBlock"])

@@ -10,7 +10,7 @@ use gateway::desired::{self, Desired, ServerIdentity, Target};
 use ipnet::{IpNet, Ipv4Net};
 use model::{
     AssociationCode, AssociationId, Authentication, Certificate, Endpoint, EndpointCode, EndpointId, Failure,
-    Key, PolicyCode, RouteCode, RouteOrigin, RouteTarget, RuleCode, Scope, SecurityRule,
+    Key, PolicyCode, RouteCode, RouteTarget, RuleCode, Scope, SecurityRule, TargetNetwork,
 };
 use sha2::{Digest, Sha256};
 use store::MasterKey;
@@ -258,45 +258,49 @@ fn associations(
         if !matches!(association.status.code, AssociationCode::Associating | AssociationCode::Associated) {
             continue;
         }
-        let subnet_key = Key::subnet(&association.scope, &association.spec.subnet_id);
-        let subnet = world
-            .subnets
-            .get(subnet_key.as_str())
-            .ok_or_else(|| format!("the subnet {} does not exist", association.spec.subnet_id))?;
-        let routes = of.routes.values().filter_map(|route| {
-            let in_force = matches!(route.value.status.code, RouteCode::Creating | RouteCode::Active);
-            let target = match &route.value.target {
+        let routes = of.routes.values().map(|record| &record.value).filter_map(|route| {
+            let in_force = matches!(route.status.code, RouteCode::Creating | RouteCode::Active);
+            let target = match &route.target {
                 RouteTarget::Local => Target::Local,
-                RouteTarget::Subnet(subnet) if *subnet == association.spec.subnet_id => Target::Association,
-                RouteTarget::Subnet(_) => return None,
+                target if association.spec.carries(target) => Target::Association,
+                RouteTarget::Subnet(_) | RouteTarget::TransitGateway(_) => return None,
             };
-            in_force.then_some(desired::Route { destination: route.value.destination, target })
+            in_force.then_some(desired::Route { destination: route.destination, target })
         });
+        let routes: Vec<desired::Route> = routes.collect();
+        let mut toward: Vec<Ipv4Net> = routes
+            .iter()
+            .filter(|route| route.target == Target::Association)
+            .filter_map(|route| match route.destination {
+                IpNet::V4(net) => Some(net),
+                IpNet::V6(_) => None,
+            })
+            .collect();
+        if let Some(id) = association.spec.subnet_id() {
+            let subnet = world.subnets.get(Key::subnet(&association.scope, id).as_str());
+            toward.push(subnet.ok_or_else(|| format!("the subnet {id} does not exist"))?.value.cidr);
+        }
+        let joins_gateway = association.spec.network == TargetNetwork::TransitGateway;
         associations.insert(
             association.id.clone(),
             desired::Association {
                 id: association.id.clone(),
-                subnet: association.spec.subnet_id.clone(),
-                subnet_cidr: network_around(of, association, subnet.value.cidr),
-                routes: routes.collect(),
-                security: egress.clone(),
+                // What another one covers, and neighbours that make one block, count once.
+                toward: Ipv4Net::aggregate(&toward),
+                // spec: aws-client-vpn §3.4
+                source_nat: !joins_gateway,
+                routes,
+                security: if joins_gateway { anything() } else { egress.clone() },
             },
         );
     }
     Ok(associations)
 }
 
-/// The VPC's block around the subnet, by the route that the association brought: other subnets of the VPC may lie on other
-/// interfaces of the host.
-fn network_around(of: &EndpointWorld, association: &model::Association, subnet: Ipv4Net) -> Ipv4Net {
-    let target = RouteTarget::Subnet(association.spec.subnet_id.clone());
-    let automatic = of.routes.values().map(|record| &record.value);
-    let automatic = automatic.filter(|r| r.origin == RouteOrigin::Associate && r.target == target);
-    let around = automatic.filter_map(|route| match route.destination {
-        IpNet::V4(net) if net.contains(&subnet) => Some(net),
-        _ => None,
-    });
-    around.min_by_key(Ipv4Net::prefix_len).unwrap_or(subnet)
+/// Endpoints with a transit gateway have no security groups: authorization rules alone decide (spec: aws-client-vpn §2.2.20).
+fn anything() -> Vec<SecurityRule> {
+    let everywhere = IpNet::V4(Ipv4Net::default());
+    vec![SecurityRule { protocol: "-1".to_owned(), from_port: None, to_port: None, cidr: Some(everywhere) }]
 }
 
 /// What the endpoint's security groups together let out; a group that is gone lets nothing out.

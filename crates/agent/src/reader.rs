@@ -75,6 +75,9 @@ fn take_in(world: &mut World, changes: &[Change]) -> Touched {
                 | Kind::Token
                 | Kind::Listener
                 | Kind::SecurityRule
+                | Kind::TransitGateway
+                | Kind::AttachmentEntry
+                | Kind::TransitGatewayOwner
                 | Kind::SamlProvider
                 | Kind::LogGroup
                 | Kind::LogStream
@@ -126,6 +129,9 @@ fn decode(key: &str, value: &[u8]) -> Result<Option<Row>, store::StoreError> {
             | Kind::Vpc
             | Kind::Listener
             | Kind::SecurityRule
+            | Kind::TransitGateway
+            | Kind::AttachmentEntry
+            | Kind::TransitGatewayOwner
             | Kind::SamlProvider
             | Kind::LogGroup
             | Kind::LogStream

@@ -154,6 +154,7 @@ fn endpoint() -> Endpoint {
         created_at: Timestamp(0),
         association_epoch: 0,
         applying: Applying::Nothing,
+        attachment: None,
     }
 }
 
@@ -163,8 +164,10 @@ fn association() -> Association {
         endpoint: endpoint_id(),
         scope: scope(),
         spec: AssociationSpec {
-            subnet_id: SubnetId::from_entropy(1),
-            vpc_id: VpcId::from_entropy(1),
+            network: TargetNetwork::Subnet {
+                subnet_id: SubnetId::from_entropy(1),
+                vpc_id: VpcId::from_entropy(1),
+            },
             zone: "us-east-1a".parse().unwrap(),
         },
         status: Status::of(AssociationCode::Associating),
@@ -266,6 +269,48 @@ async fn a_policy_goes_to_the_gateway_and_is_active_then() {
                 .is_some_and(|row| row.ended_at.is_some() && row.policy_evaluated_at == Some(Timestamp(456)))
         })
         .await;
+}
+
+#[tokio::test]
+async fn a_transit_gateway_carries_clients_with_their_own_addresses() {
+    let world = World::start(InMemory::new()).await;
+    let id = AttachmentId::from_entropy(9);
+    let attached = Endpoint {
+        attachment: Some(Attachment {
+            id: id.clone(),
+            gateway: TransitGatewayId::from_entropy(8),
+            gateway_scope: scope(),
+            status: AttachmentCode::Pending,
+            created_at: Timestamp(0),
+            zones: vec![],
+        }),
+        ..endpoint()
+    };
+    world.put(Key::endpoint(&scope(), &endpoint_id()), &attached).await;
+    for (n, code) in [(1, RouteCode::Creating), (2, RouteCode::Deleting)] {
+        let route = Route {
+            endpoint: endpoint_id(),
+            scope: scope(),
+            destination: format!("10.{n}.0.0/16").parse().unwrap(),
+            target: RouteTarget::TransitGateway(id.clone()),
+            origin: RouteOrigin::AddRoute,
+            description: None,
+            status: Status::of(code),
+            created_at: Timestamp(0),
+        };
+        let key = Key::route(&scope(), &endpoint_id(), &route.destination, &route.target);
+        world.put(key, &route).await;
+    }
+    let mut joined = association();
+    joined.spec.network = TargetNetwork::TransitGateway;
+    world.put(Key::association(&scope(), &endpoint_id(), &joined.id), &joined).await;
+    world.until(Key::endpoint(&scope(), &endpoint_id()), is(EndpointCode::Available)).await;
+    let desired = world.plane.desired().unwrap();
+    let of = &desired.endpoints[&endpoint_id()].associations[&joined.id];
+    assert!(!of.source_nat);
+    assert_eq!(of.toward, ["10.1.0.0/16".parse().unwrap()]);
+    assert_eq!(of.routes.len(), 1);
+    assert_eq!(of.security.iter().map(|rule| rule.protocol.as_str()).collect::<Vec<_>>(), ["-1"]);
 }
 
 #[tokio::test]
@@ -413,10 +458,10 @@ async fn a_change_of_one_rule_concerns_one_endpoint() {
             .unwrap()
             .unwrap()
             .value;
-    subnet.cidr = "10.0.2.0/24".parse().unwrap();
+    subnet.cidr = "192.168.7.0/24".parse().unwrap();
     world.put(Key::subnet(&scope(), &subnet.id), &subnet).await;
     let moved = |of: &Arc<gateway::desired::Endpoint>| {
-        of.associations.values().all(|association| association.subnet_cidr == subnet.cidr)
+        of.associations.values().all(|association| association.toward.contains(&subnet.cidr))
     };
     let wait = async {
         while !world.plane.desired().unwrap().endpoints.values().all(moved) {

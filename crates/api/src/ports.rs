@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::{
-    Applying, Association, AssociationCode, AuthorizationPolicy, AuthorizationRule, Connection,
-    ConnectionCode, Endpoint, EndpointCode, EndpointId, Key, Kind, PolicyCode, RevocationCode,
+    Applying, Association, AssociationCode, AttachmentCode, AuthorizationPolicy, AuthorizationRule,
+    Connection, ConnectionCode, Endpoint, EndpointCode, EndpointId, Key, Kind, PolicyCode, RevocationCode,
     RevocationList, Route, RouteCode, RuleCode, Scope,
 };
 use store::{Revision, Store, StoreError, typed};
@@ -58,7 +58,10 @@ impl StoreConvergence {
     }
 
     async fn wait(&self, change: &Committed) -> Result<(), StoreError> {
-        let prefix = format!("/v1/{}/{}/", change.scope.account, change.scope.region);
+        // The endpoint may be another account's: a transit gateway's owner changes those attached to it.
+        let owner = change.keys.iter().find_map(|key| Key::owner_of(key)).map(|(scope, _)| scope);
+        let scope = owner.as_ref().unwrap_or(&change.scope);
+        let prefix = format!("/v1/{}/{}/", scope.account, scope.region);
         let mut watch = self.store.watch(&prefix, change.revision).await?;
         let mut waiting = Vec::new();
         for key in &change.keys {
@@ -114,7 +117,10 @@ fn is_transitional(key: &str, value: &[u8]) -> bool {
     }
     match Key::kind_of(key) {
         Some(Kind::Endpoint) => code(value, |e: &Endpoint| {
-            e.status.code == EndpointCode::Deleting || e.applying != Applying::Nothing
+            let joining = e.attachment.as_ref().is_some_and(|attachment| {
+                matches!(attachment.status, AttachmentCode::Pending | AttachmentCode::Deleting)
+            });
+            e.status.code == EndpointCode::Deleting || e.applying != Applying::Nothing || joining
         }),
         Some(Kind::Association) => code(value, |a: &Association| {
             matches!(a.status.code, AssociationCode::Associating | AssociationCode::Disassociating)

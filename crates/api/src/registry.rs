@@ -63,6 +63,7 @@ fn kind(of: &Kind) -> Value {
         Kind::String => json!("string"),
         Kind::Boolean => json!("boolean"),
         Kind::Integer => json!("integer"),
+        Kind::Long => json!("long"),
         Kind::Enum(values) => json!({ "enum": values }),
         Kind::List(element) => json!({ "list": kind(element) }),
         Kind::Structure(members) => json!({ "structure": list(members) }),

@@ -65,6 +65,14 @@ pub(crate) static TAGGABLE: &[Taggable] = &[
         "InvalidSecurityGroupRuleId.NotFound"
     ),
     taggable!("subnet", "subnet-", Subnet, model::Subnet, tags, "InvalidSubnetID.NotFound"),
+    taggable!(
+        "transit-gateway",
+        "tgw-",
+        TransitGateway,
+        model::TransitGateway,
+        tags,
+        "InvalidTransitGatewayID.NotFound"
+    ),
     taggable!("vpc", "vpc-", Vpc, model::Vpc, tags, "InvalidVpcID.NotFound"),
 ];
 

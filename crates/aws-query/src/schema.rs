@@ -32,6 +32,8 @@ pub enum Kind {
     Boolean,
     /// A whole number.
     Integer,
+    /// A whole number of 64 bits.
+    Long,
     /// One of these texts.
     Enum(&'static [&'static str]),
     /// A list of these.
@@ -46,7 +48,7 @@ impl Kind {
         match self {
             Self::Structure(members) => members,
             Self::List(element) => element.children(),
-            Self::String | Self::Boolean | Self::Integer | Self::Enum(_) => &[],
+            Self::String | Self::Boolean | Self::Integer | Self::Long | Self::Enum(_) => &[],
         }
     }
 }

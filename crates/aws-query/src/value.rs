@@ -141,7 +141,7 @@ fn integer<T: std::str::FromStr>(text: &str) -> Option<T> {
 }
 
 macro_rules! integers {
-    ($($type:ty),*) => {$(
+    ($kind:ident: $($type:ty),*) => {$(
         impl QueryValue for $type {
             fn read(decoder: &mut Decoder<'_>, path: &str, rules: &Rules) -> Read<Self> {
                 scalar(decoder, path, |text| {
@@ -158,12 +158,13 @@ macro_rules! integers {
             }
 
             fn kind() -> Kind {
-                Kind::Integer
+                Kind::$kind
             }
         }
     )*};
 }
-integers!(u8, u16, u32, i32, i64);
+integers!(Integer: u8, u16, u32, i32);
+integers!(Long: i64);
 
 impl<T: QueryValue> QueryValue for Option<T> {
     fn read(decoder: &mut Decoder<'_>, path: &str, rules: &Rules) -> Read<Self> {

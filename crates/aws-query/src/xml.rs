@@ -95,19 +95,20 @@ impl ToXml for bool {
 }
 
 macro_rules! integers {
-    ($($type:ty),*) => {$(
+    ($kind:ident: $($type:ty),*) => {$(
         impl ToXml for $type {
             fn content(&self, out: &mut String) {
                 out.push_str(&self.to_string());
             }
 
             fn kind() -> Kind {
-                Kind::Integer
+                Kind::$kind
             }
         }
     )*};
 }
-integers!(u8, u16, u32, u64, i32, i64, usize);
+integers!(Integer: u8, u16, u32, i32, usize);
+integers!(Long: u64, i64);
 
 impl<T: ToXml> ToXml for Option<T> {
     fn content(&self, out: &mut String) {

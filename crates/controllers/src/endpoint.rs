@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Applying, Association, AssociationCode, AssociationId, EndpointCode, Failure, GatewayStatus, Key, Listen,
-    PolicyCode, RevocationCode, RouteCode, RouteTarget, RuleCode, Status, SubnetId,
+    Applying, Association, AssociationCode, AssociationId, AssociationSpec, AttachmentCode, EndpointCode,
+    Failure, GatewayStatus, Key, Listen, PolicyCode, RevocationCode, RouteCode, RouteTarget, RuleCode,
+    Status,
 };
 
 use crate::{Changes, EndpointWorld, Versioned, Write};
@@ -58,8 +59,9 @@ pub fn decide(world: &EndpointWorld, observed: &Observed) -> Changes {
     };
     let moved = decision.associations();
     let applied = decision.applied(endpoint);
-    if moved || applied {
-        decision.endpoint(endpoint_key, endpoint, moved, applied);
+    let attachment = decision.attachment(endpoint);
+    if moved || applied || attachment.is_some() {
+        decision.endpoint(endpoint_key, endpoint, moved, applied, attachment);
     }
     decision.routes();
     decision.rules();
@@ -76,8 +78,8 @@ struct Decision<'a> {
     ended: Vec<&'a str>,
     /// Keys of associations that fail now.
     failed: Vec<&'a str>,
-    /// Subnets whose association is up, now or already.
-    up: Vec<&'a SubnetId>,
+    /// Target networks that are up, now or already.
+    up: Vec<&'a AssociationSpec>,
 }
 
 impl<'a> Decision<'a> {
@@ -92,14 +94,14 @@ impl<'a> Decision<'a> {
             let association = &record.value;
             let failure = self.observed.failures.get(&association.id);
             if association.status.code == AssociationCode::Associated {
-                self.up.push(&association.spec.subnet_id);
+                self.up.push(&association.spec);
             }
             if !self.in_force(record) {
                 continue;
             }
             match (association.status.code, failure) {
                 (AssociationCode::Associating, None) => {
-                    self.up.push(&association.spec.subnet_id);
+                    self.up.push(&association.spec);
                     self.write(key, record, Status::of(AssociationCode::Associated));
                     moved = true;
                 }
@@ -149,16 +151,18 @@ impl<'a> Decision<'a> {
     }
 
     /// The association, its claims, and every route of its subnet go in one transaction
-    /// (spec: aws-client-vpn §1.3).
+    /// (spec: aws-client-vpn §1.3). Routes to the transit gateway go with the last of its associations.
     fn end(&mut self, key: &'a str, record: &Versioned<Association>) {
         let Association { scope, endpoint, spec, .. } = &record.value;
         self.ended.push(key);
         self.changes.expect.push((key.to_owned(), record.modified));
         self.changes.delete.push(key.to_owned());
-        self.changes.delete.push(Key::subnet_claim(scope, endpoint, &spec.subnet_id).into());
+        if let Some(subnet) = spec.subnet_id() {
+            self.changes.delete.push(Key::subnet_claim(scope, endpoint, subnet).into());
+        }
         self.changes.delete.push(Key::zone_claim(scope, endpoint, &spec.zone).into());
         for (route_key, route) in &self.world.routes {
-            if route.value.target == RouteTarget::Subnet(spec.subnet_id.clone()) {
+            if spec.subnet_id().is_some() && spec.carries(&route.value.target) {
                 self.changes.delete.push(route_key.clone());
             }
         }
@@ -184,10 +188,44 @@ impl<'a> Decision<'a> {
             && !self.world.associations.values().any(failing)
     }
 
-    fn endpoint(&mut self, key: &str, record: &Versioned<model::Endpoint>, moved: bool, applied: bool) {
+    /// What the attachment to a transit gateway becomes (spec: aws-client-vpn §1.10); `None`: it stays.
+    fn attachment(&self, record: &Versioned<model::Endpoint>) -> Option<AttachmentCode> {
+        let attachment = record.value.attachment.as_ref()?;
+        match attachment.status {
+            AttachmentCode::Pending if self.in_force(record) => Some(AttachmentCode::Available),
+            AttachmentCode::Deleting
+                if self.in_force(record) && self.ended.len() == self.world.associations.len() =>
+            {
+                Some(AttachmentCode::Deleted)
+            }
+            AttachmentCode::PendingAcceptance
+            | AttachmentCode::Pending
+            | AttachmentCode::Rejected
+            | AttachmentCode::Available
+            | AttachmentCode::Deleting
+            | AttachmentCode::Deleted => None,
+        }
+    }
+
+    fn endpoint(
+        &mut self,
+        key: &str,
+        record: &Versioned<model::Endpoint>,
+        moved: bool,
+        applied: bool,
+        becomes: Option<AttachmentCode>,
+    ) {
         let mut endpoint = record.value.clone();
         if moved {
             self.settle(&mut endpoint);
+        }
+        if let (Some(attachment), Some(code)) = (&mut endpoint.attachment, becomes) {
+            attachment.status = code;
+            if code == AttachmentCode::Deleted {
+                let entry = Key::attachment_entry(&attachment.gateway_scope, &attachment.id);
+                self.changes.delete.push(entry.into());
+                endpoint.status = Status::of(EndpointCode::Pending);
+            }
         }
         if applied {
             endpoint.applying = Applying::Nothing;
@@ -205,7 +243,7 @@ impl<'a> Decision<'a> {
         } else if code == EndpointCode::Available && !self.held() {
             endpoint.status = Status::of(EndpointCode::PendingAssociate);
             for (route_key, route) in &self.world.routes {
-                if route.value.target == RouteTarget::Local {
+                if matches!(route.value.target, RouteTarget::Local | RouteTarget::TransitGateway(_)) {
                     self.changes.delete.push(route_key.clone());
                 }
             }
@@ -213,19 +251,22 @@ impl<'a> Decision<'a> {
     }
 
     fn routes(&mut self) {
-        let leaving: Vec<&SubnetId> = self
+        let leaving: Vec<&AssociationSpec> = self
             .world
             .associations
             .values()
             .filter(|record| record.value.status.code == AssociationCode::Disassociating)
-            .map(|record| &record.value.spec.subnet_id)
+            .map(|record| &record.value.spec)
             .collect();
         for (key, record) in &self.world.routes {
             if self.changes.delete.contains(key) || !self.in_force(record) {
                 continue;
             }
-            let (up, goes_with_association) = match &record.value.target {
-                RouteTarget::Subnet(subnet) => (self.up.contains(&subnet), leaving.contains(&subnet)),
+            let target = &record.value.target;
+            let carried = |specs: &[&AssociationSpec]| specs.iter().any(|spec| spec.carries(target));
+            let (up, goes_with_association) = match target {
+                RouteTarget::Subnet(_) => (carried(&self.up), carried(&leaving)),
+                RouteTarget::TransitGateway(_) => (carried(&self.up), false),
                 RouteTarget::Local => (!self.up.is_empty(), false),
             };
             match record.value.status.code {
@@ -253,9 +294,9 @@ impl<'a> Decision<'a> {
 
     /// Whether a route's association has failed, now or before.
     fn never_up(&self, target: &RouteTarget) -> bool {
-        let RouteTarget::Subnet(subnet) = target else { return false };
         self.world.associations.iter().any(|(key, record)| {
-            record.value.spec.subnet_id == *subnet
+            record.value.spec.subnet_id().is_some()
+                && record.value.spec.carries(target)
                 && (record.value.status.code == AssociationCode::AssociationFailed
                     || self.failed.contains(&key.as_str()))
         })
@@ -339,6 +380,9 @@ fn delete(
     let Listen { address, port } = &endpoint.value.spec.listen;
     if let Some(address) = address {
         changes.delete.push(Key::listener(*address, endpoint.value.spec.transport, *port).into());
+    }
+    if let Some(attachment) = &endpoint.value.attachment {
+        changes.delete.push(Key::attachment_entry(&attachment.gateway_scope, &attachment.id).into());
     }
     changes.expect.push((key.to_owned(), endpoint.modified));
     changes.delete.push(key.to_owned());

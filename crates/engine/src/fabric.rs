@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use crossbeam_channel::{Receiver, Sender};
 use model::{AssociationId, EndpointId, Transport};
-use netio::{EgressRule, Fabric, FabricAssociation, FabricError};
+use netio::{Fabric, FabricAssociation, FabricError, Outlet};
 
 use crate::handoff::Bell;
 
@@ -13,17 +13,14 @@ use crate::handoff::Bell;
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) removes: Vec<AssociationId>,
-    pub(crate) regulations: Vec<(AssociationId, Vec<EgressRule>)>,
+    pub(crate) outlets: Vec<(AssociationId, Outlet)>,
     pub(crate) adds: Vec<(AssociationId, FabricAssociation)>,
     pub(crate) binds: Vec<(EndpointId, SocketAddr, Transport)>,
 }
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.removes.is_empty()
-            && self.regulations.is_empty()
-            && self.adds.is_empty()
-            && self.binds.is_empty()
+        self.removes.is_empty() && self.outlets.is_empty() && self.adds.is_empty() && self.binds.is_empty()
     }
 }
 
@@ -31,7 +28,7 @@ impl Batch {
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     pub(crate) removed: Vec<(AssociationId, Result<(), FabricError>)>,
-    pub(crate) regulated: Vec<(AssociationId, Vec<EgressRule>, Result<(), FabricError>)>,
+    pub(crate) set: Vec<(AssociationId, Outlet, Result<(), FabricError>)>,
     pub(crate) added: Vec<(AssociationId, FabricAssociation, Added)>,
     pub(crate) bound: Vec<(EndpointId, Result<Vec<OwnedFd>, FabricError>)>,
 }
@@ -68,9 +65,9 @@ fn work(fabric: &mut dyn Fabric, workers: u16, batch: Batch) -> Results {
         let outcome = fabric.remove(id.as_str());
         done.removed.push((id, outcome));
     }
-    for (id, egress) in batch.regulations {
-        let outcome = fabric.set_egress(id.as_str(), &egress);
-        done.regulated.push((id, egress, outcome));
+    for (id, outlet) in batch.outlets {
+        let outcome = fabric.set_outlet(id.as_str(), &outlet);
+        done.set.push((id, outlet, outcome));
     }
     for (id, association) in batch.adds {
         let stuck = done.removed.iter().find_map(|(removed, outcome)| match outcome {

@@ -144,7 +144,7 @@ async fn a_failed_removal_is_remembered_and_keeps_its_index() {
 }
 
 #[tokio::test]
-async fn security_groups_change_in_place_and_subnets_do_not() {
+async fn what_may_leave_and_where_to_changes_in_place() {
     let fabric = FakeFabric::default();
     let engine = start(2, &fabric);
     engine.apply(desired(1, [endpoint(1, &[11])])).await;
@@ -152,15 +152,19 @@ async fn security_groups_change_in_place_and_subnets_do_not() {
     let id = association_id(11);
     let mut closed = endpoint(1, &[11]);
     closed.associations.get_mut(&id).unwrap().security.clear();
-    fabric.world.lock().unwrap().fail_egress = Some(FabricError::Transient("busy".to_owned()));
+    fabric.world.lock().unwrap().fail_outlet = Some(FabricError::Transient("busy".to_owned()));
     let applied = engine.apply(desired(2, [closed.clone()])).await;
     assert_eq!(applied.failures[&id].reason, "busy");
-    fabric.world.lock().unwrap().fail_egress = None;
+    fabric.world.lock().unwrap().fail_outlet = None;
     assert_eq!(engine.apply(desired(2, [closed.clone()])).await, ok(2));
     assert_eq!(engine.apply(desired(3, [closed.clone()])).await, ok(3));
-    assert_eq!(log(&fabric), [format!("egress {id} 0"), format!("egress {id} 0")]);
-    closed.associations.get_mut(&id).unwrap().subnet_cidr = "172.31.16.0/20".parse().unwrap();
-    assert_eq!(engine.apply(desired(4, [closed])).await, ok(4));
+    assert_eq!(log(&fabric), [format!("outlet {id} 0 1"), format!("outlet {id} 0 1")]);
+    // Another route opens another way out; what stands needs no rebuilding.
+    closed.associations.get_mut(&id).unwrap().toward.push("10.9.0.0/16".parse().unwrap());
+    assert_eq!(engine.apply(desired(4, [closed.clone()])).await, ok(4));
+    assert_eq!(log(&fabric), [format!("outlet {id} 0 2")]);
+    closed.associations.get_mut(&id).unwrap().source_nat = false;
+    assert_eq!(engine.apply(desired(5, [closed])).await, ok(5));
     assert_eq!(log(&fabric), [format!("remove {id}"), format!("add {id}")]);
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
-use model::{AssociationId, ConnectionId, EndpointId, RuleGroup, Scope, SecurityRule, SubnetId, Transport};
+use model::{AssociationId, ConnectionId, EndpointId, RuleGroup, Scope, SecurityRule, Transport};
 use zeroize::Zeroizing;
 
 /// Everything this gateway serves, as of one revision of the store.
@@ -97,13 +97,13 @@ impl fmt::Debug for ServerIdentity {
 pub struct Association {
     /// Its id, the same as its key in [`Endpoint::associations`].
     pub id: AssociationId,
-    /// The subnet.
-    pub subnet: SubnetId,
-    /// The block of the VPC that the subnet is in: where packets go that leave through it.
-    pub subnet_cidr: Ipv4Net,
+    /// Where packets go that leave through it: the block of the VPC that its subnet is in, and what routes add.
+    pub toward: Vec<Ipv4Net>,
+    /// Whether packets leave with an address of the host rather than the client's own.
+    pub source_nat: bool,
     /// The endpoint's routes through this association, and the endpoint's local ones.
     pub routes: Vec<Route>,
-    /// Egress rules of the security groups.
+    /// What may leave: the egress rules of the security groups, or anything where there are none.
     pub security: Vec<SecurityRule>,
 }
 

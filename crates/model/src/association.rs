@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AssociationId, EndpointId, Scope, Status, SubnetId, Timestamp, VpcId, ZoneName};
+use crate::{AssociationId, EndpointId, RouteTarget, Scope, Status, SubnetId, Timestamp, VpcId, ZoneName};
 
 /// Where an association stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,15 +38,58 @@ impl AssociationCode {
     }
 }
 
+/// What an association joins an endpoint to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum TargetNetwork {
+    /// A subnet.
+    Subnet {
+        /// Its id.
+        subnet_id: SubnetId,
+        /// Its VPC.
+        vpc_id: VpcId,
+    },
+    /// The endpoint's transit gateway, in one zone (spec: aws-client-vpn §2.2.20).
+    TransitGateway,
+}
+
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssociationSpec {
-    /// The subnet joined to the endpoint.
-    pub subnet_id: SubnetId,
-    /// The subnet's VPC.
-    pub vpc_id: VpcId,
-    /// The subnet's zone.
+    /// What is joined to the endpoint.
+    #[serde(flatten)]
+    pub network: TargetNetwork,
+    /// Its zone.
     pub zone: ZoneName,
+}
+
+impl AssociationSpec {
+    /// The subnet, if it is one that is joined.
+    pub fn subnet_id(&self) -> Option<&SubnetId> {
+        match &self.network {
+            TargetNetwork::Subnet { subnet_id, .. } => Some(subnet_id),
+            TargetNetwork::TransitGateway => None,
+        }
+    }
+
+    /// The subnet's VPC.
+    pub fn vpc_id(&self) -> Option<&VpcId> {
+        match &self.network {
+            TargetNetwork::Subnet { vpc_id, .. } => Some(vpc_id),
+            TargetNetwork::TransitGateway => None,
+        }
+    }
+
+    /// Whether packets to what a route covers leave through it: to its subnet, or to the endpoint's transit gateway.
+    pub fn carries(&self, target: &RouteTarget) -> bool {
+        match (&self.network, target) {
+            (TargetNetwork::Subnet { subnet_id, .. }, RouteTarget::Subnet(to)) => subnet_id == to,
+            (TargetNetwork::TransitGateway, RouteTarget::TransitGateway(_)) => true,
+            (TargetNetwork::Subnet { .. }, RouteTarget::TransitGateway(_))
+            | (TargetNetwork::TransitGateway, RouteTarget::Subnet(_))
+            | (_, RouteTarget::Local) => false,
+        }
+    }
 }
 
 /// A subnet joined to an endpoint.

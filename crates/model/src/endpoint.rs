@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::{EndpointId, Scope, SecurityGroupId, Status, Timestamp, VpcId};
+use crate::{Attachment, EndpointId, Scope, SecurityGroupId, Status, Timestamp, VpcId};
 
 /// Where an endpoint stands (spec: aws-client-vpn §1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -261,6 +261,9 @@ pub struct Endpoint {
     /// What is not in force yet.
     #[serde(default)]
     pub applying: Applying,
+    /// Its attachment to a transit gateway; `None`: its target networks are subnets.
+    #[serde(default)]
+    pub attachment: Option<Attachment>,
 }
 
 /// The record that gives an endpoint an address, transport and port.

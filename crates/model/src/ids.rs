@@ -89,6 +89,10 @@ id!(/// A security group of a VPC.
     SecurityGroupId, "sg-");
 id!(/// A rule of a security group.
     SecurityRuleId, "sgr-");
+id!(/// A transit gateway.
+    TransitGatewayId, "tgw-");
+id!(/// An endpoint's attachment to a transit gateway.
+    AttachmentId, "tgw-attach-");
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {

@@ -4,8 +4,8 @@
 use std::fmt;
 
 use crate::{
-    AssociationId, ConnectionId, EndpointId, RouteTarget, RuleGroup, Scope, SecurityGroupId, SecurityRuleId,
-    SubnetId, Transport, VpcId, ZoneName,
+    AssociationId, AttachmentId, ConnectionId, EndpointId, RegionName, RouteTarget, RuleGroup, Scope,
+    SecurityGroupId, SecurityRuleId, SubnetId, TransitGatewayId, Transport, VpcId, ZoneName,
 };
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -39,6 +39,12 @@ pub enum Kind {
     SecurityGroup,
     /// Tags of the rules of security groups.
     SecurityRule,
+    /// Transit gateways.
+    TransitGateway,
+    /// Where the attachments of a transit gateway's owner are found.
+    AttachmentEntry,
+    /// Whose each transit gateway is (no scope).
+    TransitGatewayOwner,
     /// ACM certificates.
     Certificate,
     /// IAM SAML providers (global scope).
@@ -74,6 +80,9 @@ impl Kind {
             Kind::Subnet => "subnet",
             Kind::SecurityGroup => "security-group",
             Kind::SecurityRule => "security-rule",
+            Kind::TransitGateway => "transit-gateway",
+            Kind::AttachmentEntry => "transit-gateway-attachment",
+            Kind::TransitGatewayOwner => "transit-gateway-owner",
             Kind::Certificate => "certificate",
             Kind::SamlProvider => "saml-provider",
             Kind::LogGroup => "log-group",
@@ -87,7 +96,7 @@ impl Kind {
 
     /// The kind named by a folder.
     pub fn parse(text: &str) -> Option<Self> {
-        const ALL: [Kind; 21] = [
+        const ALL: [Kind; 24] = [
             Kind::Endpoint,
             Kind::Association,
             Kind::AssociationClaim,
@@ -101,6 +110,9 @@ impl Kind {
             Kind::Subnet,
             Kind::SecurityGroup,
             Kind::SecurityRule,
+            Kind::TransitGateway,
+            Kind::AttachmentEntry,
+            Kind::TransitGatewayOwner,
             Kind::Certificate,
             Kind::SamlProvider,
             Kind::LogGroup,
@@ -224,6 +236,21 @@ impl Key {
     /// The tags of a security group's rule.
     pub fn security_rule(scope: &Scope, id: &SecurityRuleId) -> Self {
         Self(format!("{}{id}", prefix::of(scope, Kind::SecurityRule)))
+    }
+
+    /// A transit gateway.
+    pub fn transit_gateway(scope: &Scope, id: &TransitGatewayId) -> Self {
+        Self(format!("{}{id}", prefix::of(scope, Kind::TransitGateway)))
+    }
+
+    /// Where an attachment to a transit gateway of this scope is found.
+    pub fn attachment_entry(scope: &Scope, id: &AttachmentId) -> Self {
+        Self(format!("{}{id}", prefix::of(scope, Kind::AttachmentEntry)))
+    }
+
+    /// Whose a transit gateway of a region is.
+    pub fn transit_gateway_owner(region: &RegionName, id: &TransitGatewayId) -> Self {
+        Self(format!("{}{region}/{id}", prefix::unscoped(Kind::TransitGatewayOwner)))
     }
 
     /// An ACM certificate, by the id that ends its ARN.

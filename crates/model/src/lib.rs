@@ -18,8 +18,9 @@ mod revocation;
 mod rule;
 mod saml;
 mod token;
+mod transit_gateway;
 
-pub use association::{Association, AssociationCode, AssociationSpec};
+pub use association::{Association, AssociationCode, AssociationSpec, TargetNetwork};
 pub use authorization_policy::{AuthorizationPolicy, PolicyCode};
 pub use certificate::{Certificate, Sealed};
 pub use connection::{Connection, ConnectionCode, Termination};
@@ -28,8 +29,8 @@ pub use endpoint::{
     IpType, Listen, ListenerClaim, Transport, TrustProvider, TrustProviderKind,
 };
 pub use ids::{
-    AccountId, AssociationId, ConnectionId, EndpointId, IdError, RegionName, Scope, SecurityGroupId,
-    SecurityRuleId, SubnetId, VpcId, ZoneName,
+    AccountId, AssociationId, AttachmentId, ConnectionId, EndpointId, IdError, RegionName, Scope,
+    SecurityGroupId, SecurityRuleId, SubnetId, TransitGatewayId, VpcId, ZoneName,
 };
 pub use key::{Key, Kind, prefix};
 pub use logs::{LogBatch, LogEvent, LogGroup, LogStream};
@@ -42,6 +43,9 @@ pub use revocation::{RevocationCode, RevocationList};
 pub use rule::{AuthorizationRule, Route, RouteCode, RouteOrigin, RouteTarget, RuleCode, RuleGroup};
 pub use saml::SamlProvider;
 pub use token::TokenRecord;
+pub use transit_gateway::{
+    Attachment, AttachmentCode, AttachmentEntry, TransitGateway, TransitGatewayOptions, TransitGatewayOwner,
+};
 
 /// Seconds since the Unix epoch, UTC.
 #[derive(

@@ -24,6 +24,8 @@ pub struct Quotas {
     pub security_groups_per_region: usize,
     /// Rules per security group and direction.
     pub rules_per_security_group: usize,
+    /// Transit gateways per region.
+    pub transit_gateways_per_region: usize,
     /// Connections ended by one call with a user name.
     pub terminate_by_username: usize,
 }
@@ -40,6 +42,7 @@ impl Default for Quotas {
             blocks_per_vpc: 5,
             security_groups_per_region: 2500,
             rules_per_security_group: 60,
+            transit_gateways_per_region: 5,
             terminate_by_username: 5,
         }
     }

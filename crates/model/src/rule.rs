@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{EndpointId, Scope, Status, SubnetId, Timestamp};
+use crate::{AttachmentId, EndpointId, Scope, Status, SubnetId, Timestamp};
 
 /// Where a route stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,15 +57,18 @@ impl RouteOrigin {
 pub enum RouteTarget {
     /// Through the association with this subnet.
     Subnet(SubnetId),
+    /// Through any of the associations with the endpoint's transit gateway.
+    TransitGateway(AttachmentId),
     /// To the other clients of the endpoint.
     Local,
 }
 
 impl RouteTarget {
-    /// As it stands in the API: the subnet's id, or `local`.
+    /// As it stands in the API: the subnet's id, the attachment's, or `local`.
     pub fn as_str(&self) -> &str {
         match self {
             RouteTarget::Subnet(id) => id.as_str(),
+            RouteTarget::TransitGateway(id) => id.as_str(),
             RouteTarget::Local => "local",
         }
     }

@@ -10,7 +10,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
 
-use crate::fabric::{EgressRule, Fabric, FabricAssociation, FabricError};
+use crate::fabric::{Fabric, FabricAssociation, FabricError, Outlet};
 use crate::failpoint::{Failpoint, Stage};
 use crate::helper::HELPER_ARGUMENT;
 use crate::wire::{self, Request, Response};
@@ -116,8 +116,8 @@ impl Fabric for HelperFabric {
         self.call(&Request::Remove { key: key.to_owned() }).map(drop)
     }
 
-    fn set_egress(&mut self, key: &str, egress: &[EgressRule]) -> Result<(), FabricError> {
-        self.call(&Request::SetEgress { key: key.to_owned(), egress: egress.to_vec() }).map(drop)
+    fn set_outlet(&mut self, key: &str, outlet: &Outlet) -> Result<(), FabricError> {
+        self.call(&Request::SetOutlet { key: key.to_owned(), outlet: outlet.clone() }).map(drop)
     }
 
     fn bind_udp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {

@@ -12,6 +12,8 @@ pub const MAX_QUEUES: u16 = 64;
 pub const MAX_SOCKETS: u16 = 64;
 /// Most egress rules of one association.
 pub const MAX_EGRESS_RULES: usize = 2_000;
+/// Most networks toward which one association opens the host's interfaces.
+pub const MAX_TOWARD: usize = 4_000;
 /// Longest association key, in bytes.
 pub const MAX_KEY_BYTES: usize = 128;
 /// Smallest MTU of a TUN device, in bytes: the least that every IPv4 host must take.
@@ -40,13 +42,13 @@ pub trait Fabric: Send {
     /// Names what stays; calling again finishes the rest.
     fn remove(&mut self, key: &str) -> Result<(), FabricError>;
 
-    /// Replaces the egress rules of a live association in one step, cutting no connection that both old and new allow.
+    /// Replaces the outlet of a live association in one step, cutting no connection that both old and new allow.
     ///
     /// # Errors
     /// The old rules stay in force until a retry succeeds.
-    fn set_egress(&mut self, key: &str, egress: &[EgressRule]) -> Result<(), FabricError> {
-        let _ = (key, egress);
-        Err(FabricError::Permanent("this fabric cannot change egress rules in place".to_owned()))
+    fn set_outlet(&mut self, key: &str, outlet: &Outlet) -> Result<(), FabricError> {
+        let _ = (key, outlet);
+        Err(FabricError::Permanent("this fabric cannot change an outlet in place".to_owned()))
     }
 
     /// Binds a `SO_REUSEPORT` group: non-blocking UDP sockets in worker order, low ports too.
@@ -73,14 +75,24 @@ pub struct FabricAssociation {
     pub client_cidr: Ipv4Net,
     /// The address that clients know as their gateway. Not assigned to the host (see [`crate::kernel`]).
     pub gateway_address: Ipv4Addr,
-    /// The target network. That the host has no route to it is not an error.
-    pub subnet_cidr: Ipv4Net,
+    /// Whether packets leave with the address of the interface they leave by. Else they keep the client's, and the far
+    /// side needs a route back.
+    pub source_nat: bool,
     /// TUN queues, one per worker; 1 to [`MAX_QUEUES`].
     pub queues: u16,
     /// MTU of the TUN device, in bytes.
     pub mtu: u16,
+    /// The way out.
+    pub outlet: Outlet,
+}
+
+/// What may leave an association, and where to: all of it that can change while it is live.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outlet {
     /// What clients may reach beyond the tunnel. Empty: nothing.
     pub egress: Vec<EgressRule>,
+    /// Networks whose interfaces shall forward for tunnels. That the host has no route to one is not an error.
+    pub toward: Vec<Ipv4Net>,
 }
 
 /// One permission for packets from clients to the outside.

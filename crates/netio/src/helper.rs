@@ -86,7 +86,7 @@ fn carry_out(fabric: &mut KernelFabric, request: Request) -> Result<Vec<OwnedFd>
         Request::Sweep => fabric.sweep().map(|()| Vec::new()),
         Request::Add(association) => fabric.add(&association),
         Request::Remove { key } => fabric.remove(&key).map(|()| Vec::new()),
-        Request::SetEgress { key, egress } => fabric.set_egress(&key, &egress).map(|()| Vec::new()),
+        Request::SetOutlet { key, outlet } => fabric.set_outlet(&key, &outlet).map(|()| Vec::new()),
         Request::BindUdp { address, sockets } => fabric.bind_udp(address, sockets),
         Request::BindTcp { address, sockets } => fabric.bind_tcp(address, sockets),
     }

@@ -14,9 +14,9 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use crate::client::HelperOptions;
-use crate::fabric::{EgressRule, FabricAssociation, FabricError, MAX_QUEUES};
+use crate::fabric::{FabricAssociation, FabricError, MAX_QUEUES, Outlet};
 
-/// Longest message, in bytes: an association with the most egress rules fits several times.
+/// Longest message, in bytes: an association with the largest outlet fits several times.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 1 << 20;
 /// Most descriptors with one message.
 const MAX_DESCRIPTORS: usize = MAX_QUEUES as usize;
@@ -36,12 +36,12 @@ pub(crate) enum Request {
         /// The association's id.
         key: String,
     },
-    /// See [`crate::Fabric::set_egress`].
-    SetEgress {
+    /// See [`crate::Fabric::set_outlet`].
+    SetOutlet {
         /// The association's id.
         key: String,
-        /// All rules.
-        egress: Vec<EgressRule>,
+        /// All of it.
+        outlet: Outlet,
     },
     /// See [`crate::Fabric::bind_udp`].
     BindUdp {

@@ -258,9 +258,9 @@ pub(crate) struct ClientRouteEnforcementOptions {
 #[derive(Clone, Debug, FromQuery)]
 pub(crate) struct TransitGatewayConfiguration {
     pub(crate) transit_gateway_id: Option<String>,
-    #[query(name = "AvailabilityZone")]
+    #[query(name = "AvailabilityZone", max = 5)]
     pub(crate) availability_zones: Vec<String>,
-    #[query(name = "AvailabilityZoneId")]
+    #[query(name = "AvailabilityZoneId", max = 5)]
     pub(crate) availability_zone_ids: Vec<String>,
 }
 

@@ -16,6 +16,8 @@ const RESERVED_FIRST: u32 = 4;
 pub(crate) struct Interface {
     /// Whose it is.
     pub association: Association,
+    /// The subnet it is in.
+    pub subnet: Subnet,
     /// An address of the subnet. It stands for the association in answers; traffic leaves with the gateway's own.
     pub address: Ipv4Addr,
     /// Groups of the endpoint, with their names.
@@ -56,19 +58,19 @@ pub(crate) async fn all(cx: &Cx<'_>) -> Result<Vec<Interface>, ApiError> {
     let mut taken = BTreeSet::new();
     let mut found = Vec::new();
     for association in associations {
-        let Some(subnet) = subnets.get(&association.spec.subnet_id) else { continue };
+        let Some(subnet) = association.spec.subnet_id().and_then(|id| subnets.get(id)) else { continue };
         let address = free_address(&association, subnet, &taken);
         taken.insert((subnet.id.clone(), address));
         let ids = of_endpoints.get(&association.endpoint).into_iter().flatten();
         let groups = ids.filter_map(|id| Some((id.clone(), groups.get(id)?.clone()))).collect();
-        found.push(Interface { association, address, groups });
+        found.push(Interface { association, subnet: subnet.clone(), address, groups });
     }
     Ok(found)
 }
 
 /// How many interfaces are in a subnet.
 pub(crate) fn count(associations: &[Association], subnet: &SubnetId) -> u32 {
-    let here = |a: &&Association| a.spec.subnet_id == *subnet && has_interface(a.status.code);
+    let here = |a: &&Association| a.spec.subnet_id() == Some(subnet) && has_interface(a.status.code);
     u32::try_from(associations.iter().filter(here).count()).unwrap_or(u32::MAX)
 }
 

@@ -265,7 +265,7 @@ async fn rules_about_values() {
             vec![("TagSpecification.1.ResourceType", "vpc"), ("TagSpecification.1.Tag.1.Key", "a")],
             "InvalidParameterValue",
         ),
-        (vec![("TransitGatewayConfiguration.TransitGatewayId", "tgw-1")], "UnsupportedOperation"),
+        (vec![("TransitGatewayConfiguration.TransitGatewayId", "tgw-1")], "InvalidTransitGatewayID.NotFound"),
         (
             vec![("TransitGatewayConfiguration.TransitGatewayId", "tgw-1"), ("VpcId", "vpc-00000000")],
             "InvalidParameterCombination",

@@ -43,6 +43,7 @@ fn sample(action: &str) -> Vec<(&'static str, &'static str)> {
             ("DestinationCidrBlock", "10.5.0.0/16"),
             ("TargetVpcSubnetId", "subnet-0123456789abcdef0"),
         ],
+        "DeleteTransitGateway" => vec![("TransitGatewayId", "tgw-0123456789abcdef0")],
         "DeleteVpc" => vec![VPC],
         "DescribeVpcAttribute" => vec![VPC, ("Attribute", "enableDnsSupport")],
         "ModifyVpcAttribute" => vec![VPC, ("EnableDnsSupport.Value", "true")],
@@ -91,6 +92,9 @@ fn sample(action: &str) -> Vec<(&'static str, &'static str)> {
         | "DescribeSecurityGroups"
         | "DescribeSubnets"
         | "DescribeTags"
+        | "DescribeTransitGatewayAttachments"
+        | "DescribeTransitGateways"
+        | "CreateTransitGateway"
         | "DescribeVpcs" => vec![],
         "DeleteClientVpnEndpoint"
         | "DeleteClientVpnEndpointAuthorizationPolicy"

@@ -25,6 +25,7 @@ mod sockets;
 mod tags;
 mod throttling;
 mod tokens;
+mod transit_gateways;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -37,8 +38,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use model::{
-    Association, AssociationCode, AuthorizationRule, Connection, Endpoint, EndpointCode, EndpointId, Key,
-    Kind, Route, RouteCode, RuleCode, Scope, Timestamp, prefix,
+    Association, AssociationCode, AttachmentCode, AuthorizationRule, Connection, Endpoint, EndpointCode,
+    EndpointId, Key, Kind, Route, RouteCode, RuleCode, Scope, Timestamp, prefix,
 };
 use store::typed::{self, Record};
 use store::{MasterKey, MemoryStore, Op, Store, Transaction};
@@ -356,7 +357,10 @@ impl World {
             let Association { endpoint, spec, .. } = record.value.clone();
             if record.value.status.code == AssociationCode::Disassociating {
                 ops.push(Op::Delete(record.key));
-                ops.push(Op::Delete(Key::subnet_claim(&self.scope, &endpoint, &spec.subnet_id).into()));
+                ops.extend(
+                    spec.subnet_id()
+                        .map(|id| Op::Delete(Key::subnet_claim(&self.scope, &endpoint, id).into())),
+                );
                 ops.push(Op::Delete(Key::zone_claim(&self.scope, &endpoint, &spec.zone).into()));
             } else {
                 record.value.status = model::Status::of(AssociationCode::Associated);
@@ -365,14 +369,30 @@ impl World {
             }
         }
         for mut record in self.records::<Endpoint>(Kind::Endpoint).await {
-            let code = match holding.contains_key(&record.value.id) {
+            let mut code = match holding.contains_key(&record.value.id) {
                 true => EndpointCode::Available,
                 false => EndpointCode::PendingAssociate,
             };
+            if let Some(attachment) = &mut record.value.attachment {
+                let entry = Key::attachment_entry(&attachment.gateway_scope, &attachment.id);
+                attachment.status = match attachment.status {
+                    AttachmentCode::Pending => AttachmentCode::Available,
+                    AttachmentCode::Deleting => AttachmentCode::Deleted,
+                    other => other,
+                };
+                if attachment.status == AttachmentCode::Deleted
+                    || record.value.status.code == EndpointCode::Deleting
+                {
+                    ops.push(Op::Delete(entry.into()));
+                }
+                if attachment.status != AttachmentCode::Available {
+                    code = EndpointCode::Pending;
+                }
+            }
             let applying = std::mem::take(&mut record.value.applying) != model::Applying::Nothing;
             if record.value.status.code == EndpointCode::Deleting {
                 ops.push(Op::Delete(record.key));
-            } else if record.value.status.code != code || applying {
+            } else if record.value.status.code != code || applying || record.value.attachment.is_some() {
                 record.value.status = model::Status::of(code);
                 ops.push(typed::put(record.key, &record.value));
             }

@@ -1,4 +1,4 @@
-//! Import and export of client certificate revocation lists; transit gateway attachments, of which there are none.
+//! Import and export of client certificate revocation lists; transit gateway attachments that do not exist.
 
 use model::Kind;
 use pki::issue::{self, Issued};

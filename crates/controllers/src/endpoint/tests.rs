@@ -43,6 +43,7 @@ fn endpoint(code: EndpointCode) -> Endpoint {
         created_at: Timestamp(0),
         association_epoch: 0,
         applying: Applying::Nothing,
+        attachment: None,
     }
 }
 
@@ -52,8 +53,10 @@ fn association(n: u128, code: AssociationCode) -> Association {
         endpoint: EndpointId::from_entropy(1),
         scope: scope(),
         spec: AssociationSpec {
-            subnet_id: SubnetId::from_entropy(n),
-            vpc_id: VpcId::from_entropy(1),
+            network: TargetNetwork::Subnet {
+                subnet_id: SubnetId::from_entropy(n),
+                vpc_id: VpcId::from_entropy(1),
+            },
             zone: format!("us-east-1{}", char::from(b'a' + n as u8)).parse().unwrap(),
         },
         status: Status::of(code),
@@ -379,4 +382,127 @@ fn nothing_is_decided_on_half_a_picture() {
     let mut unread = scene();
     unread.world.put_unreadable(Key::endpoint(&self::scope(), &EndpointId::from_entropy(1)).as_str(), 10);
     assert!(unread.at(10, None).is_empty());
+}
+
+/// An endpoint with a transit gateway, its associations in zones, and a route to the gateway.
+fn attached(
+    code: EndpointCode,
+    attachment: AttachmentCode,
+    zones: &[AssociationCode],
+    route: RouteCode,
+) -> Scene {
+    let id = AttachmentId::from_entropy(9);
+    let mut scene = Scene::default();
+    let e = Endpoint {
+        attachment: Some(Attachment {
+            id: id.clone(),
+            gateway: TransitGatewayId::from_entropy(8),
+            gateway_scope: Scope { account: "111111111111".parse().unwrap(), ..scope() },
+            status: attachment,
+            created_at: Timestamp(0),
+            zones: vec![],
+        }),
+        ..endpoint(code)
+    };
+    scene.world.put(Key::endpoint(&e.scope, &e.id).as_str(), Row::Endpoint(Box::new(e)), 10);
+    for (n, code) in (1..).zip(zones) {
+        let mut a = association(n, *code);
+        a.spec.network = TargetNetwork::TransitGateway;
+        scene.world.put(Key::association(&a.scope, &a.endpoint, &a.id).as_str(), Row::Association(a), 10);
+    }
+    let target = RouteTarget::TransitGateway(id);
+    let r =
+        Route { target, origin: RouteOrigin::AddRoute, ..super::tests::route(None, "10.9.0.0/16", route) };
+    let key = Key::route(&r.scope, &r.endpoint, &r.destination, &r.target);
+    scene.world.put(key.as_str(), Row::Route(r), 10);
+    scene
+}
+
+fn attachment_code(changes: &Changes) -> Option<AttachmentCode> {
+    changes.put.iter().find_map(|(_, write)| match write {
+        Write::Endpoint(e) => e.attachment.as_ref().map(|attachment| attachment.status),
+        _ => None,
+    })
+}
+
+#[test]
+fn an_attachment_moves_with_what_is_in_force() {
+    use AssociationCode::*;
+    use AttachmentCode as At;
+    use EndpointCode as End;
+    type Row = (End, At, &'static [AssociationCode], Option<(End, At)>, bool);
+    let rows: [Row; 8] = [
+        // Waiting for its owner: nothing moves by itself.
+        (End::Pending, At::PendingAcceptance, &[], None, false),
+        (End::Pending, At::Rejected, &[], None, false),
+        (
+            End::PendingAssociate,
+            At::Pending,
+            &[Associating, Associating],
+            Some((End::Available, At::Available)),
+            false,
+        ),
+        (End::PendingAssociate, At::Pending, &[], Some((End::PendingAssociate, At::Available)), false),
+        (
+            End::Available,
+            At::Available,
+            &[Associated, Disassociating],
+            Some((End::Available, At::Available)),
+            false,
+        ),
+        // The last zone takes the routes to the gateway with it, and leaves the attachment.
+        (
+            End::Available,
+            At::Available,
+            &[Disassociating],
+            Some((End::PendingAssociate, At::Available)),
+            true,
+        ),
+        (
+            End::Available,
+            At::Deleting,
+            &[Disassociating, Disassociating],
+            Some((End::Pending, At::Deleted)),
+            true,
+        ),
+        (End::PendingAssociate, At::Deleting, &[], Some((End::Pending, At::Deleted)), false),
+    ];
+    for (code, status, zones, becomes, route_goes) in rows {
+        let scene = attached(code, status, zones, RouteCode::Active);
+        assert!(scene.at(9, None).is_empty(), "{status:?}: nothing before it is in force");
+        let changes = scene.at(10, None);
+        let got = endpoint_code(&changes).zip(attachment_code(&changes));
+        assert_eq!(got, becomes, "{code:?} {status:?} {zones:?}");
+        let gone = |what: &str| changes.delete.iter().any(|key| key.contains(what));
+        assert_eq!(gone("/route/"), route_goes, "{code:?} {status:?} {zones:?}");
+        let deleted = becomes.is_some_and(|(_, status)| status == At::Deleted);
+        assert_eq!(gone("/v1/111111111111/us-east-1/transit-gateway-attachment/"), deleted);
+        assert_eq!(gone("zone-"), zones.contains(&Disassociating));
+    }
+}
+
+#[test]
+fn a_route_to_the_gateway_needs_one_of_its_associations() {
+    use AssociationCode::*;
+    let active = |changes: &Changes| {
+        changes
+            .put
+            .iter()
+            .any(|(_, write)| matches!(write, Write::Route(r) if r.status.code == RouteCode::Active))
+    };
+    let made = |zones: &[AssociationCode]| {
+        attached(EndpointCode::Available, AttachmentCode::Available, zones, RouteCode::Creating).at(10, None)
+    };
+    assert!(active(&made(&[Associated, Disassociating])));
+    assert!(!active(&made(&[AssociationFailed])));
+    let removed =
+        attached(EndpointCode::Available, AttachmentCode::Available, &[Associated], RouteCode::Deleting);
+    assert!(removed.at(10, None).delete.iter().any(|key| key.contains("/route/")));
+}
+
+#[test]
+fn an_endpoint_that_goes_takes_its_attachment_with_it() {
+    let scene = attached(EndpointCode::Deleting, AttachmentCode::Available, &[], RouteCode::Active);
+    let changes = scene.at(10, None);
+    assert!(changes.delete.iter().any(|key| key.contains("/transit-gateway-attachment/")));
 }

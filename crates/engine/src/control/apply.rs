@@ -12,7 +12,7 @@ use std::time::Duration;
 use gateway::Instant;
 use gateway::desired::{Desired, Endpoint};
 use model::{AssociationId, EndpointId, Failure, Transport};
-use netio::{FabricAssociation, FabricError};
+use netio::{FabricAssociation, FabricError, Outlet};
 use tokio::sync::oneshot;
 
 use super::{Control, Listener, Served};
@@ -220,7 +220,7 @@ impl Control {
                     .spec
                     .as_ref()
                     .zip(wanted)
-                    .is_some_and(|(stands, wanted)| same_but_egress(stands, wanted))
+                    .is_some_and(|(stands, wanted)| same_but_outlet(stands, wanted))
             })
             .map(|(id, _)| id.clone())
             .collect();
@@ -242,10 +242,10 @@ impl Control {
                 index: self.built.get(id).map_or(0, |built| built.index),
                 client_cidr: endpoint.client_cidr,
                 gateway_address: gateway_address(endpoint.client_cidr),
-                subnet_cidr: association.subnet_cidr,
+                source_nat: association.source_nat,
                 queues,
                 mtu: TUN_MTU,
-                egress,
+                outlet: Outlet { egress, toward: association.toward.clone() },
             };
             (id.clone(), spec)
         })
@@ -345,9 +345,9 @@ impl Control {
         for (id, spec) in &mut job.plan.associations {
             let stands = self.built.get(id).and_then(|built| built.spec.as_ref());
             match stands {
-                Some(stands) if same_but_egress(stands, spec) => {
-                    if stands.egress != spec.egress {
-                        batch.regulations.push((id.clone(), spec.egress.clone()));
+                Some(stands) if same_but_outlet(stands, spec) => {
+                    if stands.outlet != spec.outlet {
+                        batch.outlets.push((id.clone(), spec.outlet.clone()));
                     }
                 }
                 _ => match self.index(id) {
@@ -400,9 +400,9 @@ impl Control {
                 }
             }
         }
-        for (id, egress, outcome) in results.regulated {
+        for (id, outlet, outcome) in results.set {
             match (outcome, self.built.get_mut(&id)) {
-                (Ok(()), Some(Built { spec: Some(spec), .. })) => spec.egress = egress,
+                (Ok(()), Some(Built { spec: Some(spec), .. })) => spec.outlet = outlet,
                 (Ok(()), _) => {}
                 (Err(error), _) => self.fail(job, id, &error),
             }
@@ -563,12 +563,12 @@ fn listen_address(endpoint: &Endpoint) -> Result<Place, &'static str> {
     )
 }
 
-fn same_but_egress(a: &FabricAssociation, b: &FabricAssociation) -> bool {
+fn same_but_outlet(a: &FabricAssociation, b: &FabricAssociation) -> bool {
     // The index of one not built yet is not known; one that stands keeps its own.
     a.key == b.key
         && a.client_cidr == b.client_cidr
         && a.gateway_address == b.gateway_address
-        && a.subnet_cidr == b.subnet_cidr
+        && a.source_nat == b.source_nat
         && a.queues == b.queues
         && a.mtu == b.mtu
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gateway::Counters;
 use gateway::desired::{Association, Endpoint, ServerIdentity};
-use model::{EndpointId, Scope, SubnetId, Transport};
+use model::{EndpointId, Scope, Transport};
 
 use super::*;
 
@@ -14,8 +14,8 @@ fn endpoint(associations: &[u128]) -> Endpoint {
         let id = AssociationId::from_entropy(n);
         let association = Association {
             id: id.clone(),
-            subnet: SubnetId::from_entropy(n),
-            subnet_cidr: "172.31.0.0/20".parse().unwrap(),
+            toward: vec!["172.31.0.0/20".parse().unwrap()],
+            source_nat: true,
             routes: Vec::new(),
             security: Vec::new(),
         };

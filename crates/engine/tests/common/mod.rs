@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use engine::{Engine, EngineConfig};
 use gateway::desired::{Association, Desired, Endpoint, Route, Rule, ServerIdentity, Target};
-use model::{AssociationId, EndpointId, RuleGroup, Scope, SecurityRule, SubnetId, Transport};
-use netio::{EgressRule, Fabric, FabricAssociation, FabricError};
+use model::{AssociationId, EndpointId, RuleGroup, Scope, SecurityRule, Transport};
+use netio::{Fabric, FabricAssociation, FabricError, Outlet};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use socket2::{Domain, Protocol, Socket, Type};
 use zeroize::Zeroizing;
@@ -31,7 +31,7 @@ pub struct World {
     pub fail_add: Option<FabricError>,
     pub fail_remove: Option<FabricError>,
     pub fail_bind: Option<FabricError>,
-    pub fail_egress: Option<FabricError>,
+    pub fail_outlet: Option<FabricError>,
 }
 
 #[derive(Clone, Default)]
@@ -78,10 +78,10 @@ impl Fabric for FakeFabric {
         Ok(())
     }
 
-    fn set_egress(&mut self, key: &str, egress: &[EgressRule]) -> Result<(), FabricError> {
+    fn set_outlet(&mut self, key: &str, outlet: &Outlet) -> Result<(), FabricError> {
         let mut world = self.world.lock().unwrap();
-        world.log.push(format!("egress {key} {}", egress.len()));
-        world.fail_egress.clone().map_or(Ok(()), Err)
+        world.log.push(format!("outlet {key} {} {}", outlet.egress.len(), outlet.toward.len()));
+        world.fail_outlet.clone().map_or(Ok(()), Err)
     }
 
     fn bind_udp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {
@@ -170,8 +170,8 @@ pub fn endpoint(n: u128, associations: &[u128]) -> Endpoint {
 pub fn association(n: u128) -> Association {
     Association {
         id: association_id(n),
-        subnet: SubnetId::from_entropy(n),
-        subnet_cidr: "172.31.0.0/20".parse().unwrap(),
+        toward: vec!["172.31.0.0/20".parse().unwrap()],
+        source_nat: true,
         routes: vec![Route { destination: "0.0.0.0/0".parse().unwrap(), target: Target::Association }],
         security: vec![SecurityRule {
             protocol: "-1".into(),

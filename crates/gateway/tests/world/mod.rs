@@ -18,7 +18,7 @@ use gateway::{
     GatewayConfig, Handshakes, Instant, Limits, PathNotice, PolicyEvaluation, SessionTls, StreamId, Tick,
     UnixTime, Up,
 };
-use model::{AssociationId, ConnectionId, EndpointId, RuleGroup, Scope, SubnetId, Transport};
+use model::{AssociationId, ConnectionId, EndpointId, RuleGroup, Scope, Transport};
 use openvpn::client;
 use openvpn::data::{self, Channel, Role};
 use openvpn::server::TlsFactory;
@@ -98,8 +98,8 @@ pub fn route(destination: &str) -> Route {
 pub fn association(n: u128) -> Association {
     Association {
         id: association_id(n),
-        subnet: SubnetId::from_entropy(n),
-        subnet_cidr: "10.0.0.0/24".parse().unwrap(),
+        toward: vec!["10.0.0.0/24".parse().unwrap()],
+        source_nat: true,
         routes: vec![route("10.0.0.0/16")],
         security: vec![],
     }

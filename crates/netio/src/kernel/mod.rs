@@ -33,11 +33,14 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use crate::fabric::{
-    EgressRule, Fabric, FabricAssociation, FabricError, MAX_EGRESS_RULES, MAX_KEY_BYTES, MAX_QUEUES,
-    MAX_TUN_MTU, MIN_TUN_MTU, link_name,
+    Fabric, FabricAssociation, FabricError, MAX_EGRESS_RULES, MAX_KEY_BYTES, MAX_QUEUES, MAX_TOWARD,
+    MAX_TUN_MTU, MIN_TUN_MTU, Outlet, link_name,
 };
 use crate::helper::log;
 use netlink::Netlink;
+
+/// Networks named in a log line.
+const LOGGED_NETWORKS: usize = 4;
 
 /// The fabric on the kernel of this network namespace. Needs `CAP_NET_ADMIN`.
 #[derive(Debug)]
@@ -115,7 +118,7 @@ impl KernelFabric {
         if !(MIN_TUN_MTU..=MAX_TUN_MTU).contains(&association.mtu) {
             return wrong(format!("MTU {MIN_TUN_MTU} to {MAX_TUN_MTU}"));
         }
-        check_egress(&association.egress)?;
+        check_outlet(&association.outlet)?;
         let link = link_name(&association.key);
         for other in
             self.live.values().chain(self.leaving.values()).filter(|other| other.key != association.key)
@@ -133,7 +136,7 @@ impl KernelFabric {
     /// Everything but the record. Rules first, then the device, up at the very end: never a moment without rules.
     fn build(&mut self, association: &FabricAssociation) -> Result<Vec<OwnedFd>, FabricError> {
         let link = link_name(&association.key);
-        self.open_interfaces(association)?;
+        self.open_interfaces(&association.key, &association.outlet)?;
         self.install_ruleset()?;
         // Connections of an earlier holder of the index would lead replies to the wrong tunnel.
         netfilter::forget_connections(ruleset::reply_mark(association.index), u32::MAX)?;
@@ -146,15 +149,17 @@ impl KernelFabric {
         Ok(queues)
     }
 
-    fn open_interfaces(&mut self, association: &FabricAssociation) -> Result<(), FabricError> {
-        if self.leave_sysctls {
+    fn open_interfaces(&mut self, key: &str, outlet: &Outlet) -> Result<(), FabricError> {
+        if self.leave_sysctls || outlet.toward.is_empty() {
             return Ok(());
         }
-        let interfaces = self.netlink.interfaces_toward(association.subnet_cidr)?;
+        let interfaces = self.netlink.interfaces_toward(&outlet.toward)?;
         if interfaces.is_empty() {
+            let networks: Vec<String> =
+                outlet.toward.iter().take(LOGGED_NETWORKS).map(ToString::to_string).collect();
             log(&format!(
-                "fabric: no route to {} yet (association {}); packets to it go nowhere",
-                association.subnet_cidr, association.key
+                "fabric: no route to {} yet (association {key}); packets to it go nowhere",
+                networks.join(", ")
             ));
         }
         self.forwarding_everywhere = sysctl::forwards_everywhere();
@@ -201,9 +206,12 @@ impl KernelFabric {
     }
 }
 
-fn check_egress(egress: &[EgressRule]) -> Result<(), FabricError> {
-    if egress.len() > MAX_EGRESS_RULES {
+fn check_outlet(outlet: &Outlet) -> Result<(), FabricError> {
+    if outlet.egress.len() > MAX_EGRESS_RULES {
         return Err(FabricError::Permanent(format!("more than {MAX_EGRESS_RULES} egress rules")));
+    }
+    if outlet.toward.len() > MAX_TOWARD {
+        return Err(FabricError::Permanent(format!("routes to more than {MAX_TOWARD} networks")));
     }
     Ok(())
 }
@@ -257,16 +265,17 @@ impl Fabric for KernelFabric {
         Ok(())
     }
 
-    fn set_egress(&mut self, key: &str, egress: &[EgressRule]) -> Result<(), FabricError> {
-        check_egress(egress)?;
+    fn set_outlet(&mut self, key: &str, outlet: &Outlet) -> Result<(), FabricError> {
+        check_outlet(outlet)?;
         let Some(association) = self.live.get_mut(key) else {
             return Err(FabricError::Permanent(format!("association {key} is not there")));
         };
-        let old = std::mem::replace(&mut association.egress, egress.to_vec());
-        self.install_ruleset().inspect_err(|_| {
+        let old = std::mem::replace(&mut association.outlet, outlet.clone());
+        let opened = if old.toward == outlet.toward { Ok(()) } else { self.open_interfaces(key, outlet) };
+        opened.and_then(|()| self.install_ruleset()).inspect_err(|_| {
             // So that a later change of another association does not install these unasked.
             if let Some(association) = self.live.get_mut(key) {
-                association.egress = old;
+                association.outlet = old;
             }
         })
     }

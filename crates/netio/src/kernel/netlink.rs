@@ -203,10 +203,11 @@ impl Netlink {
 
     /// Names of the interfaces by which packets to `far` may leave: of every route, a default one too, that has
     /// addresses in common with it.
-    pub(super) fn interfaces_toward(&self, far: Ipv4Net) -> Result<BTreeSet<String>, FabricError> {
+    pub(super) fn interfaces_toward(&self, far: &[Ipv4Net]) -> Result<BTreeSet<String>, FabricError> {
         let mut indexes = BTreeSet::new();
         for route in self.routes()? {
-            let overlaps = destination_of(&route).is_some_and(|net| net.contains(&far) || far.contains(&net));
+            let overlaps = destination_of(&route)
+                .is_some_and(|net| far.iter().any(|far| net.contains(far) || far.contains(&net)));
             if route.header.kind != RouteType::Unicast
                 || !overlaps
                 || table_of(&route) & MARK_MASK == REPLY_MARK

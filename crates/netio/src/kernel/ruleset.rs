@@ -50,13 +50,17 @@ pub(super) fn render<'a>(
     let mut chains = String::new();
     let mut maps: [(&str, String); 5] =
         ["raw", "mark", "to", "from", "out"].map(|name| (name, String::new()));
-    for association in associations {
+    for association in associations.clone() {
         let (link, index) = (link_name(&association.key), association.index);
         push_element(&mut links, &format!("\"{link}\""));
         for (name, elements) in &mut maps {
             push_element(elements, &format!("\"{link}\" : jump {name}_{index}"));
         }
         render_chains(&mut chains, association, &link);
+    }
+    let mut plain = String::new();
+    for association in associations.filter(|association| !association.source_nat) {
+        push_element(&mut plain, &format!("{:#010x}", reply_mark(association.index)));
     }
     let mut guarded = String::new();
     for interface in opened.iter().filter(|name| quotable(name)) {
@@ -66,6 +70,8 @@ pub(super) fn render<'a>(
     let _ = writeln!(text, "set links {{ type ifname; elements = {{ {links} }}; }}");
     let elements = if guarded.is_empty() { String::new() } else { format!("elements = {{ {guarded} }};") };
     let _ = writeln!(text, "set opened {{ type ifname; {elements} }}");
+    let elements = if plain.is_empty() { String::new() } else { format!("elements = {{ {plain} }};") };
+    let _ = writeln!(text, "set plain {{ type mark; {elements} }}");
     text.push_str(&chains);
     for (name, elements) in maps {
         let _ = writeln!(text, "map {name}_of {{ type ifname : verdict; elements = {{ {elements} }}; }}");
@@ -107,6 +113,7 @@ chain postrouting {
 }
 chain source_nat {
   type nat hook postrouting priority 100; policy accept;
+  oifname != @links ct mark @plain return
   oifname != @links ct mark OURS masquerade
 }
 ";
@@ -140,7 +147,7 @@ chain from_{index} {{
   meta l4proto icmp ct state related accept
 "
     );
-    for rule in &association.egress {
+    for rule in &association.outlet.egress {
         if let Some(matched) = egress_match(rule) {
             let _ = writeln!(out, "  {matched} accept");
         }

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use netio::{EgressRule, Fabric, FabricError};
+use netio::{EgressRule, Fabric, FabricAssociation, FabricError, Outlet};
 
 use crate::packet::{Down, Tunnel, ping, udp};
 use crate::site::{ECHO, Site, anywhere, association, client, gateway, open, target, udp_to};
@@ -18,6 +18,8 @@ pub fn all() -> Vec<(&'static str, fn())> {
         ("nobody_outside_opens_a_connection_to_a_client", nobody_outside_opens_a_connection_to_a_client),
         ("opened_interfaces_forward_nothing_else", opened_interfaces_forward_nothing_else),
         ("egress_rules_decide_and_change_live", egress_rules_decide_and_change_live),
+        ("without_source_nat_clients_keep_their_addresses", without_source_nat_clients_keep_their_addresses),
+        ("another_network_opens_its_interface_live", another_network_opens_its_interface_live),
         ("clients_reach_each_other_within_one_tunnel", clients_reach_each_other_within_one_tunnel),
         ("errors_of_the_host_reach_the_client", errors_of_the_host_reach_the_client),
         ("sockets_are_bound_in_groups", sockets_are_bound_in_groups),
@@ -198,7 +200,7 @@ fn egress_rules_decide_and_change_live() {
     let mut fabric = site.fabric();
     let listeners = [7001, 7002].map(|port| site.socket(1, port));
     let mut wanted = association(1);
-    wanted.egress = vec![
+    wanted.outlet.egress = vec![
         udp_to("10.20.1.0/24", ECHO),
         udp_to("10.20.1.2/32", 7001),
         EgressRule { protocol: Some(1), ports: Some((8, u16::MAX)), cidr: "10.20.1.2/32".parse().unwrap() },
@@ -220,26 +222,67 @@ fn egress_rules_decide_and_change_live() {
     tunnel.send(&ping(client(2), target(1), 3, 64, b""));
     assert_eq!(tunnel.next(), ping_answer(target(1), client(2), 3));
     // The other way round, without cutting what both allow. A connection that is there already is no excuse.
-    fabric.set_egress(&wanted.key, &[udp_to("10.20.1.0/24", ECHO), udp_to("10.20.1.0/24", 7002)]).unwrap();
+    let mut set = |egress: Vec<EgressRule>| {
+        fabric.set_outlet(&wanted.key, &Outlet { egress, ..wanted.outlet.clone() }).unwrap();
+    };
+    set(vec![udp_to("10.20.1.0/24", ECHO), udp_to("10.20.1.0/24", 7002)]);
     say(7001, "forbidden");
     say(7002, "allowed");
     assert_eq!(heard(&listeners[1]), "allowed");
-    fabric.set_egress(&wanted.key, &[]).unwrap();
+    set(Vec::new());
     say(7001, "forbidden");
     say(7002, "forbidden");
-    fabric.set_egress(&wanted.key, &anywhere()).unwrap();
+    set(anywhere());
     for (listener, port) in listeners.iter().zip([7001, 7002]) {
         say(port, "last");
         assert_eq!(heard(listener), "last");
     }
-    assert!(matches!(fabric.set_egress("cvpn-assoc-none", &[]), Err(FabricError::Permanent(_))));
+    assert!(matches!(
+        fabric.set_outlet("cvpn-assoc-none", &Outlet::default()),
+        Err(FabricError::Permanent(_))
+    ));
+}
+
+fn without_source_nat_clients_keep_their_addresses() {
+    let site = Site::new();
+    // The far side knows the way back.
+    site.targets[0].sh("ip route add 10.8.0.0/22 via 10.20.1.1");
+    let mut fabric = site.fabric();
+    let plain = open(&mut fabric, &FabricAssociation { source_nat: false, ..association(1) });
+    let masked = open(&mut fabric, &association(2));
+    for round in 0..3 {
+        ask(&plain, (client(2), 4000), target(1), &format!("plain {round}"), client(2));
+        ask(&masked, (client(3), 4000), target(1), &format!("masked {round}"), gateway(1));
+        plain.send(&ping(client(2), target(1), 7, 64, b"plain"));
+        assert_eq!(plain.next(), ping_answer(target(1), client(2), 7));
+    }
+    // A way back is no way in.
+    let socket = site.socket(1, 0);
+    socket.send_to(b"forbidden", (client(2), 4001)).unwrap();
+    ask(&plain, (client(2), 4001), target(1), "allowed", client(2));
+}
+
+fn another_network_opens_its_interface_live() {
+    let site = Site::new();
+    let mut fabric = site.fabric();
+    let wanted = association(1);
+    let tunnel = open(&mut fabric, &wanted);
+    assert_eq!(site.forwarding("net2"), "0");
+    let mut outlet = wanted.outlet.clone();
+    outlet.toward.push("10.20.2.0/24".parse().unwrap());
+    fabric.set_outlet(&wanted.key, &outlet).unwrap();
+    assert_eq!(site.forwarding("net2"), "1");
+    ask(&tunnel, (client(2), 4000), target(2), "beyond", gateway(2));
+    // Open for tunnels only: what the host did not forward before, it does not now.
+    let rules = site.gateway.sh("nft list set inet bascule opened");
+    assert!(rules.contains("\"net2\""), "{rules}");
 }
 
 fn clients_reach_each_other_within_one_tunnel() {
     let site = Site::new();
     let mut fabric = site.fabric();
     let mut wanted = association(1);
-    wanted.egress.clear();
+    wanted.outlet.egress.clear();
     let tunnel = open(&mut fabric, &wanted);
     for (from, to) in [(2, 3), (3, 2), (2, 3)] {
         let (from, to) = ((client(from), 40), (client(to), 40));

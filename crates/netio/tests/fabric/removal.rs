@@ -239,7 +239,7 @@ fn wrong_associations_are_refused() {
     let mut fabric = site.fabric();
     let good = association(1);
     type Spoil = fn(&mut netio::FabricAssociation);
-    let wrong: [(&str, Spoil); 8] = [
+    let wrong: [(&str, Spoil); 9] = [
         ("no key", |a| a.key.clear()),
         ("long key", |a| a.key = "x".repeat(netio::MAX_KEY_BYTES + 1)),
         ("index 0", |a| a.index = 0),
@@ -247,7 +247,10 @@ fn wrong_associations_are_refused() {
         ("many queues", |a| a.queues = netio::MAX_QUEUES + 1),
         ("small mtu", |a| a.mtu = netio::MIN_TUN_MTU - 1),
         ("large mtu", |a| a.mtu = netio::MAX_TUN_MTU + 1),
-        ("many rules", |a| a.egress = vec![a.egress[0].clone(); netio::MAX_EGRESS_RULES + 1]),
+        ("many rules", |a| {
+            a.outlet.egress = vec![a.outlet.egress[0].clone(); netio::MAX_EGRESS_RULES + 1];
+        }),
+        ("many networks", |a| a.outlet.toward = vec![a.outlet.toward[0]; netio::MAX_TOWARD + 1]),
     ];
     for (name, spoil) in wrong {
         let mut association = good.clone();
@@ -259,7 +262,8 @@ fn wrong_associations_are_refused() {
     let mut large = good;
     large.queues = netio::MAX_QUEUES;
     large.mtu = netio::MAX_TUN_MTU;
-    large.egress = vec![large.egress[0].clone(); netio::MAX_EGRESS_RULES];
+    large.outlet.egress = vec![large.outlet.egress[0].clone(); netio::MAX_EGRESS_RULES];
+    large.outlet.toward = vec![large.outlet.toward[0]; netio::MAX_TOWARD];
     use_it(&open(&mut fabric, &large), 1);
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
-use netio::{EgressRule, Fabric, FabricAssociation, HelperFabric};
+use netio::{EgressRule, Fabric, FabricAssociation, HelperFabric, Outlet};
 
 use crate::net::Namespace;
 use crate::packet::Tunnel;
@@ -91,10 +91,13 @@ pub fn association(number: u8) -> FabricAssociation {
         index: number.into(),
         client_cidr: "10.8.0.0/22".parse().unwrap(),
         gateway_address: client(1),
-        subnet_cidr: Ipv4Net::new(Ipv4Addr::new(10, 20, number, 0), 24).unwrap(),
+        source_nat: true,
         queues: 2,
         mtu: 1500,
-        egress: anywhere(),
+        outlet: Outlet {
+            egress: anywhere(),
+            toward: vec![Ipv4Net::new(Ipv4Addr::new(10, 20, number, 0), 24).unwrap()],
+        },
     }
 }
 

@@ -49,7 +49,10 @@ impl Action for ApplySecurityGroupsToClientVpnTargetNetwork {
         let groups = cx.groups_of(&vpc, &self.security_group_ids).await?;
         let associations = cx.associations(&record.value.id).await?;
         let held = |code: model::AssociationCode| code.holds_endpoint();
-        if !associations.iter().any(|row| row.value.spec.vpc_id == vpc.id && held(row.value.status.code)) {
+        if !associations
+            .iter()
+            .any(|row| row.value.spec.vpc_id() == Some(&vpc.id) && held(row.value.status.code))
+        {
             // spec: aws-client-vpn §1.11
             let message = format!("No target network of the VPC {} is associated with the endpoint", vpc.id);
             return Err(ApiError::new("InvalidClientVpnActiveAssociationNotFound", message));

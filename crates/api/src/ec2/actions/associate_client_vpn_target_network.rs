@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
 use ipnet::IpNet;
 use model::{
-    Association, AssociationCode, AssociationId, AssociationSpec, Endpoint, EndpointCode, Key, Route,
-    RouteCode, RouteOrigin, RouteTarget, Scope, Subnet, Vpc,
+    Association, AssociationCode, AssociationId, AssociationSpec, Attachment, Endpoint, EndpointCode, Key,
+    Route, RouteCode, RouteOrigin, RouteTarget, Scope, Subnet, TargetNetwork, Vpc, ZoneName,
 };
 use store::typed::Record;
 
@@ -14,11 +14,15 @@ use crate::check;
 use crate::cx::Cx;
 use crate::draft::Draft;
 use crate::ec2::shapes::Status;
+use crate::ec2::transit_gateways;
 use crate::error::ApiError;
 use crate::touch::{Resource, Touch};
 
 /// The smallest subnet that can be a target network (spec: aws-client-vpn §2.1).
 const SMALLEST_SUBNET_PREFIX: u8 = 27;
+/// Zones of an endpoint with a transit gateway (spec: aws-client-vpn §6).
+const MAX_ZONES: usize = 5;
+const WAITING: &str = "The endpoint waits for its transit gateway attachment";
 
 #[derive(Clone, Debug, FromQuery)]
 pub(crate) struct AssociateClientVpnTargetNetwork {
@@ -42,21 +46,22 @@ impl Action for AssociateClientVpnTargetNetwork {
     type Answer = Answer;
 
     fn check(&self, _scope: &Scope, faults: &mut Vec<ApiError>) {
-        let zone = self.availability_zone.is_some() || self.availability_zone_id.is_some();
-        match &self.subnet_id {
-            _ if zone => faults.push(ApiError::combination(
-                "AvailabilityZone and AvailabilityZoneId are for endpoints with a transit gateway only",
+        let given = [&self.subnet_id, &self.availability_zone, &self.availability_zone_id];
+        match given.iter().filter(|given| given.is_some()).count() {
+            0 => faults.push(ApiError::missing("SubnetId")),
+            1 => {}
+            _ => faults.push(ApiError::combination(
+                "Only one of SubnetId, AvailabilityZone and AvailabilityZoneId can be specified",
             )),
-            None => faults.push(ApiError::missing("SubnetId")),
-            Some(id) => {
-                check::keep(check::subnet_id(id), faults);
-            }
+        }
+        if let Some(id) = &self.subnet_id {
+            check::keep(check::subnet_id(id), faults);
         }
     }
 
     fn touches(&self) -> Vec<Touch> {
         let mut touches = Touch::endpoint(&self.client_vpn_endpoint_id);
-        touches.push(Touch::of(Resource::Subnet(self.subnet_id.clone())));
+        touches.extend(self.subnet_id.iter().map(|id| Touch::of(Resource::Subnet(Some(id.clone())))));
         touches
     }
 
@@ -71,9 +76,14 @@ impl Action for AssociateClientVpnTargetNetwork {
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
         let endpoint = cx.endpoint(&self.client_vpn_endpoint_id).await?;
         if endpoint.value.status.code == EndpointCode::Pending {
-            return Err(ApiError::new(
-                "IncorrectState",
-                "The endpoint waits for its transit gateway attachment",
+            return Err(ApiError::new("IncorrectState", WAITING));
+        }
+        if let Some(attachment) = &endpoint.value.attachment {
+            return self.zone(cx, &endpoint, attachment).await;
+        }
+        if self.subnet_id.is_none() {
+            return Err(ApiError::combination(
+                "AvailabilityZone and AvailabilityZoneId are for endpoints with a transit gateway only",
             ));
         }
         let subnet = self.subnet(cx, &endpoint.value).await?;
@@ -87,6 +97,42 @@ impl Action for AssociateClientVpnTargetNetwork {
 }
 
 impl AssociateClientVpnTargetNetwork {
+    /// Another zone of an endpoint with a transit gateway.
+    async fn zone(
+        &self,
+        cx: &Cx<'_>,
+        endpoint: &Record<Endpoint>,
+        attachment: &Attachment,
+    ) -> Result<Decision<Answer>, ApiError> {
+        if self.subnet_id.is_some() {
+            return Err(ApiError::combination(
+                "SubnetId cannot be specified for an endpoint with a transit gateway",
+            ));
+        }
+        if !attachment.status.is_joined() {
+            return Err(ApiError::new("IncorrectState", WAITING));
+        }
+        let names: Vec<String> = self.availability_zone.iter().cloned().collect();
+        let ids: Vec<String> = self.availability_zone_id.iter().cloned().collect();
+        let zones = transit_gateways::chosen_zones(cx.config, &cx.scope.region, &names, &ids)?;
+        let zone = zones.first().ok_or_else(ApiError::internal)?;
+        let others = cx.associations(&endpoint.value.id).await?;
+        if others.iter().any(|other| other.value.spec.zone == *zone) {
+            return Err(taken(zone));
+        }
+        if others.len() >= MAX_ZONES {
+            let message = format!("The endpoint is associated in {MAX_ZONES} availability zones already");
+            return Err(ApiError::invalid(message));
+        }
+        let mut draft = Draft::of(&endpoint.value.id);
+        let mut counted = endpoint.value.clone();
+        counted.association_epoch = counted.association_epoch.saturating_add(1);
+        draft.replace(endpoint, &counted);
+        let id = transit_gateways::associate(cx, &mut draft, &counted, zone);
+        let status = Status::of(AssociationCode::Associating.as_str());
+        Ok(Decision::write(Answer { association_id: id.to_string(), status }, draft))
+    }
+
     /// The subnet, if it is in the VPC the endpoint is bound to.
     async fn subnet(&self, cx: &Cx<'_>, endpoint: &Endpoint) -> Result<Record<Subnet>, ApiError> {
         let id = check::checked(self.subnet_id.as_deref())?;
@@ -110,17 +156,13 @@ impl AssociateClientVpnTargetNetwork {
         vpc: &Vpc,
     ) -> Result<(), ApiError> {
         let others = cx.associations(&endpoint.id).await?;
-        if others.iter().any(|other| other.value.spec.subnet_id == subnet.id) {
+        if others.iter().any(|other| other.value.spec.subnet_id() == Some(&subnet.id)) {
             let message =
                 format!("The subnet {} is already associated with the endpoint {}", subnet.id, endpoint.id);
             return Err(ApiError::new("InvalidClientVpnDuplicateAssociationException", message));
         }
         if others.iter().any(|other| other.value.spec.zone == subnet.zone) {
-            let message = format!(
-                "A subnet in the availability zone {} is already associated with the endpoint",
-                subnet.zone
-            );
-            return Err(ApiError::new("InvalidClientVpnSubnetId.DuplicateAz", message));
+            return Err(taken(&subnet.zone));
         }
         if let Some(client) = endpoint.spec.client_cidr {
             let blocks = std::iter::once(subnet.cidr).chain(vpc.cidrs.iter().copied());
@@ -140,6 +182,11 @@ impl AssociateClientVpnTargetNetwork {
         }
         Ok(())
     }
+}
+
+fn taken(zone: &ZoneName) -> ApiError {
+    let message = format!("A subnet in the availability zone {zone} is already associated with the endpoint");
+    ApiError::new("InvalidClientVpnSubnetId.DuplicateAz", message)
 }
 
 fn draft(
@@ -165,8 +212,7 @@ fn draft(
         endpoint: bound.id.clone(),
         scope: cx.scope.clone(),
         spec: AssociationSpec {
-            subnet_id: subnet.id.clone(),
-            vpc_id: subnet.vpc_id.clone(),
+            network: TargetNetwork::Subnet { subnet_id: subnet.id.clone(), vpc_id: subnet.vpc_id.clone() },
             zone: subnet.zone.clone(),
         },
         status: model::Status::of(AssociationCode::Associating),

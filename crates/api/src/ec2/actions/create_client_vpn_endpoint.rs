@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, QueryEnum, ToXml};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use model::{
-    Authentication, Endpoint, EndpointCode, EndpointId, EndpointSpec, IpType, Key, Listen, ListenerClaim,
-    Scope, SecurityGroupId, Transport, VpcId,
+    Attachment, Authentication, Endpoint, EndpointCode, EndpointId, EndpointSpec, IpType, Key, Listen,
+    ListenerClaim, Scope, SecurityGroupId, TransitGateway, Transport, VpcId,
 };
+use store::typed::Record;
 
 use crate::action::{Action, Decision};
 use crate::check::{self, MAX_DESCRIPTION_CHARS};
@@ -21,6 +22,7 @@ use crate::ec2::endpoint_options::{
 };
 use crate::ec2::references;
 use crate::ec2::shapes::{Status, TagSpecification};
+use crate::ec2::transit_gateways;
 use crate::endpoint_keys::EndpointKeys;
 use crate::error::ApiError;
 use crate::touch::{Resource, Touch};
@@ -115,7 +117,7 @@ impl Action for CreateClientVpnEndpoint {
         check::keep(self.client_connect_options.as_ref().map(|o| o.stored(scope)).transpose(), faults);
         check::keep(options::session_timeout_hours(self.session_timeout_hours), faults);
         check::keep(self.client_login_banner_options.as_ref().map(|o| o.stored()).transpose(), faults);
-        check::keep(self.transit_gateway(), faults);
+        check::keep(self.transit_gateway_members(), faults);
         check::keep(self.device_posture_options.as_ref().map(|o| o.stored()).transpose(), faults);
     }
 
@@ -127,6 +129,8 @@ impl Action for CreateClientVpnEndpoint {
         });
         let mut touches = endpoint.created(Self::NAME, &tags::valid(&self.tag_specifications, TAGGED));
         touches.extend(self.vpc_id.iter().map(|id| Touch::of(Resource::Vpc(Some(id.clone())))));
+        let gateway = self.transit_gateway_configuration.as_ref().and_then(|c| c.transit_gateway_id.as_ref());
+        touches.extend(gateway.map(|id| Touch::of(Resource::Named(id.clone()))));
         touches
             .extend(self.security_group_ids.iter().map(|id| Touch::of(Resource::SecurityGroup(id.clone()))));
         touches
@@ -145,6 +149,7 @@ impl Action for CreateClientVpnEndpoint {
         let authentication = options::authentication(&self.authentication_options)?;
         self.certificates(cx, &authentication).await?;
         let (vpc_id, security_group_ids) = self.network(cx).await?;
+        let gateway = self.transit_gateway(cx).await?;
         let transport = match self.transport_protocol.unwrap_or(TransportProtocol::Udp) {
             TransportProtocol::Udp => Transport::Udp,
             TransportProtocol::Tcp => Transport::Tcp,
@@ -189,8 +194,11 @@ impl Action for CreateClientVpnEndpoint {
             tags: tags::valid(&self.tag_specifications, TAGGED),
             listen: Listen { address, port: vpn_port },
         };
-        let mut decision = decide(cx, id, spec.clone());
+        let mut decision = decide(cx, id, spec.clone(), gateway.as_ref().map(|(_, asked)| asked.clone()));
         references::hold(cx, &mut decision.draft, &spec).await?;
+        if let Some((gateway, _)) = &gateway {
+            decision.draft.touch(gateway);
+        }
         Ok(decision)
     }
 }
@@ -208,7 +216,7 @@ impl CreateClientVpnEndpoint {
         }
     }
 
-    fn transit_gateway(&self) -> Result<(), ApiError> {
+    fn transit_gateway_members(&self) -> Result<(), ApiError> {
         let Some(configuration) = &self.transit_gateway_configuration else { return Ok(()) };
         if self.vpc_id.is_some() || !self.security_group_ids.is_empty() {
             let message = "TransitGatewayConfiguration cannot be specified with VpcId or SecurityGroupId";
@@ -222,7 +230,22 @@ impl CreateClientVpnEndpoint {
         if configuration.transit_gateway_id.is_none() {
             return Err(ApiError::missing("TransitGatewayConfiguration.TransitGatewayId"));
         }
-        Err(ApiError::new("UnsupportedOperation", "Endpoints with a transit gateway are not built yet"))
+        Ok(())
+    }
+
+    /// The transit gateway, and what is asked of it.
+    async fn transit_gateway(
+        &self,
+        cx: &Cx<'_>,
+    ) -> Result<Option<(Record<TransitGateway>, Attachment)>, ApiError> {
+        let Some(configuration) = &self.transit_gateway_configuration else { return Ok(None) };
+        let id = check::checked(configuration.transit_gateway_id.as_deref())?;
+        let gateway = cx.any_transit_gateway(id).await?;
+        transit_gateways::suits(&gateway.value, self.client_cidr()?.map(IpNet::V4))?;
+        let (names, ids) = (&configuration.availability_zones, &configuration.availability_zone_ids);
+        let zones = transit_gateways::chosen_zones(cx.config, &cx.scope.region, names, ids)?;
+        let asked = transit_gateways::ask(cx, &gateway.value, zones);
+        Ok(Some((gateway, asked)))
     }
 
     /// Both certificates exist, and the server's names a domain.
@@ -250,22 +273,37 @@ impl CreateClientVpnEndpoint {
     }
 }
 
-fn decide(cx: &Cx<'_>, id: EndpointId, spec: EndpointSpec) -> Decision<Answer> {
+fn decide(
+    cx: &Cx<'_>,
+    id: EndpointId,
+    spec: EndpointSpec,
+    attachment: Option<Attachment>,
+) -> Decision<Answer> {
     not_yet::log(&id, &spec);
+    let waits = attachment.as_ref().is_some_and(|attachment| !attachment.status.is_joined());
+    let code = if waits { EndpointCode::Pending } else { EndpointCode::PendingAssociate };
     let endpoint = Endpoint {
         id,
         scope: cx.scope.clone(),
         spec,
-        status: model::Status::of(EndpointCode::PendingAssociate),
+        status: model::Status::of(code),
         created_at: cx.now,
         association_epoch: 0,
         applying: model::Applying::Nothing,
+        attachment,
     };
     let mut draft = Draft::of(&endpoint.id);
     draft.create(Key::endpoint(cx.scope, &endpoint.id), &endpoint);
     if let Some(address) = endpoint.spec.listen.address {
         let claim = ListenerClaim { endpoint: endpoint.id.clone(), scope: cx.scope.clone() };
         draft.create(Key::listener(address, endpoint.spec.transport, endpoint.spec.vpn_port), &claim);
+    }
+    if let Some(attachment) = &endpoint.attachment {
+        transit_gateways::enter(&mut draft, &endpoint, attachment);
+        let zones = attachment.zones.iter().filter(|_| !waits);
+        for zone in zones {
+            transit_gateways::associate(cx, &mut draft, &endpoint, zone);
+        }
     }
     let answer = Answer {
         client_vpn_endpoint_id: endpoint.id.to_string(),

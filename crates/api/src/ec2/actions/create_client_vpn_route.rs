@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
 use ipnet::IpNet;
 use model::{
-    Endpoint, EndpointCode, IpType, Key, Route, RouteCode, RouteOrigin, RouteTarget, Scope, SubnetId,
+    AssociationSpec, Endpoint, EndpointCode, IpType, Key, Route, RouteCode, RouteOrigin, RouteTarget, Scope,
 };
 
 use crate::action::{Action, Decision};
@@ -40,7 +40,9 @@ impl Action for CreateClientVpnRoute {
 
     fn check(&self, _scope: &Scope, faults: &mut Vec<ApiError>) {
         check::keep(self.destination(), faults);
-        check::keep(self.target(), faults);
+        if let Some(id) = self.target_vpc_subnet_id.as_deref().filter(|target| *target != LOCAL) {
+            check::keep(check::subnet_id(id), faults);
+        }
         check::at_most("Description", self.description.as_deref(), MAX_DESCRIPTION_CHARS, faults);
     }
 
@@ -58,7 +60,7 @@ impl Action for CreateClientVpnRoute {
 
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
         let endpoint = cx.endpoint(&self.client_vpn_endpoint_id).await?;
-        let (destination, target) = (self.destination()?, self.target()?);
+        let (destination, target) = (self.destination()?, self.target(&endpoint.value)?);
         self.admissible(cx, &endpoint.value, &destination, &target).await?;
         let route = Route {
             endpoint: endpoint.value.id.clone(),
@@ -83,11 +85,16 @@ impl CreateClientVpnRoute {
         check::network("DestinationCidrBlock", &self.destination_cidr_block)
     }
 
-    fn target(&self) -> Result<RouteTarget, ApiError> {
-        match self.target_vpc_subnet_id.as_deref() {
-            None => Err(ApiError::missing("TargetVpcSubnetId")),
-            Some(LOCAL) => Ok(RouteTarget::Local),
-            Some(id) => Ok(RouteTarget::Subnet(check::subnet_id(id)?)),
+    /// A subnet must be named, unless there is a transit gateway: then none can be.
+    fn target(&self, endpoint: &Endpoint) -> Result<RouteTarget, ApiError> {
+        match (self.target_vpc_subnet_id.as_deref(), &endpoint.attachment) {
+            (Some(LOCAL), _) => Ok(RouteTarget::Local),
+            (None, Some(attachment)) => Ok(RouteTarget::TransitGateway(attachment.id.clone())),
+            (None, None) => Err(ApiError::missing("TargetVpcSubnetId")),
+            (Some(id), None) => Ok(RouteTarget::Subnet(check::subnet_id(id)?)),
+            (Some(_), Some(_)) => Err(ApiError::combination(
+                "TargetVpcSubnetId cannot be specified for an endpoint with a transit gateway",
+            )),
         }
     }
 
@@ -99,17 +106,17 @@ impl CreateClientVpnRoute {
         target: &RouteTarget,
     ) -> Result<(), ApiError> {
         let associations = cx.associations(&endpoint.id).await?;
-        let holding: Vec<&SubnetId> = associations
+        let holding: Vec<&AssociationSpec> = associations
             .iter()
             .filter(|record| record.value.status.code.holds_endpoint())
-            .map(|record| &record.value.spec.subnet_id)
+            .map(|record| &record.value.spec)
             .collect();
         if endpoint.status.code != EndpointCode::Available || holding.is_empty() {
             let message = format!("The endpoint {} has no active association", endpoint.id);
             return Err(ApiError::new("InvalidClientVpnActiveAssociationNotFound", message));
         }
         if let RouteTarget::Subnet(subnet) = target
-            && !holding.contains(&subnet)
+            && !holding.iter().any(|network| network.carries(target))
         {
             let message = format!("The subnet {subnet} is not a target network of the endpoint");
             return Err(ApiError::new("InvalidClientVpnSubnetId.NotFound", message));
@@ -143,12 +150,12 @@ impl CreateClientVpnRoute {
                 Err(ApiError::value(parameter, text, "A local route's destination is the client CIDR block."))
             }
             // UNVERIFIED: of blocks around the client CIDR only the default route is taken.
-            (RouteTarget::Subnet(_), Some(client))
+            (RouteTarget::Subnet(_) | RouteTarget::TransitGateway(_), Some(client))
                 if destination.prefix_len() > 0 && check::overlap(destination, &client) =>
             {
                 Err(ApiError::value(parameter, text, "The destination overlaps with the client CIDR block."))
             }
-            (RouteTarget::Subnet(_), _) => Ok(()),
+            (RouteTarget::Subnet(_) | RouteTarget::TransitGateway(_), _) => Ok(()),
         }
     }
 }

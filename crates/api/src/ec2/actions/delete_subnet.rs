@@ -34,7 +34,12 @@ impl Action for DeleteSubnet {
         // An association rewrites its subnet as it is made: one made meanwhile is a conflict.
         let subnet = cx.known_subnet(&self.subnet_id).await?;
         let id = &subnet.value.id;
-        if cx.all_associations().await?.iter().any(|association| association.value.spec.subnet_id == *id) {
+        if cx
+            .all_associations()
+            .await?
+            .iter()
+            .any(|association| association.value.spec.subnet_id() == Some(id))
+        {
             let message = format!("The subnet '{id}' has dependencies and cannot be deleted.");
             return Err(ApiError::new("DependencyViolation", message));
         }

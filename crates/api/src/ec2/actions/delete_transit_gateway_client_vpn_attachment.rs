@@ -1,10 +1,13 @@
-//! `DeleteTransitGatewayClientVpnAttachment` (spec: aws-client-vpn §2.2.20): takes an endpoint off its transit gateway. No attachment exists yet.
+//! `DeleteTransitGatewayClientVpnAttachment` (spec: aws-client-vpn §2.2.22): takes an endpoint off its transit gateway, with the consequences of a last disassociation; the endpoint is `pending` from then on.
 
 use async_trait::async_trait;
 use aws_query::FromQuery;
+use model::{AssociationCode, AttachmentCode, Kind, RouteCode, Status, prefix};
+use store::typed::Record;
 
 use crate::action::{Action, Decision};
 use crate::cx::Cx;
+use crate::draft::Draft;
 use crate::ec2::attachment_shapes::{self as attachment, AttachmentAnswer};
 use crate::error::ApiError;
 use crate::touch::Touch;
@@ -23,7 +26,44 @@ impl Action for DeleteTransitGatewayClientVpnAttachment {
         attachment::touches(&self.transit_gateway_attachment_id)
     }
 
-    async fn run(&self, _cx: &Cx<'_>) -> Result<Decision<AttachmentAnswer>, ApiError> {
-        Err(attachment::unknown(&self.transit_gateway_attachment_id))
+    async fn run(&self, cx: &Cx<'_>) -> Result<Decision<AttachmentAnswer>, ApiError> {
+        let (endpoint, stands) = attachment::find(cx, &self.transit_gateway_attachment_id).await?;
+        match stands.status {
+            AttachmentCode::Deleting => {
+                return Ok(Decision::read(AttachmentAnswer::of(&endpoint.value, &stands)));
+            }
+            AttachmentCode::Deleted => return Err(attachment::wrong_state(&stands)),
+            AttachmentCode::PendingAcceptance
+            | AttachmentCode::Pending
+            | AttachmentCode::Rejected
+            | AttachmentCode::Available => {}
+        }
+        let mut deleting = attachment::moved(&endpoint.value, &stands, AttachmentCode::Deleting);
+        deleting.association_epoch = deleting.association_epoch.saturating_add(1);
+        let mut draft = Draft::of(&deleting.id);
+        draft.replace(&endpoint, &deleting);
+        // The endpoint may be another account's.
+        let under = |kind| prefix::under(&deleting.scope, kind, &deleting.id);
+        let associations: Vec<Record<model::Association>> = cx.list(&under(Kind::Association)).await?;
+        for record in associations {
+            if !matches!(
+                record.value.status.code,
+                AssociationCode::Disassociating | AssociationCode::Disassociated
+            ) {
+                let mut leaving = record.value.clone();
+                leaving.status = Status::of(AssociationCode::Disassociating);
+                draft.replace(&record, &leaving);
+            }
+        }
+        let routes: Vec<Record<model::Route>> = cx.list(&under(Kind::Route)).await?;
+        for record in routes {
+            if record.value.status.code != RouteCode::Deleting {
+                let mut leaving = record.value.clone();
+                leaving.status = Status::of(RouteCode::Deleting);
+                draft.replace(&record, &leaving);
+            }
+        }
+        let now = deleting.attachment.as_ref().unwrap_or(&stands);
+        Ok(Decision::write(AttachmentAnswer::of(&deleting, now), draft))
     }
 }

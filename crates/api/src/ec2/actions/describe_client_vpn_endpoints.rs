@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
-use model::{Applying, Authentication, Endpoint, EndpointCode, Scope};
+use model::{Applying, AssociationSpec, Attachment, Authentication, Endpoint, EndpointCode, Scope, ZoneName};
 
 use crate::action::{Action, Decision};
 use crate::clock;
 use crate::cx::{Cx, no_endpoint};
 use crate::ec2::device_posture::DevicePostureAnswer;
+use crate::ec2::network_shapes::zone_id;
 use crate::ec2::shapes::{Status, TagAnswer, tag_set};
 use crate::error::ApiError;
 use crate::filter::{self, Filter, Filters};
@@ -180,14 +181,10 @@ impl Action for DescribeClientVpnEndpoints {
         });
         let (rows, next_token) =
             page(rows, |row| row.id.as_str(), self.next_token.as_deref(), self.max_results)?;
-        let mut networks: BTreeMap<String, Vec<AssociatedTargetNetwork>> = BTreeMap::new();
+        let mut networks: BTreeMap<String, Vec<AssociationSpec>> = BTreeMap::new();
         for record in cx.all_associations().await? {
             if record.value.status.code.holds_endpoint() {
-                let network = AssociatedTargetNetwork {
-                    network_id: record.value.spec.subnet_id.to_string(),
-                    network_type: "vpc",
-                };
-                networks.entry(record.value.endpoint.to_string()).or_default().push(network);
+                networks.entry(record.value.endpoint.to_string()).or_default().push(record.value.spec);
             }
         }
         let answer = |row: &Endpoint| endpoint(row, networks.remove(row.id.as_str()).unwrap_or_default(), cx);
@@ -195,7 +192,7 @@ impl Action for DescribeClientVpnEndpoints {
     }
 }
 
-fn endpoint(row: &Endpoint, networks: Vec<AssociatedTargetNetwork>, cx: &Cx<'_>) -> EndpointAnswer {
+fn endpoint(row: &Endpoint, networks: Vec<AssociationSpec>, cx: &Cx<'_>) -> EndpointAnswer {
     let spec = &row.spec;
     EndpointAnswer {
         client_vpn_endpoint_id: row.id.to_string(),
@@ -210,7 +207,11 @@ fn endpoint(row: &Endpoint, networks: Vec<AssociatedTargetNetwork>, cx: &Cx<'_>)
         vpn_protocol: "openvpn",
         transport_protocol: spec.transport.as_str(),
         vpn_port: spec.vpn_port,
-        associated_target_networks: networks,
+        associated_target_networks: networks
+            .iter()
+            .filter_map(AssociationSpec::subnet_id)
+            .map(|subnet| AssociatedTargetNetwork { network_id: subnet.to_string(), network_type: "vpc" })
+            .collect(),
         server_certificate_arn: spec.server_certificate_arn.clone(),
         authentication_options: spec.authentication.iter().map(authentication).collect(),
         connection_log_options: ConnectionLogAnswer {
@@ -240,8 +241,21 @@ fn endpoint(row: &Endpoint, networks: Vec<AssociatedTargetNetwork>, cx: &Cx<'_>)
         disconnect_on_session_timeout: spec.disconnect_on_session_timeout,
         endpoint_ip_address_type: spec.endpoint_ip_type.as_str(),
         traffic_ip_address_type: spec.traffic_ip_type.as_str(),
-        transit_gateway_configuration: None,
+        transit_gateway_configuration: row.attachment.as_ref().map(|it| transit_gateway(it, &networks)),
         device_posture_options: DevicePostureAnswer::of(&spec.device_posture),
+    }
+}
+
+fn transit_gateway(attachment: &Attachment, networks: &[AssociationSpec]) -> TransitGatewayAnswer {
+    // The zones in use; those asked for, as long as none is.
+    let used: Vec<&ZoneName> = networks.iter().map(|network| &network.zone).collect();
+    let zones = if used.is_empty() { attachment.zones.iter().collect() } else { used };
+    let region = &attachment.gateway_scope.region;
+    TransitGatewayAnswer {
+        transit_gateway_id: Some(attachment.gateway.to_string()),
+        transit_gateway_attachment_id: Some(attachment.id.to_string()),
+        availability_zones: zones.iter().map(ToString::to_string).collect(),
+        availability_zone_ids: zones.iter().map(|zone| zone_id(region, zone.as_str())).collect(),
     }
 }
 

@@ -67,7 +67,7 @@ impl Action for DescribeClientVpnRoutes {
             let facets = vec![
                 ("destination-cidr", vec![destination.as_str()]),
                 ("origin", vec![row.value.origin.as_str()]),
-                ("target-subnet", vec![row.value.target.as_str()]),
+                ("target-subnet", target_subnet(&row.value).into_iter().collect()),
             ];
             filters.pass(&facets, &BTreeMap::new())
         });
@@ -76,19 +76,32 @@ impl Action for DescribeClientVpnRoutes {
     }
 }
 
+/// A subnet, or `local`.
+fn target_subnet(row: &Route) -> Option<&str> {
+    match &row.target {
+        RouteTarget::Subnet(_) | RouteTarget::Local => Some(row.target.as_str()),
+        RouteTarget::TransitGateway(_) => None,
+    }
+}
+
 fn route(row: &Route) -> RouteAnswer {
     RouteAnswer {
         client_vpn_endpoint_id: row.endpoint.to_string(),
         destination_cidr: row.destination.to_string(),
-        target_subnet: Some(row.target.as_str().to_owned()),
+        target_subnet: target_subnet(row).map(str::to_owned),
         kind: match row.target {
             RouteTarget::Subnet(_) => "Nat",
+            // UNVERIFIED: what the service calls a route to a transit gateway.
+            RouteTarget::TransitGateway(_) => "TransitGateway",
             // UNVERIFIED: what the service calls a local route.
             RouteTarget::Local => "Local",
         },
         origin: row.origin.as_str(),
         status: Status::from(&row.status),
         description: row.description.clone(),
-        transit_gateway_attachment_id: None,
+        transit_gateway_attachment_id: match &row.target {
+            RouteTarget::TransitGateway(id) => Some(id.to_string()),
+            RouteTarget::Subnet(_) | RouteTarget::Local => None,
+        },
     }
 }

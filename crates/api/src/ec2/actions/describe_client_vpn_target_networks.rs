@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
-use model::{Association, AssociationCode, Endpoint, Scope};
+use model::{Association, AssociationCode, Endpoint, Scope, SubnetId, VpcId};
 
 use super::disassociate_client_vpn_target_network::no_association;
 use crate::action::{Action, Decision};
 use crate::cx::Cx;
+use crate::ec2::network_shapes::zone_id;
 use crate::ec2::shapes::Status;
 use crate::error::ApiError;
 use crate::filter::{self, Filter, Filters};
@@ -81,8 +82,8 @@ impl Action for DescribeClientVpnTargetNetworks {
                 || self.association_ids.iter().any(|id| row.id.as_str() == id);
             let facets = vec![
                 ("association-id", vec![row.id.as_str()]),
-                ("target-network-id", vec![row.spec.subnet_id.as_str()]),
-                ("vpc-id", vec![row.spec.vpc_id.as_str()]),
+                ("target-network-id", row.spec.subnet_id().map(SubnetId::as_str).into_iter().collect()),
+                ("vpc-id", row.spec.vpc_id().map(VpcId::as_str).into_iter().collect()),
             ];
             asked && filters.pass(&facets, &BTreeMap::new())
         });
@@ -94,14 +95,16 @@ impl Action for DescribeClientVpnTargetNetworks {
 }
 
 fn network(row: &Association, endpoint: &Endpoint) -> TargetNetwork {
+    // Zones are told where they are what is associated.
+    let zone = row.spec.subnet_id().is_none().then_some(&row.spec.zone);
     TargetNetwork {
         association_id: row.id.to_string(),
-        vpc_id: Some(row.spec.vpc_id.to_string()),
-        target_network_id: Some(row.spec.subnet_id.to_string()),
+        vpc_id: row.spec.vpc_id().map(ToString::to_string),
+        target_network_id: row.spec.subnet_id().map(ToString::to_string),
         client_vpn_endpoint_id: row.endpoint.to_string(),
         status: Status::from(&row.status),
         security_groups: endpoint.spec.security_group_ids.iter().map(ToString::to_string).collect(),
-        availability_zones: Vec::new(),
-        availability_zone_ids: Vec::new(),
+        availability_zones: zone.iter().map(ToString::to_string).collect(),
+        availability_zone_ids: zone.iter().map(|zone| zone_id(&row.scope.region, zone.as_str())).collect(),
     }
 }

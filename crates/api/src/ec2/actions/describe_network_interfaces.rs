@@ -171,9 +171,9 @@ fn interface(of: &Interface) -> NetworkInterface {
         requester_managed: true,
         source_dest_check: false,
         status: "in-use",
-        subnet_id: spec.subnet_id.to_string(),
+        subnet_id: of.subnet.id.to_string(),
         tag_set: Vec::new(),
-        vpc_id: spec.vpc_id.to_string(),
+        vpc_id: of.subnet.vpc_id.to_string(),
         availability_zone_id: zone_id(&scope.region, spec.zone.as_str()),
     }
 }

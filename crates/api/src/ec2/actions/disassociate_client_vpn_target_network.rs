@@ -75,11 +75,11 @@ impl Action for DisassociateClientVpnTargetNetwork {
     }
 }
 
-/// Whether a route goes with the association: every one to its subnet, and `local` ones with the last.
+/// Whether a route goes with the association: every one to its subnet; with the last, those that need no certain one.
 fn ends_with(route: &Record<Route>, leaving: &Association, is_last: bool) -> bool {
     let goes = match &route.value.target {
-        RouteTarget::Subnet(subnet) => *subnet == leaving.spec.subnet_id,
-        RouteTarget::Local => is_last,
+        target @ RouteTarget::Subnet(_) => leaving.spec.carries(target),
+        RouteTarget::TransitGateway(_) | RouteTarget::Local => is_last,
     };
     goes && route.value.status.code != RouteCode::Deleting
 }

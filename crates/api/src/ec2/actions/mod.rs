@@ -12,6 +12,7 @@ mod create_client_vpn_route;
 mod create_security_group;
 mod create_subnet;
 mod create_tags;
+mod create_transit_gateway;
 mod create_vpc;
 mod delete_client_vpn_endpoint;
 mod delete_client_vpn_endpoint_authorization_policy;
@@ -19,6 +20,7 @@ mod delete_client_vpn_route;
 mod delete_security_group;
 mod delete_subnet;
 mod delete_tags;
+mod delete_transit_gateway;
 mod delete_transit_gateway_client_vpn_attachment;
 mod delete_vpc;
 mod describe_account_attributes;
@@ -35,6 +37,8 @@ mod describe_security_group_rules;
 mod describe_security_groups;
 mod describe_subnets;
 mod describe_tags;
+mod describe_transit_gateway_attachments;
+mod describe_transit_gateways;
 mod describe_vpc_attribute;
 mod describe_vpcs;
 mod disassociate_client_vpn_target_network;
@@ -74,6 +78,7 @@ pub(crate) static ACTIONS: &[Registered] = &[
     action::<create_security_group::CreateSecurityGroup>(),
     action::<create_subnet::CreateSubnet>(),
     action::<create_tags::CreateTags>(),
+    action::<create_transit_gateway::CreateTransitGateway>(),
     action::<create_vpc::CreateVpc>(),
     action::<delete_client_vpn_endpoint::DeleteClientVpnEndpoint>(),
     action::<delete_client_vpn_endpoint_authorization_policy::DeleteClientVpnEndpointAuthorizationPolicy>(),
@@ -81,6 +86,7 @@ pub(crate) static ACTIONS: &[Registered] = &[
     action::<delete_security_group::DeleteSecurityGroup>(),
     action::<delete_subnet::DeleteSubnet>(),
     action::<delete_tags::DeleteTags>(),
+    action::<delete_transit_gateway::DeleteTransitGateway>(),
     action::<delete_transit_gateway_client_vpn_attachment::DeleteTransitGatewayClientVpnAttachment>(),
     action::<delete_vpc::DeleteVpc>(),
     action::<describe_account_attributes::DescribeAccountAttributes>(),
@@ -97,6 +103,8 @@ pub(crate) static ACTIONS: &[Registered] = &[
     action::<describe_security_groups::DescribeSecurityGroups>(),
     action::<describe_subnets::DescribeSubnets>(),
     action::<describe_tags::DescribeTags>(),
+    action::<describe_transit_gateway_attachments::DescribeTransitGatewayAttachments>(),
+    action::<describe_transit_gateways::DescribeTransitGateways>(),
     action::<describe_vpc_attribute::DescribeVpcAttribute>(),
     action::<describe_vpcs::DescribeVpcs>(),
     action::<disassociate_client_vpn_target_network::DisassociateClientVpnTargetNetwork>(),
@@ -139,6 +147,5 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "DescribeInternetGateways",
     "DescribeNatGateways",
     "DescribeRegions",
-    "DescribeTransitGatewayAttachments",
     "ReplaceRoute",
 ];

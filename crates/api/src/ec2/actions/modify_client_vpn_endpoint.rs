@@ -177,6 +177,11 @@ impl ModifyClientVpnEndpoint {
     /// is named.
     async fn network(&self, cx: &Cx<'_>, endpoint: &mut Endpoint) -> Result<(), ApiError> {
         let Some(vpc) = &self.vpc_id else { return Ok(()) };
+        if endpoint.attachment.is_some() {
+            let message =
+                "VpcId and SecurityGroupId cannot be specified for an endpoint with a transit gateway";
+            return Err(ApiError::combination(message));
+        }
         let vpc = cx.vpc(vpc).await?.value;
         let moves = endpoint.spec.vpc_id.as_ref() != Some(&vpc.id);
         if moves && let Some(held) = cx.associations(&endpoint.id).await?.first() {

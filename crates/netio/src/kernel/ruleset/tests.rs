@@ -1,6 +1,7 @@
 //! What the text of the table says. That it does what it means is shown with packets, in `tests/fabric`.
 
 use super::*;
+use crate::fabric::Outlet;
 
 fn association(key: &str, index: u16) -> FabricAssociation {
     FabricAssociation {
@@ -8,10 +9,10 @@ fn association(key: &str, index: u16) -> FabricAssociation {
         index,
         client_cidr: "10.8.0.0/22".parse().unwrap(),
         gateway_address: "10.8.0.1".parse().unwrap(),
-        subnet_cidr: "10.0.0.0/24".parse().unwrap(),
+        source_nat: true,
         queues: 1,
         mtu: 1500,
-        egress: Vec::new(),
+        outlet: Outlet { egress: Vec::new(), toward: vec!["10.0.0.0/24".parse().unwrap()] },
     }
 }
 
@@ -40,6 +41,11 @@ fn each_association_has_its_chains_and_marks() {
         assert!(text.contains(expected), "{expected} in\n{text}");
     }
     assert!(!text.contains("OURS"));
+    assert!(text.contains("set plain { type mark;  }"), "{text}");
+    let [first, second] = both;
+    let plain = [first, FabricAssociation { source_nat: false, ..second }];
+    let text = render(plain.iter(), &BTreeSet::new());
+    assert!(text.contains("set plain { type mark; elements = { 0x0ba5fffe }; }"), "{text}");
 }
 
 #[test]
