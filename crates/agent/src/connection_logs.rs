@@ -1,18 +1,25 @@
 //! Connection logs (spec: aws-client-vpn §5.1): an entry for each beginning, end and refusal of an endpoint that logs,
-//! and from time to time one with fresh counters. Written beside the road of sessions, by a bounded queue.
+//! from time to time one with fresh counters, and one where an authorization policy in shadow mode comes to deny. Each
+//! tells the newest evaluation of the endpoint's policy. Written beside the road of sessions, by a bounded queue.
 
-use std::collections::BTreeMap;
+mod entry;
+mod evaluation;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use controllers::World;
 use engine::{DataPlane, SessionEvent};
-use gateway::{Attempt, ConnectionStart, Traffic};
+use gateway::cedar::Decision;
+use gateway::{ConnectionStart, PolicyEvaluation, Traffic};
 use model::{ConnectionId, ConnectionLog, EndpointId, Key, LogBatch, LogEvent, LogGroup, LogStream, Scope};
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use store::{Check, Op, Outcome, Store, StoreError, Transaction, typed};
 use tokio::sync::mpsc;
+
+use crate::connection_logs::entry::Entry;
+use crate::connection_logs::evaluation::Evaluation;
 
 /// How often connections that go on are told of, unless a setting says otherwise. UNVERIFIED: AWS's own interval.
 pub const UPDATE_INTERVAL: Duration = Duration::from_secs(300);
@@ -26,8 +33,6 @@ const ATTEMPTS_MAX: usize = 16;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Old batches that one write looks at.
 const FORGOTTEN_AT_ONCE: usize = 16;
-/// What an entry says where there is nothing to say.
-const NOTHING: &str = "NA";
 
 /// Takes each entry as a line of JSON, beside the log group.
 pub trait Lines: Send + Sync + 'static {
@@ -38,7 +43,14 @@ pub trait Lines: Send + Sync + 'static {
 /// Makes entries of what happens to sessions.
 pub struct ConnectionLogs {
     sender: mpsc::Sender<Line>,
-    open: BTreeMap<ConnectionId, ConnectionStart>,
+    open: BTreeMap<ConnectionId, Open>,
+}
+
+/// A connection that is there.
+struct Open {
+    start: ConnectionStart,
+    /// What the authorization policy said of it last, where there is one.
+    decision: Option<Decision>,
 }
 
 /// Writes the entries.
@@ -76,18 +88,41 @@ impl ConnectionLogs {
     pub(crate) fn event(&mut self, event: &SessionEvent, world: &World) {
         match event {
             SessionEvent::Connected(start) => {
-                self.open.insert(start.id.clone(), start.clone());
                 let at = start.established_at.0;
-                self.say(world, &start.scope, &start.endpoint, || Entry::live(start, at, Traffic::default()));
+                let entry = || Entry::live(start, at, Traffic::default());
+                self.say(world, &start.scope, &start.endpoint, start.evaluation.as_deref(), entry);
+                let decision = start.evaluation.as_ref().map(|evaluation| evaluation.verdict.decision);
+                // Newer ones come with what they are told by.
+                let start = ConnectionStart { evaluation: None, ..start.clone() };
+                self.open.insert(start.id.clone(), Open { start, decision });
             }
+            SessionEvent::Evaluated(evaluation) => self.evaluated(evaluation, world),
             SessionEvent::Ended(end) => {
-                let Some(start) = self.open.remove(&end.id) else { return };
+                let Some(Open { start, .. }) = self.open.remove(&end.id) else { return };
                 let (at, traffic) = (end.ended_at.0, end.counters.read());
-                self.say(world, &start.scope, &start.endpoint, || Entry::ended(&start, at, traffic));
+                let entry = || Entry::ended(&start, at, traffic);
+                self.say(world, &start.scope, &start.endpoint, end.evaluation.as_deref(), entry);
             }
             SessionEvent::Refused(attempt) => {
-                self.say(world, &attempt.scope, &attempt.endpoint, || Entry::refused(attempt));
+                let entry = || Entry::refused(attempt);
+                self.say(world, &attempt.scope, &attempt.endpoint, attempt.evaluation.as_deref(), entry);
             }
+        }
+    }
+
+    /// Tells at once where a policy in shadow mode comes to deny a connection: in earnest it would end here. What does
+    /// not differ from the evaluation before, or is permitted, is told by the next entry that has other reasons; one
+    /// that ends the connection by the end's own.
+    ///
+    /// UNVERIFIED: what AWS writes, and when, for evaluations of a session that goes on.
+    fn evaluated(&mut self, evaluation: &PolicyEvaluation, world: &World) {
+        let Some(open) = self.open.get_mut(&evaluation.connection) else { return };
+        let decision = evaluation.verdict.decision;
+        let before = open.decision.replace(decision);
+        if evaluation.shadow && decision != Decision::Permit && before != Some(decision) {
+            let start = open.start.clone();
+            let entry = || Entry::live(&start, evaluation.at.0, start.counters.read());
+            self.say(world, &start.scope, &start.endpoint, Some(evaluation), entry);
         }
     }
 
@@ -97,21 +132,35 @@ impl ConnectionLogs {
         let live = plane.live();
         for one in &live {
             let start = &one.start;
-            self.say(world, &start.scope, &start.endpoint, || Entry::live(start, now, one.traffic));
+            let entry = || Entry::live(start, now, one.traffic);
+            self.say(world, &start.scope, &start.endpoint, start.evaluation.as_deref(), entry);
         }
         // What ended while its event was lost is not waited for.
-        self.open.retain(|id, _| live.iter().any(|one| one.start.id == *id));
+        let live: BTreeSet<ConnectionId> = live.into_iter().map(|one| one.start.id).collect();
+        self.open.retain(|id, _| live.contains(id));
     }
 
-    fn say(&self, world: &World, scope: &Scope, endpoint: &EndpointId, entry: impl FnOnce() -> Entry) {
+    fn say(
+        &self,
+        world: &World,
+        scope: &Scope,
+        endpoint: &EndpointId,
+        evaluation: Option<&PolicyEvaluation>,
+        entry: impl FnOnce() -> Entry,
+    ) {
         let Some(of) = world.endpoints.get(&(scope.clone(), endpoint.clone())) else { return };
         let Some((_, record)) = &of.endpoint else { return };
-        let ConnectionLog { enabled: true, group: Some(group), stream: Some(stream), .. } =
-            &record.value.spec.connection_log
+        let ConnectionLog {
+            enabled: true,
+            group: Some(group),
+            stream: Some(stream),
+            include_policy_context: with_context,
+        } = &record.value.spec.connection_log
         else {
             return;
         };
         let mut entry = entry();
+        entry.authorization_policy_evaluation = evaluation.map(|of| Evaluation::new(of, *with_context));
         entry.transport_protocol = record.value.spec.transport.as_str();
         let place = Place { scope: scope.clone(), group: group.clone(), stream: stream.clone() };
         let text = serde_json::to_string(&entry).unwrap_or_default();
@@ -217,115 +266,10 @@ impl ConnectionLogWriter {
     }
 }
 
-/// An entry; its members in AWS's order, all of them text.
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Entry {
-    connection_log_type: &'static str,
-    connection_attempt_status: &'static str,
-    connection_reset_status: &'static str,
-    connection_attempt_failure_reason: &'static str,
-    connection_id: String,
-    client_vpn_endpoint_id: String,
-    transport_protocol: &'static str,
-    connection_start_time: String,
-    connection_last_update_time: String,
-    client_ip: String,
-    client_ip_v6: &'static str,
-    common_name: String,
-    device_type: String,
-    device_ip: String,
-    port: String,
-    ingress_bytes: String,
-    egress_bytes: String,
-    ingress_packets: String,
-    egress_packets: String,
-    connection_end_time: String,
-    connection_duration_seconds: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    username: Option<String>,
-}
-
-impl Entry {
-    /// A connection that is there.
-    fn live(start: &ConnectionStart, at_unix: i64, traffic: Traffic) -> Self {
-        let duration = at_unix.saturating_sub(start.established_at.0).max(0);
-        Self {
-            connection_log_type: "connection-attempt",
-            connection_attempt_status: "successful",
-            connection_reset_status: NOTHING,
-            connection_attempt_failure_reason: NOTHING,
-            connection_id: start.id.to_string(),
-            client_vpn_endpoint_id: start.endpoint.to_string(),
-            transport_protocol: "",
-            connection_start_time: time(start.established_at.0),
-            connection_last_update_time: time(at_unix),
-            client_ip: start.client_ip.to_string(),
-            client_ip_v6: NOTHING,
-            common_name: start.common_name.clone(),
-            device_type: start.platform.clone().unwrap_or_else(|| NOTHING.to_owned()),
-            device_ip: start.peer.ip().to_canonical().to_string(),
-            port: start.peer.port().to_string(),
-            ingress_bytes: traffic.ingress_bytes.to_string(),
-            egress_bytes: traffic.egress_bytes.to_string(),
-            ingress_packets: traffic.ingress_packets.to_string(),
-            egress_packets: traffic.egress_packets.to_string(),
-            connection_end_time: NOTHING.to_owned(),
-            connection_duration_seconds: duration.to_string(),
-            username: start.username.clone(),
-        }
-    }
-
-    /// A connection that was there.
-    fn ended(start: &ConnectionStart, at_unix: i64, traffic: Traffic) -> Self {
-        Self {
-            connection_log_type: "connection-reset",
-            connection_attempt_status: NOTHING,
-            connection_end_time: time(at_unix),
-            ..Self::live(start, at_unix, traffic)
-        }
-    }
-
-    /// A connection that did not come to be.
-    fn refused(attempt: &Attempt) -> Self {
-        let zero = || "0".to_owned();
-        Self {
-            connection_log_type: "connection-attempt",
-            connection_attempt_status: "failed",
-            connection_reset_status: NOTHING,
-            connection_attempt_failure_reason: attempt.reason,
-            connection_id: attempt.id.to_string(),
-            client_vpn_endpoint_id: attempt.endpoint.to_string(),
-            transport_protocol: "",
-            connection_start_time: NOTHING.to_owned(),
-            connection_last_update_time: time(attempt.at.0),
-            client_ip: NOTHING.to_owned(),
-            client_ip_v6: NOTHING,
-            common_name: attempt.common_name.clone(),
-            device_type: attempt.platform.clone().unwrap_or_else(|| NOTHING.to_owned()),
-            device_ip: attempt.peer.ip().to_canonical().to_string(),
-            port: attempt.peer.port().to_string(),
-            ingress_bytes: zero(),
-            egress_bytes: zero(),
-            ingress_packets: zero(),
-            egress_packets: zero(),
-            connection_end_time: NOTHING.to_owned(),
-            connection_duration_seconds: NOTHING.to_owned(),
-            username: attempt.username.clone(),
-        }
-    }
-}
-
 /// A stream's fixed id: of its place and the moment.
 fn stream_id(key: &str, now_ms: i64) -> String {
     let hash = Sha256::digest(format!("{key}@{now_ms}"));
     hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// `2020-03-26 20:37:15`, UTC.
-fn time(unix_s: i64) -> String {
-    let instant = jiff::Timestamp::from_second(unix_s).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    instant.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 fn unix_ms() -> i64 {

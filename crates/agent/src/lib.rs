@@ -19,6 +19,7 @@ use engine::DataPlane;
 use model::{Failure, GatewayStatus, Key};
 use store::{MasterKey, Store};
 use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior};
 
 pub use connection_logs::{ConnectionLogWriter, ConnectionLogs, Lines, UPDATE_INTERVAL, connection_logs};
 pub use controller::Controller;
@@ -113,8 +114,12 @@ impl Agent {
     /// [`AgentError::Stopped`].
     pub async fn run(mut self, mut stopping: watch::Receiver<bool>) -> Result<(), AgentError> {
         let mut pause = RETRY_MIN;
+        // Beside every pass over the store: passes are more frequent than updates.
+        let first = tokio::time::Instant::now() + self.update_interval;
+        let mut update = tokio::time::interval_at(first, self.update_interval);
+        update.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let failed = match self.follow(&mut stopping).await {
+            let failed = match self.follow(&mut stopping, &mut update).await {
                 Ok(End::Stopping) => return Ok(()),
                 Ok(End::Relist) => {
                     pause = RETRY_MIN;
@@ -136,15 +141,15 @@ impl Agent {
     }
 
     /// Lists everything, then follows the watch until it breaks or a full pass is due.
-    async fn follow(&mut self, stopping: &mut watch::Receiver<bool>) -> Result<End, AgentError> {
+    async fn follow(
+        &mut self,
+        stopping: &mut watch::Receiver<bool>,
+        update: &mut Interval,
+    ) -> Result<End, AgentError> {
         let (mut world, mut reader) = Reader::start(self.store.clone()).await?;
         while self.publisher.close_interrupted(&world, &*self.plane).await? {
             (world, reader) = Reader::start(self.store.clone()).await?;
         }
-        let mut update = tokio::time::interval_at(
-            tokio::time::Instant::now() + self.update_interval,
-            self.update_interval,
-        );
         let full_pass = tokio::time::Instant::now() + FULL_PASS;
         let mut retry = RETRY_MIN;
         let mut status = GatewayStatus::default();

@@ -81,7 +81,7 @@ impl Publisher {
                 logs.event(&event, world);
             }
             match event {
-                SessionEvent::Refused(_) => {}
+                SessionEvent::Refused(_) | SessionEvent::Evaluated(_) => {}
                 SessionEvent::Connected(start) => {
                     let row = started(&start);
                     self.open.insert(row.id.clone(), row.clone());

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender};
 use gateway::cedar::Decision;
-use gateway::{ConnectionEnd, Desired, Effect, Gateway, PolicyEvaluation, Transmit};
-use model::{AssociationId, EndpointId, Transport};
+use gateway::{
+    ConnectionEnd, ConnectionStart, Desired, Effect, EvaluationType, Gateway, PolicyEvaluation, Transmit,
+};
+use model::{AssociationId, ConnectionId, EndpointId, Transport};
 
 use crate::SessionEvent;
 use crate::clock::Clock;
@@ -236,7 +238,27 @@ impl Control {
             }
             Effect::Refused(attempt) => self.wiring.shared.events.push(SessionEvent::Refused(attempt)),
             Effect::Ended(end) => self.ending.push_back((u64::MAX, end)),
-            Effect::PolicyEvaluated(evaluation) => tell_evaluation(&evaluation),
+            Effect::PolicyEvaluated(evaluation) => self.evaluated(evaluation),
+            Effect::PolicyLifted { connection } => {
+                self.with_live(&connection, |start| start.evaluation = None)
+            }
+        }
+    }
+
+    /// An evaluation of a client that wants in goes with what comes of it; the newest one of a client that is in
+    /// stands with it.
+    fn evaluated(&self, evaluation: Arc<PolicyEvaluation>) {
+        tell_evaluation(&evaluation);
+        if evaluation.evaluation_type == EvaluationType::Periodic {
+            self.with_live(&evaluation.connection, |start| start.evaluation = Some(Arc::clone(&evaluation)));
+            self.wiring.shared.events.push(SessionEvent::Evaluated(evaluation));
+        }
+    }
+
+    fn with_live(&self, connection: &ConnectionId, change: impl FnOnce(&mut ConnectionStart)) {
+        let mut live = self.wiring.shared.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(start) = live.get_mut(connection) {
+            change(start);
         }
     }
 

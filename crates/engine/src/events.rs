@@ -12,6 +12,10 @@ use crate::SessionEvent;
 /// from [`crate::DataPlane::live`].
 pub const EVENTS_MAX: usize = 65_536;
 
+/// Most events waiting at which an evaluation of a policy still joins them; beyond it the evaluation goes and is counted:
+/// a new policy asks for everybody at once, and must not push out who came and went.
+const EVALUATIONS_MAX: usize = EVENTS_MAX / 4;
+
 /// Many-to-one queue: pushing never waits.
 #[derive(Debug, Default)]
 pub(crate) struct EventQueue {
@@ -24,6 +28,10 @@ pub(crate) struct EventQueue {
 impl EventQueue {
     pub(crate) fn push(&self, event: SessionEvent) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(event, SessionEvent::Evaluated(_)) && queue.len() >= EVALUATIONS_MAX {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         if queue.len() >= EVENTS_MAX {
             queue.pop_front();
             self.lost.fetch_add(1, Ordering::Relaxed);

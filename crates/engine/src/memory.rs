@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use gateway::desired::Desired;
-use gateway::{ConnectionEnd, ConnectionStart, EndReason};
+use gateway::{Attempt, ConnectionEnd, ConnectionStart, EndReason, PolicyEvaluation};
 use model::{AssociationId, ConnectionId, Failure};
 
 use crate::clock::wall;
@@ -71,6 +71,35 @@ impl InMemory {
         true
     }
 
+    /// Tells of a client that was not let in.
+    pub fn refuse(&self, attempt: Attempt) {
+        self.events.push(SessionEvent::Refused(attempt));
+    }
+
+    /// Tells what came of asking the authorization policy again for a connected client, and ends the client's stay if
+    /// it may not stay. False if it is not connected.
+    pub fn evaluate(&self, evaluation: PolicyEvaluation) -> bool {
+        let evaluation = Arc::new(evaluation);
+        let mut state = self.state();
+        let Some(start) = state.live.get_mut(&evaluation.connection) else { return false };
+        start.counters.policy_evaluated(evaluation.at);
+        start.evaluation = Some(Arc::clone(&evaluation));
+        let ended = if evaluation.passes() { None } else { state.live.remove(&evaluation.connection) };
+        drop(state);
+        self.events.push(SessionEvent::Evaluated(evaluation));
+        if let Some(start) = ended {
+            self.end(start, EndReason::PolicyDenied);
+        }
+        true
+    }
+
+    /// The endpoint of a connected client has no authorization policy any more.
+    pub fn lift_policy(&self, id: &ConnectionId) {
+        if let Some(start) = self.state().live.get_mut(id) {
+            start.evaluation = None;
+        }
+    }
+
     /// The snapshot in force.
     pub fn desired(&self) -> Option<Arc<Desired>> {
         self.state().desired.clone()
@@ -93,6 +122,7 @@ impl InMemory {
             counters: start.counters,
             ended_at: wall(),
             reason,
+            evaluation: start.evaluation,
         }));
     }
 }

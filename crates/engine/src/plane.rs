@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gateway::desired::Desired;
-use gateway::{Attempt, ConnectionEnd, ConnectionStart, Traffic, UnixTime};
+use gateway::{Attempt, ConnectionEnd, ConnectionStart, PolicyEvaluation, Traffic, UnixTime};
 use model::{AssociationId, Failure};
 
 /// A data plane: takes whole desired snapshots and reports who is connected.
@@ -46,7 +46,7 @@ pub struct Applied {
 /// One connected client.
 #[derive(Clone, Debug)]
 pub struct LiveConnection {
-    /// Who it is and since when; carries the live counters.
+    /// Who it is and since when; carries the live counters, and the newest evaluation of the authorization policy.
     pub start: ConnectionStart,
     /// What it had moved when this was asked.
     pub traffic: Traffic,
@@ -63,4 +63,6 @@ pub enum SessionEvent {
     Ended(ConnectionEnd),
     /// A client is known and was not admitted.
     Refused(Attempt),
+    /// The authorization policy was asked again for a client that is in. What follows is told by events of its own.
+    Evaluated(Arc<PolicyEvaluation>),
 }

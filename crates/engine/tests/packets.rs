@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use common::client::{Authority, Client, Farewell, packet};
 use common::{FakeFabric, World, association_id, desired, endpoint, endpoint_id, start_with};
 use engine::{Applied, DataPlane, Engine, EngineConfig, SessionEvent};
-use gateway::EndReason;
+use gateway::cedar::Decision;
+use gateway::desired::AuthorizationPolicy;
+use gateway::{EndReason, EvaluationType};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 10);
 /// Longest wait for something that comes.
@@ -119,6 +121,46 @@ async fn a_client_that_moves_is_followed() {
         client.float();
         bench.exchange(11, &mut client, &format!("after {n}"));
     }
+}
+
+/// The newest evaluation of a policy stands with who is in, and goes with the policy or with them.
+#[tokio::test]
+async fn policies_are_told_of_with_who_is_in() {
+    let bench = bench(true, &[11]).await;
+    let _clients = bench.connect(2);
+    assert!(bench.engine.live().iter().all(|live| live.start.evaluation.is_none()));
+    bench.engine.take_events();
+    let decide = |revision, effect: Option<&str>| {
+        let mut wanted = bench.authority.equip(endpoint(1, &[11]));
+        let document = effect.map(|effect| format!("{effect}(principal, action, resource);").as_str().into());
+        wanted.policy = document.map(|document| AuthorizationPolicy { document, shadow: false });
+        bench.engine.apply(desired(revision, [wanted]))
+    };
+    let evaluated = |event: &SessionEvent| match event {
+        SessionEvent::Evaluated(evaluation) => {
+            Some((evaluation.verdict.decision, evaluation.evaluation_type))
+        }
+        _ => None,
+    };
+    decide(2, Some("permit")).await;
+    let told: Vec<_> = bench.engine.take_events().iter().map(evaluated).collect();
+    assert_eq!(told, [Some((Decision::Permit, EvaluationType::Periodic)); 2]);
+    for live in bench.engine.live() {
+        assert_eq!(live.start.evaluation.unwrap().connection, live.start.id);
+    }
+    decide(3, None).await;
+    assert!(bench.engine.live().iter().all(|live| live.start.evaluation.is_none()));
+    assert!(bench.engine.take_events().is_empty());
+    decide(4, Some("forbid")).await;
+    let events = bench.engine.take_events();
+    let denied = |event: &SessionEvent| match event {
+        SessionEvent::Ended(end) => {
+            end.evaluation.as_ref().is_some_and(|of| of.connection == end.id && !of.passes())
+        }
+        _ => false,
+    };
+    let count = |holds: &dyn Fn(&SessionEvent) -> bool| events.iter().filter(|event| holds(event)).count();
+    assert_eq!((count(&|event| evaluated(event).is_some()), count(&denied), events.len()), (2, 2, 4));
 }
 
 #[tokio::test]

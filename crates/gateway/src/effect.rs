@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use aws_auth::cedar::{Record, Verdict};
+use aws_auth::cedar::{Decision, Record, Verdict};
 use model::{AssociationId, ConnectionId, EndpointId, Scope};
 use openvpn::UnixTime;
 
@@ -81,8 +81,13 @@ pub enum Effect {
     Refused(Attempt),
     /// A connection that began has ended. Its counters may still move until the worker dropped the path.
     Ended(ConnectionEnd),
-    /// The endpoint's authorization policy was evaluated.
-    PolicyEvaluated(Box<PolicyEvaluation>),
+    /// The endpoint's authorization policy was evaluated. What follows from it is told by effects of its own, later.
+    PolicyEvaluated(Arc<PolicyEvaluation>),
+    /// A connection that began is no longer subject to an authorization policy: its endpoint has none any more.
+    PolicyLifted {
+        /// The connection.
+        connection: ConnectionId,
+    },
 }
 
 /// A connection's beginning.
@@ -110,12 +115,14 @@ pub struct ConnectionStart {
     pub counters: Arc<Counters>,
     /// When the tunnel was up.
     pub established_at: UnixTime,
+    /// The newest evaluation of the endpoint's authorization policy; `None`: it has no policy.
+    pub evaluation: Option<Arc<PolicyEvaluation>>,
 }
 
 /// A connection that did not come to be.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// An id of its own.
+    /// The id that its connection would have had.
     pub id: ConnectionId,
     /// The endpoint.
     pub endpoint: EndpointId,
@@ -133,6 +140,8 @@ pub struct Attempt {
     pub at: UnixTime,
     /// Why not, as connection logs have it (spec: aws-client-vpn §5.1).
     pub reason: &'static str,
+    /// The newest evaluation of the endpoint's authorization policy; `None`: it has no policy.
+    pub evaluation: Option<Arc<PolicyEvaluation>>,
 }
 
 /// A connection's end.
@@ -150,6 +159,8 @@ pub struct ConnectionEnd {
     pub ended_at: UnixTime,
     /// Why.
     pub reason: EndReason,
+    /// The newest evaluation of the endpoint's authorization policy; `None`: it has no policy.
+    pub evaluation: Option<Arc<PolicyEvaluation>>,
 }
 
 /// One evaluation of an authorization policy (spec: aws-client-vpn, Appendix B).
@@ -165,6 +176,8 @@ pub struct PolicyEvaluation {
     pub peer: SocketAddr,
     /// The common name of the client's certificate.
     pub common_name: String,
+    /// When.
+    pub at: UnixTime,
     /// What it was evaluated for.
     pub evaluation_type: EvaluationType,
     /// Whether the policy blocks nobody.
@@ -175,10 +188,17 @@ pub struct PolicyEvaluation {
     pub context: Record,
 }
 
+impl PolicyEvaluation {
+    /// Whether the client may be here. In shadow mode everybody may.
+    pub fn passes(&self) -> bool {
+        self.shadow || self.verdict.decision == Decision::Permit
+    }
+}
+
 /// What an evaluation is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EvaluationType {
-    /// A client wants in.
+    /// A client wants in: its tunnel is not up yet.
     ConnectionAttempt,
     /// A client is in: from time to time, and when the policy or its address has changed.
     Periodic,

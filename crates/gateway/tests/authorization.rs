@@ -4,14 +4,15 @@
 mod world;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::cedar::{Decision, Value};
 use gateway::desired::AuthorizationPolicy;
-use gateway::{EndReason, EvaluationType, PolicyEvaluation};
+use gateway::{EndReason, EvaluationType, Limits, PolicyEvaluation};
 use openvpn::client::{HandshakeOrder, SessionConfig};
 use world::pki::client;
-use world::{Told, World, only, rule, udp};
+use world::{Told, World, association, association_id, endpoint, only, rule, udp};
 
 const ALICE: &str = "alice.example";
 const BOB: &str = "bob.example";
@@ -48,7 +49,8 @@ fn passes(world: &mut World, client: usize) -> bool {
 
 /// What came of each evaluation, oldest first.
 fn results(world: &World) -> Vec<(String, Decision, EvaluationType, bool)> {
-    let row = |e: &PolicyEvaluation| (e.common_name.clone(), e.verdict.decision, e.evaluation_type, e.shadow);
+    let row =
+        |e: &Arc<PolicyEvaluation>| (e.common_name.clone(), e.verdict.decision, e.evaluation_type, e.shadow);
     world.evaluations.iter().map(row).collect()
 }
 
@@ -96,7 +98,14 @@ fn lets_in_whom_it_permits_and_tells_the_others() {
     assert_eq!((connection("platformVersion"), connection("awsClientVersion")), (None, None));
     assert_eq!(text(asked, "mutual-authentication", "commonName"), Some(ALICE));
     assert!(text(asked, "mutual-authentication", "serialNumber").is_some_and(|serial| !serial.is_empty()));
+    // What came of it carries it.
+    assert!(start.evaluation.as_ref().is_some_and(|of| Arc::ptr_eq(of, asked)));
+    let (attempt, denied) = (&world.refused[0], &world.evaluations[1]);
+    assert!(attempt.evaluation.as_ref().is_some_and(|of| Arc::ptr_eq(of, denied)));
+    assert_eq!((&attempt.id, attempt.reason), (&denied.connection, "authorization-policy-deny"));
+    assert_eq!((world.refused.len(), denied.passes(), asked.passes()), (1, false, true));
     let evaluated = start.counters.policy_evaluated_at().unwrap();
+    assert_eq!(evaluated, asked.at);
     assert!((0..=3).contains(&(evaluated.0 - world::EPOCH)), "{evaluated:?}");
 }
 
@@ -105,10 +114,14 @@ fn a_new_policy_cuts_whom_it_denies_at_once_and_nobody_else() {
     let mut world = World::serving(&[1]);
     let (alice, bob) = (world.connected(&client(0)), world.connected(&client(1)));
     assert!(world.evaluations.is_empty() && world.live()[0].counters.policy_evaluated_at().is_none());
+    assert!(world.live().iter().all(|start| start.evaluation.is_none()));
     let bobs = world.live().iter().find(|start| start.common_name == BOB).unwrap().id.clone();
     decide(&mut world, only(&[ALICE]));
     // Before any time passes.
     assert_eq!(world.end_of(&bobs), Some(EndReason::PolicyDenied));
+    let why = world.ends[0].evaluation.clone().unwrap();
+    assert_eq!((&why.connection, why.verdict.decision), (&bobs, Decision::Deny));
+    assert_eq!((why.evaluation_type, why.shadow), (EvaluationType::Periodic, false));
     assert!(passes(&mut world, alice) && !passes(&mut world, bob));
     world.run(secs(3));
     assert_eq!((&world.clients[alice].told, &world.clients[bob].told), (&None, &Some(HALTED)));
@@ -126,11 +139,37 @@ fn a_new_policy_cuts_whom_it_denies_at_once_and_nobody_else() {
     assert_eq!(world.clients[alice].told, Some(HALTED));
     assert!(world.live().is_empty() && world.paths.is_empty());
     world.connected(&client(1));
-    // Without one everybody gets in as before.
+    let judged = world.live()[0].id.clone();
+    assert!(world.lifted.is_empty() && world.refused.is_empty());
+    // Without one everybody gets in as before, and nobody is said to have been asked about.
     decide(&mut world, None);
+    assert_eq!(world.lifted, [judged]);
     let (asked, again) = (world.evaluations.len(), world.connected(&client(0)));
     assert!(passes(&mut world, again));
     assert_eq!((world.evaluations.len(), world.live().len()), (asked, 2));
+    world.endpoint().associations.clear();
+    world.apply();
+    let ends = world.ends.iter().rev().take(2);
+    assert!(ends.filter(|end| end.evaluation.is_none()).count() == 2 && world.live().is_empty());
+}
+
+/// Whoever is permitted and finds no room is told of with the permission.
+#[test]
+fn other_refusals_carry_the_evaluation_too() {
+    let mut world = World::new(Limits { max_sessions: 1, ..Limits::default() });
+    let mut wanted = endpoint(1);
+    wanted.associations = [(association_id(1), association(1))].into();
+    wanted.policy = only(&[ALICE, BOB]);
+    world.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
+    world.apply();
+    world.set_ready(1, true);
+    world.connected(&client(0));
+    world.client(&client(1));
+    world.run(secs(3));
+    let attempt = &world.refused[0];
+    let evaluation = attempt.evaluation.as_ref().unwrap();
+    assert_eq!((attempt.reason, evaluation.verdict.decision), ("quota-exceeded", Decision::Permit));
+    assert_eq!(attempt.id, evaluation.connection);
 }
 
 #[test]
@@ -257,6 +296,10 @@ fn a_client_that_moves_is_asked_again() {
     world.run(secs(2));
     assert_eq!((world.clients[alice].told.clone(), world.live().len()), (Some(HALTED), 0));
     assert_eq!(world.ends[0].reason, EndReason::PolicyDenied);
+    let why = world.ends[0].evaluation.as_ref().unwrap();
+    assert_eq!((why.evaluation_type, why.verdict.decision), (EvaluationType::Periodic, Decision::Deny));
+    assert_eq!(text(why, "connection", "publicIp"), Some("203.0.113.9"));
+    assert_eq!(world.live().len() + world.refused.len(), 0);
 }
 
 /// Whatever is under way when a policy comes to deny: refused or cut.
@@ -264,6 +307,7 @@ fn a_client_that_moves_is_asked_again() {
 fn a_policy_at_every_step_of_a_handshake() {
     let waits = SessionConfig { peer_info: "IV_PROTO=2\nIV_NCP=2\n".to_owned(), ..SessionConfig::default() };
     let old = SessionConfig { order: HandshakeOrder::AckAlone, ..waits.clone() };
+    let mut unfinished = 0;
     for config in [SessionConfig::default(), waits, old] {
         let (mut refusals, mut cuts) = (0, 0);
         for steps in 0..200 {
@@ -283,12 +327,17 @@ fn a_policy_at_every_step_of_a_handshake() {
                     world.deliver(flying);
                 }
             }
-            let was_in = world.gateway.session_count() > 0;
+            let (was_in, was_up) = (world.gateway.session_count() > 0, !world.live().is_empty());
+            let was_over = !world.ends.is_empty();
             decide(&mut world, only(&[ALICE]));
             assert_eq!(world.gateway.session_count(), 0, "after {steps} steps");
             world.run(secs(60));
             assert!(world.live().is_empty() && world.paths.is_empty(), "after {steps} steps");
             assert_eq!(world.gateway.half_open_count(), 0);
+            if !was_over {
+                told_of_once(&world, was_up);
+                unfinished += usize::from(was_in && !was_up);
+            }
             let told = world.clients[it].told.clone();
             match was_in {
                 true => cuts += 1,
@@ -300,4 +349,18 @@ fn a_policy_at_every_step_of_a_handshake() {
         }
         assert!(refusals > 3 && cuts > 3, "{refusals} {cuts}");
     }
+    assert!(unfinished > 0, "some were admitted and not up yet");
+}
+
+/// The one client there was is told of once, with why: as an end where it began, else as an attempt.
+fn told_of_once(world: &World, was_up: bool) {
+    let ends = world.ends.iter().map(|end| (&end.id, &end.evaluation, EvaluationType::Periodic));
+    let attempts = world.refused.iter().map(|attempt| {
+        assert_eq!(attempt.reason, "authorization-policy-deny");
+        (&attempt.id, &attempt.evaluation, EvaluationType::ConnectionAttempt)
+    });
+    let told: Vec<_> = ends.chain(attempts).collect();
+    let [(id, Some(why), evaluation_type)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((*id, *evaluation_type), (&why.connection, why.evaluation_type));
+    assert_eq!((why.verdict.decision, world.ends.len()), (Decision::Deny, usize::from(was_up)));
 }

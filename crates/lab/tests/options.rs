@@ -9,13 +9,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use common::logs::{GROUP, entries, make_group};
 use common::people::profile;
 use lab::{OpenVpn, Scene, SceneOptions, TARGETS, eventually};
-use serde_json::{Value, json};
 
 /// A client that is told to come back waits a moment before it does.
 const RETURN: Duration = Duration::from_secs(15);
-const GROUP: &str = "/vpn/connections";
+
+/// An entry of a connection log.
+type Row = BTreeMap<String, String>;
 
 /// A scene whose server runs with these environment variables; it has one endpoint, associated and open to all.
 fn scene(environment: &[(&str, &str)], options: &[(&str, &str)]) -> Result<(Scene, String)> {
@@ -117,33 +119,11 @@ fn the_banner_is_shown() -> Result<()> {
     })
 }
 
-/// The entries of the endpoint's log, oldest first.
-fn entries(scene: &Scene, stream: &str) -> Result<Vec<BTreeMap<String, String>>> {
-    let body = json!({"logGroupName": GROUP, "logStreamName": stream, "startFromHead": true});
-    let (status, text) = scene
-        .server_net
-        .run(|| scene.server().client().json("logs", "Logs_20140328.GetLogEvents", &body.to_string()))?;
-    if status == 400 {
-        return Ok(Vec::new()); // there is no stream before the first entry
-    }
-    ensure!(status == 200, "{status} {text}");
-    let answer: Value = serde_json::from_str(&text)?;
-    let events = answer["events"].as_array().context("events")?;
-    events
-        .iter()
-        .map(|event| Ok(serde_json::from_str(event["message"].as_str().context("a message")?)?))
-        .collect()
-}
-
 #[test]
 fn connections_are_logged_key_by_key() -> Result<()> {
     lab::or_skip(|| {
         let (scene, endpoint) = scene(&[("BASCULE_CONNECTION_LOG_SECONDS", "2")], &[])?;
-        let client = scene.server().client();
-        let body = json!({"logGroupName": GROUP}).to_string();
-        let (status, text) =
-            scene.server_net.run(|| client.json("logs", "Logs_20140328.CreateLogGroup", &body))?;
-        ensure!(status == 200, "{text}");
+        make_group(&scene)?;
         let modify = |stream: Option<&str>| {
             let enabled = if stream.is_some() { "true" } else { "false" };
             let mut parameters =
@@ -158,12 +138,10 @@ fn connections_are_logged_key_by_key() -> Result<()> {
         let ovpn = profile(&scene, &endpoint, "client1")?;
         let running = scene.connect(0, &ovpn, "client", &[])?;
         ensure!(scene.reaches(0, TARGETS[0]));
-        let reset = |rows: &Vec<BTreeMap<String, String>>| {
-            rows.iter().any(|row| row["connection-log-type"] == "connection-reset")
-        };
+        let reset = |rows: &Vec<Row>| rows.iter().any(|row| row["connection-log-type"] == "connection-reset");
         // Beginning, and an update with counters.
         eventually("an update", RETURN, || {
-            entries(&scene, "one")
+            entries::<Row>(&scene, "one")
                 .ok()
                 .filter(|rows| rows.len() > 1 && rows.last().is_some_and(|row| row["ingress-packets"] != "0"))
         })?;
@@ -225,7 +203,7 @@ fn connections_are_logged_key_by_key() -> Result<()> {
         let path = scene.data_dir().join("connections/connections-000001.jsonl");
         let lines = std::fs::read_to_string(path)?;
         ensure!(lines.lines().count() == rows.len(), "{lines}");
-        let parsed: BTreeMap<String, String> = serde_json::from_str(lines.lines().next().context("a line")?)?;
+        let parsed: Row = serde_json::from_str(lines.lines().next().context("a line")?)?;
         ensure!(parsed == *first, "{lines}");
 
         // A stranger is not logged; nor is anybody once logging is off; what was logged stays.
@@ -239,7 +217,7 @@ fn connections_are_logged_key_by_key() -> Result<()> {
         scene.connect(0, &ovpn, "logged", &[])?.stop();
         let others = eventually("the other stream", RETURN, || entries(&scene, "two").ok().filter(reset))?;
         ensure!(others[0]["connection-id"] != first["connection-id"]);
-        let now = entries(&scene, "one")?;
+        let now = entries::<Row>(&scene, "one")?;
         ensure!(now.iter().all(|row| row["connection-id"] == first["connection-id"]), "{now:?}");
         Ok(())
     })

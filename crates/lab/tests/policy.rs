@@ -6,10 +6,13 @@ mod common;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use common::people::{lost, pki, profile};
+use common::logs;
+use common::people::{heard_for, nothing_lost, pki, profile};
 use lab::{OpenVpn, Scene, SceneOptions, Sender, Sink, TARGETS, eventually, wait_until};
+use serde_json::{Value, json};
 
 const PORT: u16 = 7779;
+const STREAM: &str = "policy";
 const SECOND: Duration = Duration::from_secs(1);
 
 struct Lab {
@@ -69,6 +72,47 @@ impl Lab {
         let reason = "AUTH_FAILED,Denied by the authorization policy";
         ensure!(openvpn.log().contains(reason), "{name} is told why: {}", openvpn.log());
         Ok(())
+    }
+
+    /// Changes the endpoint's log options: whether entries tell what the policy was evaluated with.
+    fn log(&self, with_context: bool) -> Result<()> {
+        let with_context = if with_context { "true" } else { "false" };
+        let parameters = [
+            ("ClientVpnEndpointId", self.endpoint.as_str()),
+            ("ConnectionLogOptions.Enabled", "true"),
+            ("ConnectionLogOptions.CloudwatchLogGroup", logs::GROUP),
+            ("ConnectionLogOptions.CloudwatchLogStream", STREAM),
+            ("ConnectionLogOptions.IncludeAuthorizationPolicyContext", with_context),
+        ];
+        self.scene.ec2("ModifyClientVpnEndpoint", &parameters)?;
+        Ok(())
+    }
+
+    /// Waits for the log to have that many entries; the last one.
+    fn entry(&self, number: usize) -> Result<Value> {
+        let mut entries = eventually("an entry", 5 * SECOND, || {
+            logs::entries::<Value>(&self.scene, STREAM).ok().filter(|entries| entries.len() >= number)
+        })?;
+        ensure!(entries.len() == number, "more than {number}: {entries:#?}");
+        entries.pop().context("an entry")
+    }
+
+    /// What an entry tells a policy was evaluated with, for a client's connection.
+    fn context(&self, client: usize, name: &str, connection: &Value) -> Result<Value> {
+        let pem = std::fs::read_to_string(self.scene.certificates.dir.join(format!("{name}.crt")))?;
+        let der = ::pki::certificates_from_pem(&pem)?;
+        let serial = ::pki::facts(der.first().context("a certificate")?)?.serial.replace(':', "");
+        let version = self.scene.clients[client].net.output("openvpn", &["--version"])?;
+        Ok(json!({
+            "connection": {
+                "endpointId": self.endpoint,
+                "connectionId": connection,
+                "publicIp": format!("10.99.0.{}", 10 + client),
+                "platform": "linux",
+                "clientOpenVpnVersion": version.split_whitespace().nth(1).context("a version")?,
+            },
+            "mutual-authentication": {"commonName": name, "serialNumber": serial},
+        }))
     }
 
     /// What the gateway counts under a name.
@@ -139,14 +183,13 @@ fn a_policy_lets_in_whom_it_permits_and_cuts_whom_it_denies() -> Result<()> {
         ensure!(told < SECOND, "bob was told after {told:?}");
 
         // On packets: bob's have stopped, alice's have not missed one.
-        std::thread::sleep(Duration::from_millis(1_500));
+        heard_for(&sink, 1, Duration::from_millis(1_500))?;
         let last =
             sink.arrived().into_iter().filter(|s| s.tag == 2).map(|s| s.at).max().context("bob's packets")?;
         let late = last.duration_since(called_at).unwrap_or_default();
         ensure!(late < SECOND, "a packet of bob's came {late:?} after the call");
+        nothing_lost(&sink, 1, &senders[0])?;
         drop(senders);
-        std::thread::sleep(Duration::from_millis(200));
-        ensure!(lost(&sink, 1)? == 0, "{} of alice's packets are missing", lost(&sink, 1)?);
         ensure!(alice.times_up() == 1, "alice's session is the same: {}", alice.log());
         ensure!(lab.counted("policy-terminated")? == 1 && lab.row("bob", "connectionId")?.is_none());
         println!("answered after {answered:?}, bob told after {told:?}, his last packet after {late:?}");
@@ -195,10 +238,11 @@ fn shadow_mode_cuts_nobody() -> Result<()> {
         lab.active()?;
         let carol = lab.connect(2, "carol")?;
         ensure!(scene.reaches(2, TARGETS[0]));
-        std::thread::sleep(Duration::from_millis(1_500));
+        for (tag, sender) in [(1, &senders[0]), (2, &senders[1])] {
+            heard_for(&sink, tag, SECOND)?;
+            nothing_lost(&sink, tag, sender)?;
+        }
         drop(senders);
-        std::thread::sleep(Duration::from_millis(200));
-        ensure!(lost(&sink, 1)? == 0 && lost(&sink, 2)? == 0, "packets are missing");
         ensure!(alice.times_up() == 1 && bob.times_up() == 1 && carol.times_up() == 1);
         // It was asked all the same: bob permitted, of the others nothing can be said.
         ensure!(lab.counted("policy-permit")? == 1 && lab.counted("policy-error")? == 2);
@@ -215,6 +259,139 @@ fn shadow_mode_cuts_nobody() -> Result<()> {
         ensure!(told < SECOND, "alice was told after {told:?}");
         ensure!(scene.reaches(1, TARGETS[0]) && bob.times_up() == 1, "bob stays");
         drop((bob, carol));
+        Ok(())
+    })
+}
+
+/// An entry as it is documented. `changes` is what differs from the entry of a client that has just connected.
+fn documented(endpoint: &str, client: usize, name: &str, changes: &Value) -> Result<Value> {
+    let mut entry = json!({
+        "connection-log-type": "connection-attempt",
+        "connection-attempt-status": "successful",
+        "connection-reset-status": "NA",
+        "connection-attempt-failure-reason": "NA",
+        "client-vpn-endpoint-id": endpoint,
+        "transport-protocol": "udp",
+        "client-ip-v6": "NA",
+        "common-name": name,
+        "device-type": "linux",
+        "device-ip": format!("10.99.0.{}", 10 + client),
+        "connection-end-time": "NA",
+    });
+    let changes = changes.as_object().context("an object")?.clone();
+    entry.as_object_mut().context("an object")?.extend(changes);
+    Ok(entry)
+}
+
+/// That an entry is that, key by key; what `expected` does not have is measured, and must be among `measured`.
+fn same(entry: &Value, mut expected: Value, measured: &[&str]) -> Result<()> {
+    let into = expected.as_object_mut().context("an object")?;
+    for key in measured {
+        let value = entry[key].as_str().with_context(|| format!("{key}: {entry:#}"))?;
+        ensure!(!value.is_empty() && value != "NA", "{key}: {entry:#}");
+        into.insert((*key).to_owned(), json!(value));
+    }
+    ensure!(*entry == expected, "{entry:#}\nis not as documented:\n{expected:#}");
+    Ok(())
+}
+
+/// One story: permitted, refused, with and without the context, in shadow mode, cut by a change.
+#[test]
+fn the_log_tells_every_decision_key_by_key() -> Result<()> {
+    lab::or_skip(|| {
+        let lab = Lab::new()?;
+        let scene = &lab.scene;
+        logs::make_group(scene)?;
+        lab.log(false)?;
+        lab.permit(&["client1"])?;
+        lab.active()?;
+        let counters = ["ingress-bytes", "egress-bytes", "ingress-packets", "egress-packets"];
+        let times = ["connection-start-time", "connection-last-update-time", "connection-duration-seconds"];
+        let mut measured = vec!["connection-id", "client-ip", "port"];
+        measured.extend(counters);
+        measured.extend(times);
+        let documented = |client, name, changes| documented(&lab.endpoint, client, name, &changes);
+
+        // Permitted.
+        let mut alice = lab.connect(0, "client1")?;
+        let told = json!({"result": "permit", "evaluation-type": "connection-attempt",
+                          "shadow-mode": "disabled"});
+        let first = lab.entry(1)?;
+        let changes = json!({"authorization-policy-evaluation": told, "connection-duration-seconds": "0"});
+        same(&first, documented(0, "client1", changes)?, &measured)?;
+        ensure!(counters.iter().all(|key| first[key] == "0"), "{first:#}");
+        let connection = first["connection-id"].clone();
+        ensure!(lab.row("client1", "connectionId")?.map(Value::String) == Some(connection.clone()));
+        ensure!(lab.row("client1", "clientIp")?.map(Value::String) == Some(first["client-ip"].clone()));
+
+        // Refused: without the context, with it, and without it again. Nobody is cut by the option.
+        let mut number = 1;
+        for with_context in [false, true, false] {
+            lab.log(with_context)?;
+            lab.refused(1, "bob")?;
+            number += 1;
+            let entry = lab.entry(number)?;
+            let mut told = json!({"result": "deny", "evaluation-type": "connection-attempt",
+                                  "shadow-mode": "disabled", "reason": "policy-deny"});
+            if with_context {
+                told["context"] = lab.context(1, "bob", &entry["connection-id"])?;
+            }
+            let mut changes = json!({
+                "connection-attempt-status": "failed",
+                "connection-attempt-failure-reason": "authorization-policy-deny",
+                "connection-start-time": "NA",
+                "connection-duration-seconds": "NA",
+                "client-ip": "NA",
+                "authorization-policy-evaluation": told,
+            });
+            for key in counters {
+                changes[key] = json!("0");
+            }
+            let measured = ["connection-id", "connection-last-update-time", "port"];
+            same(&entry, documented(1, "bob", changes)?, &measured)?;
+            ensure!(entry["connection-id"] != connection, "{entry:#}");
+        }
+        ensure!(scene.reaches(0, TARGETS[0]) && alice.times_up() == 1, "alice stays: {}", alice.log());
+
+        // In shadow mode a policy that would end alice's session says so.
+        lab.log(true)?;
+        lab.modify(&[("ShadowMode", "enabled")])?;
+        lab.permit(&["carol"])?;
+        lab.active()?;
+        number += 1;
+        let entry = lab.entry(number)?;
+        let context = lab.context(0, "client1", &connection)?;
+        let told = |shadow: &str| {
+            json!({"result": "deny", "evaluation-type": "periodic", "shadow-mode": shadow,
+                   "reason": "policy-deny", "context": context})
+        };
+        let changes = json!({"authorization-policy-evaluation": told("enabled")});
+        same(&entry, documented(0, "client1", changes)?, &measured)?;
+        ensure!(entry["connection-id"] == connection, "{entry:#}");
+        ensure!(scene.reaches(0, TARGETS[0]) && alice.times_up() == 1, "alice stays: {}", alice.log());
+
+        // In earnest it ends it.
+        lab.modify(&[("ShadowMode", "disabled")])?;
+        ensure!(alice.wait_end(5 * SECOND).is_some(), "alice is cut: {}", alice.log());
+        number += 1;
+        let entry = lab.entry(number)?;
+        let changes = json!({
+            "connection-log-type": "connection-reset",
+            "connection-attempt-status": "NA",
+            "authorization-policy-evaluation": told("disabled"),
+            "connection-end-time": entry["connection-last-update-time"],
+        });
+        same(&entry, documented(0, "client1", changes)?, &measured)?;
+        for key in ["connection-id", "client-ip", "connection-start-time", "port"] {
+            ensure!(entry[key] == first[key], "{key}: {entry:#}");
+        }
+        for key in counters {
+            ensure!(entry[key].as_str().is_some_and(|count| count != "0"), "{key}: {entry:#}");
+        }
+
+        // The file has the same.
+        let (api, file) = (logs::entries::<Value>(scene, STREAM)?, logs::lines::<Value>(scene)?);
+        ensure!(api == file && api.len() == number, "{api:#?}\n{file:#?}");
         Ok(())
     })
 }

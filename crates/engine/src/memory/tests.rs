@@ -68,13 +68,14 @@ fn client(n: u128, association: u128) -> ConnectionStart {
         peer: ([127, 0, 0, 1], 1194).into(),
         counters: Arc::new(Counters::default()),
         established_at: wall(),
+        evaluation: None,
     }
 }
 
 fn reasons(memory: &InMemory) -> Vec<EndReason> {
     let reason = |event| match event {
         SessionEvent::Ended(end) => Some(end.reason),
-        SessionEvent::Connected(_) | SessionEvent::Refused(_) => None,
+        SessionEvent::Connected(_) | SessionEvent::Refused(_) | SessionEvent::Evaluated(_) => None,
     };
     memory.take_events().into_iter().filter_map(reason).collect()
 }

@@ -9,12 +9,12 @@ use openvpn::data::{Cipher, KeyMaterial};
 use openvpn::server::{Event, Farewell, Login, Outcome};
 use pki::Identity;
 
-use super::authorization::{Subject, Told};
+use super::authorization::{Judgement, Subject, Told};
 use super::endpoint::Plan;
 use super::slot::{Admitted, SlotId, Stage};
 use super::{Gateway, push};
 use crate::counters::Counters;
-use crate::effect::{Attempt, ConnectionStart, Effect, EndReason, EvaluationType};
+use crate::effect::{Attempt, ConnectionStart, Effect, EndReason, EvaluationType, PolicyEvaluation};
 use crate::path::{DataPath, PathStart, PathUpdate};
 
 /// `IV_PROTO` bit of clients that send DATA_V2 (spec: openvpn-protocol §7.4).
@@ -24,6 +24,33 @@ const DATA_V2: u32 = 1 << 1;
 const CERTIFICATE_REFUSED: &str = "Client certificate refused";
 /// What a client is told that the authorization policy refuses. UNVERIFIED: what AWS tells it.
 const POLICY_REFUSED: &str = "Denied by the authorization policy";
+
+/// Why a login is refused, in the words of connection logs (spec: aws-client-vpn §5.1).
+pub(super) const POLICY_DENY: &str = "authorization-policy-deny";
+const QUOTA_EXCEEDED: &str = "quota-exceeded";
+const POOL_EXHAUSTED: &str = "address-pool-exhausted";
+
+/// Somebody who is known and is not in yet.
+pub(super) struct Applicant {
+    connection: ConnectionId,
+    common_name: String,
+    username: Option<String>,
+    platform: Option<String>,
+    evaluation: Option<Arc<PolicyEvaluation>>,
+}
+
+impl Applicant {
+    /// One that was admitted and whose tunnel is not up yet.
+    pub(super) fn of(held: &Admitted) -> Self {
+        Self {
+            connection: held.connection.clone(),
+            common_name: held.identity.common_name.clone(),
+            username: held.username.clone(),
+            platform: held.platform.clone(),
+            evaluation: held.evaluation.clone(),
+        }
+    }
+}
 
 /// Why a login is refused.
 enum Refused {
@@ -167,23 +194,32 @@ impl Gateway {
         let connection = ConnectionId::from_entropy(self.draws.bits("connection"));
         let (told, counters) = (Told::of(&login.peer_info), Arc::new(Counters::default()));
         let subject = Subject::new(&endpoint, &connection, peer, &identity, &told);
-        if !self.judge(subject, EvaluationType::ConnectionAttempt, &counters, now) {
-            self.refuse(id, &login, identity, "authorization-policy-deny", now);
+        let asked_for = EvaluationType::ConnectionAttempt;
+        let Judgement { passes, evaluation } = self.judge(subject, asked_for, &counters, now);
+        let applicant = Applicant {
+            connection,
+            common_name: identity.common_name.clone(),
+            username: login.username.filter(|name| !name.is_empty()),
+            platform: login.peer_info.platform,
+            evaluation,
+        };
+        if !passes {
+            self.refuse(id, applicant, POLICY_DENY, now);
             return Err(Refused::Policy);
         }
         let replaced = self.admitted_at(&endpoint, peer);
         if self.session_count() >= self.limits.max_sessions + replaced.len() {
-            self.refuse(id, &login, identity, "quota-exceeded", now);
+            self.refuse(id, applicant, QUOTA_EXCEEDED, now);
             return Err(Refused::Full);
         }
         let state = self.endpoints.get_mut(&endpoint).ok_or(Refused::Gate)?;
         let Some(address) = state.pool.allocate(now) else {
-            self.refuse(id, &login, identity, "address-pool-exhausted", now);
+            self.refuse(id, applicant, POOL_EXHAUSTED, now);
             return Err(Refused::NoAddress);
         };
         let Some((worker, peer_id)) = self.peer_ids.allocate(worker, now) else {
             state.pool.release(address, now);
-            self.refuse(id, &login, identity, "quota-exceeded", now);
+            self.refuse(id, applicant, QUOTA_EXCEEDED, now);
             return Err(Refused::NoAddress);
         };
         let cidr = state.pool.cidr();
@@ -200,7 +236,7 @@ impl Gateway {
         options.push(push::ifconfig(address, cidr));
         self.release(id, EndReason::NotAdmitted, now);
         let held = Admitted {
-            connection,
+            connection: applicant.connection,
             admitted_at: now,
             association,
             worker,
@@ -208,10 +244,11 @@ impl Gateway {
             address,
             identity,
             chain: login.certificates,
-            username: login.username.filter(|name| !name.is_empty()),
-            platform: login.peer_info.platform,
+            username: applicant.username,
+            platform: applicant.platform,
             told,
             evaluate_at: self.next_evaluation(&endpoint, now),
+            evaluation: applicant.evaluation,
             pushed: plan.push,
             policy: plan.policy,
             counters,
@@ -227,19 +264,20 @@ impl Gateway {
     }
 
     /// Tells of somebody who is known and is not let in.
-    fn refuse(&mut self, id: SlotId, login: &Login, identity: Identity, reason: &'static str, now: Instant) {
+    pub(super) fn refuse(&mut self, id: SlotId, applicant: Applicant, reason: &'static str, now: Instant) {
         let Some(slot) = self.slots.get(&id) else { return };
         let Some(state) = self.endpoints.get(&slot.endpoint) else { return };
         self.effects.push_back(Effect::Refused(Attempt {
-            id: ConnectionId::from_entropy(self.draws.bits("connection")),
+            id: applicant.connection,
             endpoint: slot.endpoint.clone(),
             scope: state.scope.clone(),
-            common_name: identity.common_name,
-            username: login.username.clone().filter(|name| !name.is_empty()),
-            platform: login.peer_info.platform.clone(),
+            common_name: applicant.common_name,
+            username: applicant.username,
+            platform: applicant.platform,
             peer: slot.peer,
             at: self.clock.wall(now),
             reason,
+            evaluation: applicant.evaluation,
         }));
     }
 
@@ -343,6 +381,7 @@ impl Gateway {
             peer: slot.peer,
             counters: Arc::clone(&held.counters),
             established_at: self.clock.wall(now),
+            evaluation: held.evaluation.clone(),
         }));
     }
 }

@@ -14,12 +14,13 @@ use openvpn::server::Farewell;
 use pki::Identity;
 
 use super::Gateway;
+use super::admission::{Applicant, POLICY_DENY};
 use super::slot::{SlotId, Stage};
 use crate::counters::Counters;
 use crate::desired::AuthorizationPolicy;
 use crate::effect::{Effect, EndReason, EvaluationType, PolicyEvaluation};
 
-/// How long after an evaluation a session is evaluated again. UNVERIFIED: AWS's interval.
+/// How long after an evaluation a session is evaluated again (AWS's guide: device posture).
 const EVALUATION_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// How soon a session whose client has moved to another address is evaluated again; it may move with every packet.
 const EVALUATION_AFTER_FLOAT: Duration = Duration::from_secs(1);
@@ -139,6 +140,14 @@ fn record<const N: usize>(facts: [(&str, Option<String>); N]) -> Value {
     Value::Record(known.collect())
 }
 
+/// What comes of asking a policy.
+pub(super) struct Judgement {
+    /// Whether the client may be here.
+    pub(super) passes: bool,
+    /// The evaluation; `None`: there is no policy to ask.
+    pub(super) evaluation: Option<Arc<PolicyEvaluation>>,
+}
+
 impl Gateway {
     /// Whether the endpoint's policy lets this one be. Counted and told either way.
     pub(super) fn judge(
@@ -147,30 +156,34 @@ impl Gateway {
         evaluation_type: EvaluationType,
         counters: &Counters,
         now: Instant,
-    ) -> bool {
-        let Some(state) = self.endpoints.get(&subject.endpoint) else { return false };
-        let Some(policy) = &state.authorization else { return true };
+    ) -> Judgement {
+        let Some(state) = self.endpoints.get(&subject.endpoint) else {
+            return Judgement { passes: false, evaluation: None };
+        };
+        let Some(policy) = &state.authorization else { return Judgement { passes: true, evaluation: None } };
         let verdict = policy.evaluate(&subject.context);
         match verdict.decision {
             Decision::Permit => self.stats.policy_permits += 1,
             Decision::Deny => self.stats.policy_denials += 1,
             Decision::Error => self.stats.policy_errors += 1,
         }
-        let (shadow, scope, decision) = (policy.wanted.shadow, state.scope.clone(), verdict.decision);
-        counters.policy_evaluated(self.clock.wall(now));
+        let (shadow, scope, at) = (policy.wanted.shadow, state.scope.clone(), self.clock.wall(now));
+        counters.policy_evaluated(at);
         let Subject { endpoint, connection, peer, common_name, context } = subject;
-        self.effects.push_back(Effect::PolicyEvaluated(Box::new(PolicyEvaluation {
+        let evaluation = Arc::new(PolicyEvaluation {
             connection,
             endpoint,
             scope,
             peer,
             common_name,
+            at,
             evaluation_type,
             shadow,
             verdict,
             context,
-        })));
-        shadow || decision == Decision::Permit
+        });
+        self.effects.push_back(Effect::PolicyEvaluated(Arc::clone(&evaluation)));
+        Judgement { passes: evaluation.passes(), evaluation: Some(evaluation) }
     }
 
     /// When a session of this endpoint that is evaluated now is evaluated next.
@@ -184,18 +197,28 @@ impl Gateway {
         let Some(slot) = self.slots.get(&id) else { return };
         let Stage::Admitted(held) = &slot.stage else { return };
         let subject = Subject::new(&slot.endpoint, &held.connection, slot.peer, &held.identity, &held.told);
-        let counters = Arc::clone(&held.counters);
+        let (counters, connected) = (Arc::clone(&held.counters), held.connected);
         let next = self.next_evaluation(&slot.endpoint, now);
-        let stays = self.judge(subject, EvaluationType::Periodic, &counters, now);
-        if stays {
-            if let Some(slot) = self.slots.get_mut(&id)
-                && let Stage::Admitted(held) = &mut slot.stage
-            {
-                held.evaluate_at = next;
+        let asked_for = if connected { EvaluationType::Periodic } else { EvaluationType::ConnectionAttempt };
+        let Judgement { passes, evaluation } = self.judge(subject, asked_for, &counters, now);
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Stage::Admitted(held) = &mut slot.stage else { return };
+        let lifted = evaluation.is_none() && held.evaluation.is_some();
+        held.evaluate_at = next;
+        held.evaluation = evaluation;
+        if passes {
+            if lifted && connected {
+                let connection = held.connection.clone();
+                self.effects.push_back(Effect::PolicyLifted { connection });
             }
             self.arm(id, now);
         } else {
             self.stats.policy_terminated += 1;
+            if !connected {
+                // It never was in, so what ends is an attempt.
+                let applicant = Applicant::of(held);
+                self.refuse(id, applicant, POLICY_DENY, now);
+            }
             self.end(id, Some(Farewell::Halt(None)), EndReason::PolicyDenied, now);
             self.settle(id, now);
         }

@@ -91,6 +91,7 @@ impl Gateway {
                         counters: held.counters,
                         ended_at: self.clock.wall(now),
                         reason,
+                        evaluation: held.evaluation,
                     }));
                 }
                 true

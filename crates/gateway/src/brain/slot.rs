@@ -11,7 +11,7 @@ use pki::Identity;
 
 use super::authorization::Told;
 use crate::counters::Counters;
-use crate::effect::StreamId;
+use crate::effect::{PolicyEvaluation, StreamId};
 use crate::policy::Policy;
 
 /// Names a slot; never reused.
@@ -68,6 +68,8 @@ pub(crate) struct Admitted {
     pub(crate) told: Told,
     /// When the authorization policy is evaluated next; `None`: there is none.
     pub(crate) evaluate_at: Option<Instant>,
+    /// What came of it last; `None`: there is none.
+    pub(crate) evaluation: Option<Arc<PolicyEvaluation>>,
     /// What the client was told, but for its own address.
     pub(crate) pushed: Arc<Vec<String>>,
     pub(crate) policy: Arc<Policy>,

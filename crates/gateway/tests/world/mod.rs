@@ -196,7 +196,9 @@ pub struct World {
     pub starts: BTreeMap<ConnectionId, ConnectionStart>,
     pub ends: Vec<ConnectionEnd>,
     pub refused: Vec<Attempt>,
-    pub evaluations: Vec<PolicyEvaluation>,
+    pub evaluations: Vec<Arc<PolicyEvaluation>>,
+    /// Connections that no policy is asked about any more.
+    pub lifted: Vec<ConnectionId>,
     /// When an address or a peer id was last taken away.
     released_addresses: BTreeMap<(EndpointId, Ipv4Addr), Instant>,
     released_ids: BTreeMap<u32, Instant>,
@@ -225,6 +227,7 @@ impl World {
             ends: vec![],
             refused: vec![],
             evaluations: vec![],
+            lifted: vec![],
             released_addresses: BTreeMap::new(),
             released_ids: BTreeMap::new(),
             drained: false,
@@ -462,7 +465,8 @@ impl World {
                 assert!(self.ends.iter().all(|other| other.id != end.id), "and only once");
                 self.ends.push(end);
             }
-            Effect::PolicyEvaluated(evaluation) => self.evaluations.push(*evaluation),
+            Effect::PolicyEvaluated(evaluation) => self.evaluations.push(evaluation),
+            Effect::PolicyLifted { connection } => self.lifted.push(connection),
         }
     }
 

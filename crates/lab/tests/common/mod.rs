@@ -1,5 +1,6 @@
 //! What several tests of the lab share: a client made of our own protocol crate, whose packets can be seen.
 #![allow(dead_code, unreachable_pub)] // each test file uses its own part
 
+pub mod logs;
 pub mod peer;
 pub mod people;

@@ -3,11 +3,13 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use lab::{Net, Scene, Sink};
+use lab::{Net, Scene, Sender, Sink, wait_until};
 
+/// How long packets that are awaited may take.
+const HEARD: Duration = Duration::from_secs(5);
 /// How long one echo may take.
 const ECHO: Duration = Duration::from_millis(100);
 
@@ -36,6 +38,24 @@ pub fn profile(scene: &Scene, endpoint: &str, name: &str) -> Result<PathBuf> {
     let path = scene.dir().join(format!("{name}.ovpn"));
     std::fs::write(&path, format!("{configuration}\n<cert>\n{certificate}</cert>\n<key>\n{key}</key>\n"))?;
     Ok(path)
+}
+
+/// Waits until a sender is heard again that long from now: what anybody else has sent meanwhile has come as well.
+pub fn heard_for(sink: &Sink, tag: u8, time: Duration) -> Result<()> {
+    let until = SystemTime::now() + time;
+    let heard = || sink.arrived().iter().any(|stamped| stamped.tag == tag && stamped.at >= until);
+    ensure!(wait_until(time + HEARD, heard), "nothing of {tag} came {time:?} later");
+    Ok(())
+}
+
+/// Waits until everything a sender has sent by now has arrived, or what it sent after it; none of it may be missing.
+pub fn nothing_lost(sink: &Sink, tag: u8, sender: &Sender) -> Result<()> {
+    let sent = sender.sent();
+    let last = || sink.arrived().iter().any(|stamped| stamped.tag == tag && stamped.number + 1 >= sent);
+    ensure!(wait_until(HEARD, last), "the last of {sent} packets of {tag} did not arrive");
+    let lost = lost(sink, tag)?;
+    ensure!(lost == 0, "{lost} packets of {tag} are missing");
+    Ok(())
 }
 
 /// Packets that are missing between the first and the last one of a sender.
