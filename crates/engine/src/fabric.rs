@@ -72,6 +72,11 @@ fn work(fabric: &mut dyn Fabric, workers: u16, batch: Batch) -> Results {
         let outcome = fabric.set_egress(id.as_str(), &egress);
         done.regulated.push((id, egress, outcome));
     }
+    if batch.adds.len() > 1 {
+        let coming: Vec<FabricAssociation> =
+            batch.adds.iter().map(|(_, association)| association.clone()).collect();
+        fabric.prepare(&coming);
+    }
     for (id, association) in batch.adds {
         let stuck = done.removed.iter().find_map(|(removed, outcome)| match outcome {
             Err(error) if *removed == id => Some(error.clone()),

@@ -29,6 +29,8 @@ pub(crate) enum Request {
     Hello(HelperOptions),
     /// See [`crate::Fabric::sweep`].
     Sweep,
+    /// See [`crate::Fabric::prepare`].
+    Prepare(Vec<FabricAssociation>),
     /// See [`crate::Fabric::add`].
     Add(FabricAssociation),
     /// See [`crate::Fabric::remove`].
@@ -57,6 +59,15 @@ pub(crate) enum Request {
         /// How many.
         sockets: u16,
     },
+}
+
+/// More than an association and each of its egress rules take of a message, in bytes.
+const ASSOCIATION_BYTES: usize = 768;
+const EGRESS_RULE_BYTES: usize = 128;
+
+/// What an association takes of a message at most, in bytes.
+pub(crate) fn most_bytes(association: &FabricAssociation) -> usize {
+    association.egress.len().saturating_mul(EGRESS_RULE_BYTES).saturating_add(ASSOCIATION_BYTES)
 }
 
 /// The answer to each.

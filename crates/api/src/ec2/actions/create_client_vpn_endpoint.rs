@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use aws_query::{FromQuery, QueryEnum, ToXml};
 use ipnet::Ipv4Net;
 use model::{
-    Authentication, Endpoint, EndpointCode, EndpointId, EndpointSpec, IpType, Key, Listen, ListenerClaim,
-    Scope, SecurityGroupId, Transport, VpcId,
+    Authentication, Endpoint, EndpointCode, EndpointId, EndpointSpec, IpType, Key, Kind, Listen,
+    ListenerClaim, Scope, SecurityGroupId, Transport, VpcId, prefix,
 };
 
 use crate::action::{Action, Decision};
@@ -137,8 +137,8 @@ impl Action for CreateClientVpnEndpoint {
     }
 
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
-        let existing = cx.endpoints().await?;
-        if existing.len() >= cx.config.quotas.endpoints_per_region {
+        let most = cx.config.quotas.endpoints_per_region;
+        if cx.keys(&prefix::of(cx.scope, Kind::Endpoint), most).await?.len() >= most {
             let message = "The maximum number of Client VPN endpoints has been reached.";
             return Err(ApiError::new("ClientVpnEndpointLimitExceeded", message));
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
-use model::{Applying, Authentication, Endpoint, EndpointCode, Scope};
+use model::{Applying, Authentication, Endpoint, EndpointCode, Kind, Scope, prefix};
 
 use crate::action::{Action, Decision};
 use crate::clock;
@@ -160,38 +160,59 @@ impl Action for DescribeClientVpnEndpoints {
 
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
         let filters = Filters::new(&self.filters, FILTERS, true)?;
-        let mut rows: Vec<Endpoint> = Vec::new();
-        for record in cx.endpoints().await? {
-            if record.value.status.code != EndpointCode::Deleted {
-                rows.push(record.value);
-            }
-        }
-        let ids = &self.client_vpn_endpoint_ids;
-        if let Some(unknown) = ids.iter().find(|id| !rows.iter().any(|row| row.id.as_str() == id.as_str())) {
-            return Err(no_endpoint(unknown));
-        }
-        rows.retain(|row| {
-            let asked = ids.is_empty() || ids.iter().any(|id| row.id.as_str() == id);
+        let keep = |row: &Endpoint| {
             let facets = vec![
                 ("endpoint-id", vec![row.id.as_str()]),
                 ("transport-protocol", vec![row.spec.transport.as_str()]),
             ];
-            asked && filters.pass(&facets, &row.spec.tags)
-        });
-        let (rows, next_token) =
-            page(rows, |row| row.id.as_str(), self.next_token.as_deref(), self.max_results)?;
-        let mut networks: BTreeMap<String, Vec<AssociatedTargetNetwork>> = BTreeMap::new();
-        for record in cx.all_associations().await? {
-            if record.value.status.code.holds_endpoint() {
-                let network = AssociatedTargetNetwork {
-                    network_id: record.value.spec.subnet_id.to_string(),
-                    network_type: "vpc",
-                };
-                networks.entry(record.value.endpoint.to_string()).or_default().push(network);
+            row.status.code != EndpointCode::Deleted && filters.pass(&facets, &row.spec.tags)
+        };
+        let next = self.next_token.as_deref();
+        let (rows, next_token) = match self.named(cx, &filters).await? {
+            Some(mut rows) => {
+                rows.retain(&keep);
+                page(rows, |row| row.id.as_str(), next, self.max_results)?
+            }
+            None => {
+                let prefix = prefix::of(cx.scope, Kind::Endpoint);
+                let (rows, token) = cx.page(&prefix, keep, next, self.max_results).await?;
+                (rows.into_iter().map(|record| record.value).collect(), token)
+            }
+        };
+        let mut answers = Vec::new();
+        for row in &rows {
+            let associations = cx.associations(&row.id).await?;
+            let held = associations.iter().filter(|record| record.value.status.code.holds_endpoint());
+            let networks = held.map(|record| AssociatedTargetNetwork {
+                network_id: record.value.spec.subnet_id.to_string(),
+                network_type: "vpc",
+            });
+            answers.push(endpoint(row, networks.collect(), cx));
+        }
+        Ok(Decision::read(Answer { client_vpn_endpoints: answers, next_token }))
+    }
+}
+
+impl DescribeClientVpnEndpoints {
+    /// The endpoints that the call names, by id or by an exact filter of it, each once and in order; `None`: it names none.
+    /// An id that does not exist is a mistake, a filter's value is not.
+    async fn named(&self, cx: &Cx<'_>, filters: &Filters<'_>) -> Result<Option<Vec<Endpoint>>, ApiError> {
+        let asked = &self.client_vpn_endpoint_ids;
+        let ids = if asked.is_empty() { filters.exact("endpoint-id") } else { Some(asked.as_slice()) };
+        let Some(ids) = ids else { return Ok(None) };
+        let mut rows = BTreeMap::new();
+        for id in ids {
+            match cx.endpoint_in_any_state(id).await {
+                Ok(record) if record.value.status.code != EndpointCode::Deleted => {
+                    rows.insert(record.value.id.clone(), record.value);
+                }
+                Ok(_) if asked.is_empty() => {}
+                Err(error) if asked.is_empty() && error.code == no_endpoint(id).code => {}
+                Ok(_) => return Err(no_endpoint(id)),
+                Err(error) => return Err(error),
             }
         }
-        let answer = |row: &Endpoint| endpoint(row, networks.remove(row.id.as_str()).unwrap_or_default(), cx);
-        Ok(Decision::read(Answer { client_vpn_endpoints: rows.iter().map(answer).collect(), next_token }))
+        Ok(Some(rows.into_values().collect()))
     }
 }
 
