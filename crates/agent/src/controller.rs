@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use controllers::{Changes, EndpointWorld, Observed, World, Write, decide, expired};
 use model::{EndpointId, Scope, Timestamp};
-use store::{Check, Op, Outcome, Store, Transaction};
+use store::{Check, Op, Outcome, Store, StoreError, Transaction};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::AgentError;
 use crate::reader::Reader;
@@ -16,6 +17,9 @@ const SWEEP: Duration = Duration::from_secs(30);
 /// Pause before a failed store is read again, at first and at most.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Most commits under way at a time.
+const COMMITS_MAX: usize = 64;
 
 /// Whose endpoint.
 type Owner = (Scope, EndpointId);
@@ -49,7 +53,6 @@ impl Controller {
         let mut sweep = tokio::time::interval(SWEEP);
         let mut due: BTreeSet<Owner> = world.endpoints.keys().cloned().collect();
         let mut waiting: BTreeSet<Owner> = BTreeSet::new();
-        let mut failures = Observed::default().failures;
         loop {
             let observed = Observed::of(world.gateways.values().map(|record| &record.value));
             for owner in &due {
@@ -63,16 +66,9 @@ impl Controller {
             tokio::select! {
                 touched = reader.next(&mut world) => {
                     let touched = touched?;
-                    due = touched.endpoints.into_iter().collect();
+                    due = touched.endpoints;
                     if touched.gateways {
-                        let now = Observed::of(world.gateways.values().map(|record| &record.value)).failures;
-                        if now == failures {
-                            due.extend(waiting.iter().cloned());
-                        } else {
-                            // What went wrong, or no longer does, may be of any endpoint.
-                            due = world.endpoints.keys().cloned().collect();
-                            failures = now;
-                        }
+                        due.extend(waiting.iter().cloned());
                     }
                 }
                 _ = sweep.tick() => {
@@ -91,12 +87,33 @@ impl Controller {
         observed: &Observed,
         due: &BTreeSet<Owner>,
     ) -> Result<(), AgentError> {
+        let mut commits = JoinSet::new();
         for owner in due {
             let Some(endpoint) = world.endpoints.get(owner) else { continue };
-            // A conflict means a newer record is on its way through the watch, and with it the next decision.
-            commit(&*self.store, decide(endpoint, observed)).await?;
+            let changes = decide(endpoint, observed);
+            if changes.is_empty() {
+                continue;
+            }
+            if commits.len() >= COMMITS_MAX {
+                done(commits.join_next().await)?;
+            }
+            // Endpoints have nothing to do with each other, and what comes together shares the disk's syncs.
+            let store = self.store.clone();
+            commits.spawn(async move { commit(&*store, changes).await });
+        }
+        while !commits.is_empty() {
+            done(commits.join_next().await)?;
         }
         Ok(())
+    }
+}
+
+/// What came of a commit. A conflict means a newer record is on its way through the watch, and with it the next decision.
+fn done(commit: Option<Result<Result<Option<u64>, AgentError>, JoinError>>) -> Result<(), AgentError> {
+    match commit {
+        Some(Ok(outcome)) => outcome.map(drop),
+        Some(Err(_)) => Err(StoreError::Failed("a commit was cut off".to_owned()).into()),
+        None => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@ mod connection_logs;
 mod controller;
 mod publish;
 mod reader;
+mod report;
 mod revocation;
 
 use std::sync::Arc;
@@ -16,10 +17,11 @@ use std::time::Duration;
 
 use controllers::World;
 use engine::DataPlane;
-use model::{Failure, GatewayStatus, Key};
-use store::{MasterKey, Store};
+use model::Failure;
+use store::{MasterKey, Store, StoreError};
 use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 pub use connection_logs::{ConnectionLogWriter, ConnectionLogs, Lines, UPDATE_INTERVAL, connection_logs};
 pub use controller::Controller;
@@ -54,10 +56,34 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// Why following the store ended without an error.
-enum End {
-    Relist,
-    Stopping,
+/// Everything read anew beside the work: changes do not wait for it, however much is stored.
+#[derive(Default)]
+struct Renewal(Option<JoinHandle<Result<(World, Reader), AgentError>>>);
+
+impl Renewal {
+    fn start(&mut self, store: Arc<dyn Store>) {
+        self.0 = Some(tokio::spawn(Reader::start(store)));
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What was read. Never, while nothing is under way. Cancel safe.
+    async fn done(&mut self) -> Result<(World, Reader), AgentError> {
+        let Some(reading) = &mut self.0 else { return std::future::pending().await };
+        let read = reading.await;
+        self.0 = None;
+        read.map_err(|_| StoreError::Failed("reading everything was cut off".to_owned()))?
+    }
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        if let Some(reading) = &self.0 {
+            reading.abort();
+        }
+    }
 }
 
 /// A gateway's half: store watch → desired → engine → applied revision and connection rows.
@@ -80,7 +106,7 @@ impl Agent {
         node: &str,
         ready: watch::Sender<bool>,
     ) -> Self {
-        let publisher = Publisher::new(store.clone(), Key::gateway(node).into());
+        let publisher = Publisher::new(store.clone(), node);
         Self {
             store,
             plane,
@@ -119,15 +145,16 @@ impl Agent {
         let mut update = tokio::time::interval_at(first, self.update_interval);
         update.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let started = Instant::now();
             let failed = match self.follow(&mut stopping, &mut update).await {
-                Ok(End::Stopping) => return Ok(()),
-                Ok(End::Relist) => {
-                    pause = RETRY_MIN;
-                    continue;
-                }
+                Ok(()) => return Ok(()),
                 Err(AgentError::Stopped) => return Err(AgentError::Stopped),
                 Err(error) => error,
             };
+            if started.elapsed() > FULL_PASS {
+                // A run that lasted was no part of a row of failures.
+                pause = RETRY_MIN;
+            }
             self.ready.send_replace(false);
             tracing::warn!(
                 node = self.node,
@@ -140,25 +167,25 @@ impl Agent {
         }
     }
 
-    /// Lists everything, then follows the watch until it breaks or a full pass is due.
+    /// Lists everything, then follows the watch until it breaks or the order to stop comes.
     async fn follow(
         &mut self,
         stopping: &mut watch::Receiver<bool>,
         update: &mut Interval,
-    ) -> Result<End, AgentError> {
+    ) -> Result<(), AgentError> {
         let (mut world, mut reader) = Reader::start(self.store.clone()).await?;
+        self.publisher.report.begin(&world);
         while self.publisher.close_interrupted(&world, &*self.plane).await? {
             (world, reader) = Reader::start(self.store.clone()).await?;
         }
-        let full_pass = tokio::time::Instant::now() + FULL_PASS;
+        let (mut full_pass, mut renewal) = (Instant::now() + FULL_PASS, Renewal::default());
         let mut retry = RETRY_MIN;
-        let mut status = GatewayStatus::default();
         let mut changes = Changed::All;
         loop {
-            let failing = self.apply(&world, &changes, &mut status).await?;
+            let failing = self.apply(&world, &changes).await?;
             changes = Changed::nothing();
             self.ready.send_replace(true);
-            let again = tokio::time::Instant::now() + retry;
+            let again = Instant::now() + retry;
             retry = if failing { (retry * 2).min(RETRY_MAX) } else { RETRY_MIN };
             loop {
                 tokio::select! {
@@ -176,11 +203,25 @@ impl Agent {
                     }
                     _ = update.tick() => self.publisher.update_logs(&*self.plane, &world),
                     () = tokio::time::sleep_until(again), if failing => break,
-                    () = tokio::time::sleep_until(full_pass) => return Ok(End::Relist),
+                    () = tokio::time::sleep_until(full_pass), if !renewal.is_under_way() => {
+                        renewal.start(self.store.clone());
+                    }
+                    renewed = renewal.done() => {
+                        let (mut anew, mut from_now) = renewed?;
+                        // What is in force must not go back.
+                        from_now.catch_up(&mut anew, world.revision).await?;
+                        reader = from_now;
+                        let old = std::mem::replace(&mut world, anew);
+                        tokio::task::spawn_blocking(move || drop(old));
+                        self.publisher.close_interrupted(&world, &*self.plane).await?;
+                        full_pass = Instant::now() + FULL_PASS;
+                        changes = Changed::All;
+                        break;
+                    }
                     () = stopped(stopping) => {
                         self.plane.drain().await;
                         self.publisher.events(self.plane.take_events(), &world).await?;
-                        return Ok(End::Stopping);
+                        return Ok(());
                     }
                 }
             }
@@ -188,12 +229,7 @@ impl Agent {
     }
 
     /// One pass of desired → engine → store; says whether something failed and is to be tried again.
-    async fn apply(
-        &mut self,
-        world: &World,
-        changes: &Changed,
-        status: &mut GatewayStatus,
-    ) -> Result<bool, AgentError> {
+    async fn apply(&mut self, world: &World, changes: &Changed) -> Result<bool, AgentError> {
         let compiled = self.compiler.compile(world, changes);
         let applied = self.plane.apply(Arc::new(compiled.desired)).await;
         let mut failures: std::collections::BTreeMap<_, Failure> = applied.failures;
@@ -201,11 +237,7 @@ impl Agent {
         let failing = failures.values().any(|failure| !failure.permanent);
         // Rows of ended sessions first: who sees the final status also sees them terminated.
         self.publisher.events(self.plane.take_events(), world).await?;
-        let next = GatewayStatus { applied_revision: applied.revision, failures };
-        if next != *status {
-            self.publisher.status(&next).await?;
-            *status = next;
-        }
+        self.publisher.report.write(world, applied.revision, failures).await?;
         Ok(failing)
     }
 }

@@ -1,4 +1,4 @@
-//! What the engine tells, as records: connection rows and the applied revision.
+//! What the engine tells of connections, as records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,12 +6,13 @@ use std::sync::Arc;
 use controllers::{World, interrupted};
 use engine::{DataPlane, SessionEvent};
 use gateway::{ConnectionEnd, ConnectionStart, Counters};
-use model::{Connection, ConnectionCode, ConnectionId, EndpointId, GatewayStatus, Key, Status, Timestamp};
+use model::{Connection, ConnectionCode, ConnectionId, EndpointId, Key, Status, Timestamp};
 use store::{Check, Op, Outcome, Store, Transaction, typed};
 
 use crate::AgentError;
 use crate::connection_logs::ConnectionLogs;
 use crate::controller::{commit, now};
+use crate::report::Report;
 
 /// Most tries of a row that others write at the same time.
 const ATTEMPTS_MAX: usize = 16;
@@ -26,7 +27,8 @@ const MISSED_AFTER_S: i64 = 5;
 /// Writes a gateway's rows.
 pub(crate) struct Publisher {
     store: Arc<dyn Store>,
-    key: String,
+    /// What is in force, and what is wrong.
+    pub(crate) report: Report,
     /// Rows of this life that have not ended, so that an end needs no read.
     open: BTreeMap<ConnectionId, Connection>,
     /// Told of everything that happens, if there are any.
@@ -36,8 +38,9 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    pub(crate) fn new(store: Arc<dyn Store>, key: String) -> Self {
-        Self { store, key, open: BTreeMap::new(), logs: None, unwritten: BTreeMap::new() }
+    pub(crate) fn new(store: Arc<dyn Store>, node: &str) -> Self {
+        let report = Report::new(store.clone(), node);
+        Self { store, report, open: BTreeMap::new(), logs: None, unwritten: BTreeMap::new() }
     }
 
     /// Closes rows that say `active` of connections nobody carries: an earlier life's, or of an event that was lost.
@@ -60,14 +63,6 @@ impl Publisher {
         }
         self.open.retain(|id, row| live.contains(id) || now.0 - row.established_at.0 < MISSED_AFTER_S);
         Ok(!all.is_empty())
-    }
-
-    /// Reports what is in force.
-    pub(crate) async fn status(&self, status: &GatewayStatus) -> Result<(), AgentError> {
-        let transaction =
-            Transaction { checks: Vec::new(), ops: vec![Op::Put(self.key.clone(), typed::encode(status))] };
-        self.store.transact(transaction).await?;
-        Ok(())
     }
 
     /// Writes connects and disconnects, all that came together in one transaction, and what is left of earlier ones.

@@ -1,10 +1,11 @@
 //! The store's records as a [`World`], kept up to date by a gap-free watch.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use controllers::{Row, World};
 use model::{EndpointId, Key, Kind, Scope, prefix};
-use store::{Change, Store, Watch};
+use store::{Change, Listing, Store, StoreError, Watch};
 
 use crate::AgentError;
 
@@ -23,20 +24,27 @@ pub(crate) struct Touched {
     /// Whether what gateways report has changed.
     pub gateways: bool,
     /// Endpoints of which something changed.
-    pub endpoints: Vec<(Scope, EndpointId)>,
+    pub endpoints: BTreeSet<(Scope, EndpointId)>,
 }
 
 impl Reader {
     /// Lists everything and watches from there.
     pub(crate) async fn start(store: Arc<dyn Store>) -> Result<(World, Self), AgentError> {
         let listing = store.list(prefix::ALL).await?;
-        let mut world = World::default();
-        for entry in &listing.entries {
-            put(&mut world, &entry.key, &entry.value, entry.modified);
-        }
-        world.revision = listing.revision;
-        let watch = store.watch(prefix::ALL, listing.revision).await?;
+        let revision = listing.revision;
+        // Long work where much is stored: calls must not wait for it.
+        let world = tokio::task::spawn_blocking(move || world_of(listing)).await;
+        let world = world.map_err(|_| StoreError::Failed("reading everything was cut off".to_owned()))?;
+        let watch = store.watch(prefix::ALL, revision).await?;
         Ok((world, Self { watch }))
+    }
+
+    /// Takes in changes until the world is as new as `revision`, which the store has given to somebody already.
+    pub(crate) async fn catch_up(&mut self, world: &mut World, revision: u64) -> Result<(), AgentError> {
+        while world.revision < revision {
+            self.next(world).await?;
+        }
+        Ok(())
     }
 
     /// Waits for changes and takes them in. Cancel safe: nothing is lost when the future is dropped.
@@ -44,6 +52,15 @@ impl Reader {
         let changes = self.watch.next().await?;
         Ok(take_in(world, &changes))
     }
+}
+
+fn world_of(listing: Listing) -> World {
+    let mut world = World::default();
+    for entry in listing.entries {
+        put(&mut world, &entry.key, &entry.value, entry.modified);
+    }
+    world.revision = listing.revision;
+    world
 }
 
 fn take_in(world: &mut World, changes: &[Change]) -> Touched {
@@ -71,6 +88,7 @@ fn take_in(world: &mut World, changes: &[Change]) -> Touched {
             Some(
                 Kind::Connection
                 | Kind::AssociationClaim
+                | Kind::GatewayFailure
                 | Kind::Vpc
                 | Kind::Token
                 | Kind::Listener
@@ -85,11 +103,7 @@ fn take_in(world: &mut World, changes: &[Change]) -> Touched {
             )
             | None => {}
         }
-        if let Some(owner) = owner
-            && !touched.endpoints.contains(&owner)
-        {
-            touched.endpoints.push(owner);
-        }
+        touched.endpoints.extend(owner);
     }
     touched
 }
@@ -124,6 +138,7 @@ fn decode(key: &str, value: &[u8]) -> Result<Option<Row>, store::StoreError> {
         Some(Kind::Certificate) => Some(Row::Certificate(Box::new(json(value)?))),
         Some(Kind::Token) => Some(Row::Token(json(value)?)),
         Some(Kind::Gateway) => Some(Row::Gateway(json(value)?)),
+        Some(Kind::GatewayFailure) => Some(Row::GatewayFailure(json(value)?)),
         Some(
             Kind::AssociationClaim
             | Kind::Vpc

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use controllers::{EndpointWorld, World};
-use model::RevocationList;
+use model::{Key, RevocationList};
 
 /// How often the same trouble is told again, seconds.
 const TELL_AGAIN_S: i64 = 60;
@@ -38,7 +38,10 @@ enum Trouble {
 impl Lists {
     /// Forgets lists that are gone.
     pub(crate) fn retain(&mut self, world: &World) {
-        self.held.retain(|key, _| world.endpoints.values().any(|of| of.revocations.contains_key(key)));
+        self.held.retain(|key, _| {
+            let of = Key::owner_of(key).and_then(|owner| world.endpoints.get(&owner));
+            of.is_some_and(|of| of.revocations.contains_key(key))
+        });
     }
 
     /// The list of an endpoint, PEM.

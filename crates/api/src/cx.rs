@@ -14,8 +14,12 @@ use store::{Entry, MasterKey, Store};
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::identities::Caller;
+use crate::page;
 use crate::ports::LiveConnections;
 use crate::taggable::{self, Taggable, Tags};
+
+/// Most records read from the store at a time for a page.
+const MAX_CHUNK_RECORDS: usize = 1_001;
 
 /// One call's surroundings.
 pub(crate) struct Cx<'a> {
@@ -72,6 +76,56 @@ impl<'a> Cx<'a> {
     pub(crate) async fn keys(&self, prefix: &str, most: usize) -> Result<Vec<String>, ApiError> {
         let listing = self.store.page(prefix, None, most).await?;
         Ok(listing.entries.into_iter().map(|entry| entry.key).collect())
+    }
+
+    /// One page of the records under a prefix that `keep` lets through, in the order of their keys, and the token of the
+    /// next (spec: aws-client-vpn §2.0.4). Reads from the token on, and no further than it must to fill the page.
+    pub(crate) async fn page<T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+        keep: impl Fn(&T) -> bool + Send,
+        next_token: Option<&str>,
+        max_results: Option<i32>,
+    ) -> Result<(Vec<Record<T>>, Option<String>), ApiError> {
+        let size = page::size(max_results);
+        let mut after = next_token.map(page::read).transpose()?.map(|key| format!("{prefix}{key}"));
+        let mut kept: Vec<Record<T>> = Vec::new();
+        // One more than the page holds says whether there is another.
+        let mut limit = size.saturating_add(1);
+        loop {
+            let entries = self.store.page(prefix, after.as_deref(), limit).await?.entries;
+            let end = entries.len() < limit;
+            after = entries.last().map(|entry| entry.key.clone());
+            for entry in entries {
+                let record = typed::record(entry)?;
+                if !keep(&record.value) {
+                    continue;
+                }
+                if kept.len() == size {
+                    let last = kept.last().and_then(|last| last.key.strip_prefix(prefix));
+                    let token = last.map(page::token);
+                    return Ok((kept, token));
+                }
+                kept.push(record);
+            }
+            if end {
+                return Ok((kept, None));
+            }
+            limit = limit.saturating_mul(2).min(MAX_CHUNK_RECORDS);
+        }
+    }
+
+    /// The same of an endpoint's records of a kind.
+    pub(crate) async fn page_under<T: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        endpoint: &EndpointId,
+        keep: impl Fn(&T) -> bool + Send,
+        next_token: Option<&str>,
+        max_results: Option<i32>,
+    ) -> Result<(Vec<Record<T>>, Option<String>), ApiError> {
+        let prefix = prefix::under(self.scope, kind, endpoint);
+        self.page(&prefix, keep, next_token, max_results).await
     }
 
     /// All records of a kind in the scope.

@@ -40,6 +40,16 @@ impl<'f> Filters<'f> {
         Ok(Self { filters: filters.iter().map(read).collect::<Result<_, _>>()? })
     }
 
+    /// The values that a filter of this name lets through, where it names them without patterns: whoever has a key for
+    /// them need not look at the others.
+    pub(crate) fn exact(&self, name: &str) -> Option<&'f [String]> {
+        let plain = |value: &String| !value.contains(['*', '?', '\\']);
+        self.filters
+            .iter()
+            .find(|(found, values)| *found == name && values.iter().all(plain))
+            .map(|(_, values)| *values)
+    }
+
     /// Whether a row passes all filters.
     pub(crate) fn pass(&self, facets: &Facets<'_>, tags: &BTreeMap<String, String>) -> bool {
         self.filters.iter().all(|(name, wanted)| match name.strip_prefix("tag:") {
@@ -135,6 +145,26 @@ mod tests {
             assert_eq!(matches(pattern, value), expected, "{pattern} {value}");
         }
         assert!(!matches(&"*a".repeat(200), &"b".repeat(20_000)));
+    }
+
+    #[test]
+    fn only_plain_values_are_exact() {
+        let filter = |values: &[&str]| Filter {
+            name: Some("id".to_owned()),
+            values: values.iter().map(|value| (*value).to_owned()).collect(),
+        };
+        let rows = [
+            (vec![filter(&["a", "b"])], Some(2)),
+            (vec![filter(&["a", "b*"])], None),
+            (vec![filter(&["a?"])], None),
+            (vec![filter(&[r"a\*"])], None),
+            (vec![filter(&["*"]), filter(&["c"])], Some(1)),
+            (vec![], None),
+        ];
+        for (filters, expected) in rows {
+            let read = Filters::new(&filters, &["id"], false).unwrap();
+            assert_eq!(read.exact("id").map(<[String]>::len), expected, "{filters:?}");
+        }
     }
 
     #[test]

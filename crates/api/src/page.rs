@@ -11,6 +11,16 @@ pub(crate) const MAX_RESULTS: usize = 1_000;
 const MAX_TOKEN_BYTES: usize = 2_048;
 const MARK: &str = "1:";
 
+/// How many results a page holds.
+pub(crate) fn size(max_results: Option<i32>) -> usize {
+    max_results.and_then(|most| usize::try_from(most).ok()).unwrap_or(MAX_RESULTS).clamp(1, MAX_RESULTS)
+}
+
+/// The token that goes on after `key`.
+pub(crate) fn token(key: &str) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{MARK}{key}"))
+}
+
 /// One page of `rows`, which rise by the key `key` gives them.
 pub(crate) fn page<T>(
     rows: Vec<T>,
@@ -19,18 +29,17 @@ pub(crate) fn page<T>(
     max_results: Option<i32>,
 ) -> Result<(Vec<T>, Option<String>), ApiError> {
     let after = next_token.map(read).transpose()?;
-    let size =
-        max_results.and_then(|most| usize::try_from(most).ok()).unwrap_or(MAX_RESULTS).clamp(1, MAX_RESULTS);
+    let size = size(max_results);
     let mut rows: Vec<T> =
         rows.into_iter().filter(|row| after.as_deref().is_none_or(|after| key(row) > after)).collect();
     let more = rows.len() > size;
     rows.truncate(size);
-    let token =
-        rows.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(format!("{MARK}{}", key(last))));
+    let token = rows.last().filter(|_| more).map(|last| token(key(last)));
     Ok((rows, token))
 }
 
-fn read(token: &str) -> Result<String, ApiError> {
+/// The key a token goes on after.
+pub(crate) fn read(token: &str) -> Result<String, ApiError> {
     let key = || {
         let bytes = (token.len() <= MAX_TOKEN_BYTES).then(|| URL_SAFE_NO_PAD.decode(token).ok())??;
         String::from_utf8(bytes).ok()?.strip_prefix(MARK).map(str::to_owned)

@@ -73,9 +73,10 @@ impl StoreConvergence {
         }
         while !waiting.is_empty() {
             for changed in watch.next().await? {
-                let done = changed.value.as_ref().is_none_or(|value| !is_transitional(&changed.key, value));
-                if done {
-                    waiting.retain(|key| *key != changed.key);
+                // What others wrote is not even read: of that there may be much.
+                let Some(at) = waiting.iter().position(|key| *key == changed.key) else { continue };
+                if changed.value.as_ref().is_none_or(|value| !is_transitional(&changed.key, value)) {
+                    waiting.swap_remove(at);
                 }
             }
         }

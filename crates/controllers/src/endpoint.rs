@@ -1,11 +1,8 @@
 //! One endpoint's associations, routes and rules, moved on by what the gateways have in force.
 
-use std::collections::BTreeMap;
-
 use model::{
-    Applying, Association, AssociationCode, AssociationId, AssociationSpec, AttachmentCode, EndpointCode,
-    Failure, GatewayStatus, Key, Listen, PolicyCode, RevocationCode, RouteCode, RouteTarget, RuleCode,
-    Status,
+    Applying, Association, AssociationCode, AssociationSpec, AttachmentCode, EndpointCode, GatewayStatus,
+    Key, Listen, PolicyCode, RevocationCode, RouteCode, RouteTarget, RuleCode, Status,
 };
 
 use crate::{Changes, EndpointWorld, Versioned, Write};
@@ -14,24 +11,17 @@ use crate::{Changes, EndpointWorld, Versioned, Write};
 const CHILDREN_MAX_KEYS: usize = 512;
 
 /// What all gateways together have in force.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Observed {
-    /// The oldest of their applied revisions: everything up to it is in force everywhere.
+    /// The oldest of their applied revisions: everything up to it is in force everywhere, but for what is said to fail.
     pub applied_revision: u64,
-    /// What is wrong with which association, on any of them.
-    pub failures: BTreeMap<AssociationId, Failure>,
 }
 
 impl Observed {
     /// Sums up what gateways report; with none of them, nothing is in force.
     pub fn of<'a>(gateways: impl IntoIterator<Item = &'a GatewayStatus>) -> Self {
-        let mut applied: Option<u64> = None;
-        let mut failures = BTreeMap::new();
-        for gateway in gateways {
-            applied = Some(applied.map_or(gateway.applied_revision, |a| a.min(gateway.applied_revision)));
-            failures.extend(gateway.failures.iter().map(|(id, failure)| (id.clone(), failure.clone())));
-        }
-        Self { applied_revision: applied.unwrap_or_default(), failures }
+        let applied = gateways.into_iter().map(|gateway| gateway.applied_revision).min();
+        Self { applied_revision: applied.unwrap_or_default() }
     }
 }
 
@@ -92,7 +82,7 @@ impl<'a> Decision<'a> {
         let mut moved = false;
         for (key, record) in &self.world.associations {
             let association = &record.value;
-            let failure = self.observed.failures.get(&association.id);
+            let failure = self.world.failure(&association.id);
             if association.status.code == AssociationCode::Associated {
                 self.up.push(&association.spec);
             }
@@ -181,7 +171,7 @@ impl<'a> Decision<'a> {
     fn applied(&self, record: &Versioned<model::Endpoint>) -> bool {
         let failing = |association: &Versioned<Association>| {
             association.value.status.code.holds_endpoint()
-                && self.observed.failures.contains_key(&association.value.id)
+                && self.world.failure(&association.value.id).is_some()
         };
         record.value.applying != Applying::Nothing
             && self.in_force(record)
@@ -399,7 +389,8 @@ fn orphans(world: &EndpointWorld) -> Changes {
         .chain(world.connections.keys())
         .chain(world.terminations.keys())
         .chain(world.revocations.keys())
-        .chain(world.policies.keys());
+        .chain(world.policies.keys())
+        .chain(world.failures.keys());
     changes.delete.extend(keys.take(CHILDREN_MAX_KEYS).cloned());
     changes
 }

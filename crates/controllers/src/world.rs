@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Applying, Association, AssociationCode, AuthorizationPolicy, AuthorizationRule, Certificate, Connection,
-    Endpoint, EndpointCode, EndpointId, GatewayStatus, Key, PolicyCode, RevocationCode, RevocationList,
-    Route, RouteCode, RuleCode, Scope, SecurityGroup, SecurityGroupId, Subnet, Termination, TokenRecord,
+    Applying, Association, AssociationCode, AssociationId, AuthorizationPolicy, AuthorizationRule,
+    Certificate, Connection, Endpoint, EndpointCode, EndpointId, Failure, GatewayFailure, GatewayStatus, Key,
+    PolicyCode, RevocationCode, RevocationList, Route, RouteCode, RuleCode, Scope, SecurityGroup,
+    SecurityGroupId, Subnet, Termination, TokenRecord,
 };
 
 /// A record and the revision that last wrote it.
@@ -46,6 +47,8 @@ pub enum Row {
     Token(TokenRecord),
     /// What a gateway has in force.
     Gateway(GatewayStatus),
+    /// What is wrong with an association on a gateway.
+    GatewayFailure(GatewayFailure),
 }
 
 /// Everything of one endpoint, each map by store key.
@@ -69,6 +72,8 @@ pub struct EndpointWorld {
     pub revocations: BTreeMap<String, Versioned<RevocationList>>,
     /// Its authorization policy, if it has one.
     pub policies: BTreeMap<String, Versioned<AuthorizationPolicy>>,
+    /// What is wrong with its associations on gateways.
+    pub failures: BTreeMap<String, Versioned<GatewayFailure>>,
 }
 
 /// The scope and endpoint that own a child record.
@@ -91,7 +96,6 @@ pub struct World {
     pub tokens: BTreeMap<String, Versioned<TokenRecord>>,
     /// Gateways by key.
     pub gateways: BTreeMap<String, Versioned<GatewayStatus>>,
-    owners: BTreeMap<String, Owner>,
     arns: BTreeMap<String, String>,
     groups: BTreeMap<String, (Scope, SecurityGroupId)>,
 }
@@ -100,77 +104,34 @@ impl World {
     /// Takes in a record that was written. Returns the endpoint it belongs to, if it belongs to one.
     pub fn put(&mut self, key: &str, row: Row, modified: u64) -> Option<Owner> {
         self.revision = self.revision.max(modified);
-        let owner = match &row {
-            Row::Endpoint(r) => Some((r.scope.clone(), r.id.clone())),
-            Row::Association(r) => Some((r.scope.clone(), r.endpoint.clone())),
-            Row::Route(r) => Some((r.scope.clone(), r.endpoint.clone())),
-            Row::Rule(r) => Some((r.scope.clone(), r.endpoint.clone())),
-            Row::Connection(r) => Some((r.scope.clone(), r.endpoint.clone())),
-            Row::Termination(r) => Some((r.scope.clone(), r.endpoint.clone())),
-            Row::RevocationList(r) => Some((r.scope.clone(), r.endpoint.clone())),
-            Row::AuthorizationPolicy(r) => Some((r.scope.clone(), r.endpoint.clone())),
-            Row::Subnet(_)
-            | Row::SecurityGroup(_)
-            | Row::Certificate(_)
-            | Row::Token(_)
-            | Row::Gateway(_) => None,
-        };
         let key = key.to_owned();
-        let Some(owner) = owner else {
-            match row {
-                Row::Subnet(value) => drop(self.subnets.insert(key, Versioned { value, modified })),
-                Row::SecurityGroup(value) => {
-                    let id = (value.scope.clone(), value.id.clone());
-                    self.groups.insert(key, id.clone());
-                    self.security_groups.insert(id, Versioned { value: *value, modified });
-                }
-                Row::Certificate(value) => {
-                    self.arns.insert(key, value.arn.clone());
-                    self.certificates.insert(value.arn.clone(), Versioned { value: *value, modified });
-                }
-                Row::Token(value) => drop(self.tokens.insert(key, Versioned { value, modified })),
-                Row::Gateway(value) => drop(self.gateways.insert(key, Versioned { value, modified })),
-                Row::Endpoint(_)
-                | Row::Association(_)
-                | Row::Route(_)
-                | Row::Rule(_)
-                | Row::Connection(_)
-                | Row::Termination(_)
-                | Row::RevocationList(_)
-                | Row::AuthorizationPolicy(_) => {}
-            }
-            return None;
-        };
-        self.owners.insert(key.clone(), owner.clone());
-        let of = self.endpoints.entry(owner.clone()).or_default();
-        of.unreadable.remove(&key);
         match row {
-            Row::Endpoint(value) => of.endpoint = Some((key, Versioned { value: *value, modified })),
-            Row::Association(value) => drop(of.associations.insert(key, Versioned { value, modified })),
-            Row::Route(value) => drop(of.routes.insert(key, Versioned { value, modified })),
-            Row::Rule(value) => drop(of.rules.insert(key, Versioned { value, modified })),
-            Row::Connection(value) => drop(of.connections.insert(key, Versioned { value: *value, modified })),
-            Row::Termination(value) => drop(of.terminations.insert(key, Versioned { value, modified })),
-            Row::RevocationList(value) => {
-                drop(of.revocations.insert(key, Versioned { value: *value, modified }))
+            Row::Subnet(value) => drop(self.subnets.insert(key, Versioned { value, modified })),
+            Row::SecurityGroup(value) => {
+                let id = (value.scope.clone(), value.id.clone());
+                self.groups.insert(key, id.clone());
+                self.security_groups.insert(id, Versioned { value: *value, modified });
             }
-            Row::AuthorizationPolicy(value) => {
-                drop(of.policies.insert(key, Versioned { value: *value, modified }))
+            Row::Certificate(value) => {
+                self.arns.insert(key, value.arn.clone());
+                self.certificates.insert(value.arn.clone(), Versioned { value: *value, modified });
             }
-            Row::Subnet(_)
-            | Row::SecurityGroup(_)
-            | Row::Certificate(_)
-            | Row::Token(_)
-            | Row::Gateway(_) => {}
+            Row::Token(value) => drop(self.tokens.insert(key, Versioned { value, modified })),
+            Row::Gateway(value) => drop(self.gateways.insert(key, Versioned { value, modified })),
+            row => {
+                // The key says whose it is, as it does when it is deleted.
+                let owner = Key::owner_of(&key)?;
+                self.endpoints.entry(owner.clone()).or_default().put(key, row, modified);
+                return Some(owner);
+            }
         }
-        Some(owner)
+        None
     }
 
     /// Takes in that a record is there and cannot be read (another version's, or broken).
     pub fn put_unreadable(&mut self, key: &str, modified: u64) -> Option<Owner> {
         self.revision = self.revision.max(modified);
         let owner = Key::owner_of(key)?;
-        self.owners.insert(key.to_owned(), owner.clone());
         self.endpoints.entry(owner.clone()).or_default().unreadable.insert(key.to_owned());
         Some(owner)
     }
@@ -187,7 +148,7 @@ impl World {
         if let Some(arn) = self.arns.remove(key) {
             self.certificates.remove(&arn);
         }
-        let owner = self.owners.remove(key)?;
+        let owner = Key::owner_of(key)?;
         if let Some(of) = self.endpoints.get_mut(&owner) {
             if of.endpoint.as_ref().is_some_and(|(own, _)| own == key) {
                 of.endpoint = None;
@@ -200,6 +161,7 @@ impl World {
             of.unreadable.remove(key);
             of.revocations.remove(key);
             of.policies.remove(key);
+            of.failures.remove(key);
             if of.is_empty() {
                 self.endpoints.remove(&owner);
             }
@@ -209,6 +171,46 @@ impl World {
 }
 
 impl EndpointWorld {
+    /// Takes in a record of this endpoint.
+    fn put(&mut self, key: String, row: Row, modified: u64) {
+        self.unreadable.remove(&key);
+        match row {
+            Row::Endpoint(value) => self.endpoint = Some((key, Versioned { value: *value, modified })),
+            Row::Association(value) => drop(self.associations.insert(key, Versioned { value, modified })),
+            Row::Route(value) => drop(self.routes.insert(key, Versioned { value, modified })),
+            Row::Rule(value) => drop(self.rules.insert(key, Versioned { value, modified })),
+            Row::Connection(value) => {
+                drop(self.connections.insert(key, Versioned { value: *value, modified }))
+            }
+            Row::Termination(value) => drop(self.terminations.insert(key, Versioned { value, modified })),
+            Row::RevocationList(value) => {
+                drop(self.revocations.insert(key, Versioned { value: *value, modified }))
+            }
+            Row::AuthorizationPolicy(value) => {
+                drop(self.policies.insert(key, Versioned { value: *value, modified }))
+            }
+            Row::GatewayFailure(value) => drop(self.failures.insert(key, Versioned { value, modified })),
+            Row::Subnet(_)
+            | Row::SecurityGroup(_)
+            | Row::Certificate(_)
+            | Row::Token(_)
+            | Row::Gateway(_) => {}
+        }
+    }
+
+    /// What is wrong with one of its associations, on whichever gateway.
+    pub fn failure(&self, association: &AssociationId) -> Option<&Failure> {
+        let mut failures = self.failures.values().map(|record| &record.value);
+        failures.find(|failure| failure.association == *association).map(|found| &found.failure)
+    }
+
+    /// Whether an association does not say yet what is wrong with it, or still says what no longer is.
+    fn untold(&self, association: &Association) -> bool {
+        let told = association.status.message.as_ref();
+        association.status.code != AssociationCode::AssociationFailed
+            && told != self.failure(&association.id).map(|failure| &failure.reason)
+    }
+
     /// Whether something of it waits for gateways: only then can what they report move it.
     pub fn waits(&self) -> bool {
         let endpoint = self.endpoint.as_ref().map(|(_, record)| &record.value);
@@ -216,7 +218,7 @@ impl EndpointWorld {
             endpoint.status.code == EndpointCode::Deleting || endpoint.applying != Applying::Nothing
         }) || self.associations.values().any(|record| {
             matches!(record.value.status.code, AssociationCode::Associating | AssociationCode::Disassociating)
-                || record.value.status.message.is_some()
+                || self.untold(&record.value)
         }) || self
             .routes
             .values()
@@ -245,5 +247,6 @@ impl EndpointWorld {
             && self.unreadable.is_empty()
             && self.revocations.is_empty()
             && self.policies.is_empty()
+            && self.failures.is_empty()
     }
 }

@@ -69,6 +69,11 @@ fn work(fabric: &mut dyn Fabric, workers: u16, batch: Batch) -> Results {
         let outcome = fabric.set_outlet(id.as_str(), &outlet);
         done.set.push((id, outlet, outcome));
     }
+    if batch.adds.len() > 1 {
+        let coming: Vec<FabricAssociation> =
+            batch.adds.iter().map(|(_, association)| association.clone()).collect();
+        fabric.prepare(&coming);
+    }
     for (id, association) in batch.adds {
         let stuck = done.removed.iter().find_map(|(removed, outcome)| match outcome {
             Err(error) if *removed == id => Some(error.clone()),

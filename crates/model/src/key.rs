@@ -59,6 +59,8 @@ pub enum Kind {
     Token,
     /// What each gateway has in force (no scope).
     Gateway,
+    /// What is wrong with an association on a gateway, by endpoint.
+    GatewayFailure,
     /// Which endpoint owns an address, transport and port (no scope).
     Listener,
 }
@@ -90,13 +92,14 @@ impl Kind {
             Kind::LogBatch => "log-batch",
             Kind::Token => "token",
             Kind::Gateway => "gateway",
+            Kind::GatewayFailure => "gateway-failure",
             Kind::Listener => "listener",
         }
     }
 
     /// The kind named by a folder.
     pub fn parse(text: &str) -> Option<Self> {
-        const ALL: [Kind; 24] = [
+        const ALL: [Kind; 25] = [
             Kind::Endpoint,
             Kind::Association,
             Kind::AssociationClaim,
@@ -120,6 +123,7 @@ impl Kind {
             Kind::LogBatch,
             Kind::Token,
             Kind::Gateway,
+            Kind::GatewayFailure,
             Kind::Listener,
         ];
         ALL.into_iter().find(|kind| kind.as_str() == text)
@@ -154,7 +158,8 @@ impl Key {
             | Kind::Connection
             | Kind::Termination
             | Kind::RevocationList
-            | Kind::AuthorizationPolicy => Some((scope, parts.next()?.parse().ok()?)),
+            | Kind::AuthorizationPolicy
+            | Kind::GatewayFailure => Some((scope, parts.next()?.parse().ok()?)),
             _ => None,
         }
     }
@@ -288,6 +293,16 @@ impl Key {
         Self(format!("{}{node}", prefix::unscoped(Kind::Gateway)))
     }
 
+    /// What is wrong with an association on a gateway.
+    pub fn gateway_failure(
+        scope: &Scope,
+        endpoint: &EndpointId,
+        association: &AssociationId,
+        node: &str,
+    ) -> Self {
+        Self(format!("{}{association}/{node}", prefix::under(scope, Kind::GatewayFailure, endpoint)))
+    }
+
     /// Who owns an address, transport and port.
     pub fn listener(address: IpAddr, transport: Transport, port: u16) -> Self {
         Self(format!("{}{address}/{}/{port}", prefix::unscoped(Kind::Listener), transport.as_str()))
@@ -380,7 +395,10 @@ mod tests {
         assert_eq!(Key::owner_of(own.as_str()), Some((scope.clone(), endpoint.clone())));
         let policy = Key::authorization_policy(&scope, &endpoint);
         assert_eq!(Key::kind_of(policy.as_str()), Some(Kind::AuthorizationPolicy));
-        assert_eq!(Key::owner_of(policy.as_str()), Some((scope, endpoint)));
+        assert_eq!(Key::owner_of(policy.as_str()), Some((scope.clone(), endpoint.clone())));
+        let failure = Key::gateway_failure(&scope, &endpoint, &AssociationId::from_entropy(2), "n");
+        assert_eq!(Key::kind_of(failure.as_str()), Some(Kind::GatewayFailure));
+        assert_eq!(Key::owner_of(failure.as_str()), Some((scope, endpoint)));
         assert_eq!(Key::owner_of(Key::gateway("n").as_str()), None);
     }
 

@@ -37,7 +37,7 @@ pub use logs::{LogBatch, LogEvent, LogGroup, LogStream};
 pub use network::{
     GroupRule, RuleTags, SecurityGroup, SecurityRule, Subnet, SubnetAttributes, Vpc, VpcAttributes,
 };
-pub use observed::{Failure, GatewayStatus};
+pub use observed::{Failure, GatewayFailure, GatewayStatus};
 pub use quota::Quotas;
 pub use revocation::{RevocationCode, RevocationList};
 pub use rule::{AuthorizationRule, Route, RouteCode, RouteOrigin, RouteTarget, RuleCode, RuleGroup};

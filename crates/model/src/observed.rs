@@ -1,7 +1,5 @@
 //! What gateways report.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::AssociationId;
@@ -15,11 +13,22 @@ pub struct Failure {
     pub permanent: bool,
 }
 
+/// What is wrong with an association, wanted or leaving, on a gateway. A record of its own: what is wrong with one is not
+/// written anew with everything that changes elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayFailure {
+    /// The gateway.
+    pub node: String,
+    /// The association.
+    pub association: AssociationId,
+    /// What is wrong.
+    pub failure: Failure,
+}
+
 /// What a gateway has in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayStatus {
-    /// The newest revision whose consequences are fully in force (but for `failures`).
+    /// The newest revision whose consequences are fully in force, but for what [`GatewayFailure`]s say; those of this
+    /// revision are in the store before it is.
     pub applied_revision: u64,
-    /// Associations, wanted or leaving, with which something is wrong.
-    pub failures: BTreeMap<AssociationId, Failure>,
 }

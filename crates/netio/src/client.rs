@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::fabric::{Fabric, FabricAssociation, FabricError, Outlet};
 use crate::failpoint::{Failpoint, Stage};
 use crate::helper::HELPER_ARGUMENT;
-use crate::wire::{self, Request, Response};
+use crate::wire::{self, MAX_MESSAGE_BYTES, Request, Response};
 
 /// Longest wait for one answer of the helper. Above the helper's own limits, so that its reason comes first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -106,6 +106,22 @@ fn gone(why: &str) -> FabricError {
 impl Fabric for HelperFabric {
     fn sweep(&mut self) -> Result<(), FabricError> {
         self.call(&Request::Sweep).map(drop)
+    }
+
+    fn prepare(&mut self, associations: &[FabricAssociation]) {
+        let mut rest = associations;
+        while !rest.is_empty() {
+            let mut bytes = 0_usize;
+            let fits = |association: &&FabricAssociation| {
+                bytes = bytes.saturating_add(wire::most_bytes(association));
+                bytes <= MAX_MESSAGE_BYTES
+            };
+            let count = rest.iter().take_while(fits).count().max(1);
+            let Some((now, later)) = rest.split_at_checked(count) else { return };
+            // A helper that is gone says so at the first `add`.
+            let _ = self.call(&Request::Prepare(now.to_vec()));
+            rest = later;
+        }
     }
 
     fn add(&mut self, association: &FabricAssociation) -> Result<Vec<OwnedFd>, FabricError> {

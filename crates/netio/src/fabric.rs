@@ -29,6 +29,12 @@ pub trait Fabric: Send {
     /// What could not be removed; everything else is.
     fn sweep(&mut self) -> Result<(), FabricError>;
 
+    /// Says which associations are added next, each by an `add` of its own: what they have in common is then done once for
+    /// all of them, as a start may bring thousands. A hint: what cannot be done here is left to their `add`.
+    fn prepare(&mut self, associations: &[FabricAssociation]) {
+        let _ = associations;
+    }
+
     /// Makes the kernel side of an association: one non-blocking TUN queue per worker comes back, in worker order.
     /// An association already there under this key is removed first.
     ///

@@ -84,6 +84,10 @@ fn carry_out(fabric: &mut KernelFabric, request: Request) -> Result<Vec<OwnedFd>
     match request {
         Request::Hello(_) => Err(FabricError::Permanent("said hello twice".to_owned())),
         Request::Sweep => fabric.sweep().map(|()| Vec::new()),
+        Request::Prepare(associations) => {
+            fabric.prepare(&associations);
+            Ok(Vec::new())
+        }
         Request::Add(association) => fabric.add(&association),
         Request::Remove { key } => fabric.remove(&key).map(|()| Vec::new()),
         Request::SetOutlet { key, outlet } => fabric.set_outlet(&key, &outlet).map(|()| Vec::new()),

@@ -29,6 +29,8 @@ pub(crate) enum Request {
     Hello(HelperOptions),
     /// See [`crate::Fabric::sweep`].
     Sweep,
+    /// See [`crate::Fabric::prepare`].
+    Prepare(Vec<FabricAssociation>),
     /// See [`crate::Fabric::add`].
     Add(FabricAssociation),
     /// See [`crate::Fabric::remove`].
@@ -57,6 +59,18 @@ pub(crate) enum Request {
         /// How many.
         sockets: u16,
     },
+}
+
+/// More than an association, each of its egress rules and each network beyond it take of a message, in bytes.
+const ASSOCIATION_BYTES: usize = 768;
+const EGRESS_RULE_BYTES: usize = 128;
+const TOWARD_BYTES: usize = 32;
+
+/// What an association takes of a message at most, in bytes.
+pub(crate) fn most_bytes(association: &FabricAssociation) -> usize {
+    let Outlet { egress, toward } = &association.outlet;
+    let rules = egress.len().saturating_mul(EGRESS_RULE_BYTES);
+    rules.saturating_add(toward.len().saturating_mul(TOWARD_BYTES)).saturating_add(ASSOCIATION_BYTES)
 }
 
 /// The answer to each.

@@ -5,6 +5,7 @@
 //! listing's revision, and on [`StoreError::Lagged`] from either the start or the middle of a watch, list again.
 
 pub mod conformance;
+pub mod counted;
 mod error;
 pub mod failpoint;
 mod log;

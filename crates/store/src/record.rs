@@ -71,6 +71,14 @@ impl Op {
             Op::Put(key, _) | Op::Delete(key) => key,
         }
     }
+
+    /// Bytes of key and value.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Op::Put(key, value) => key.len().saturating_add(value.len()),
+            Op::Delete(key) => key.len(),
+        }
+    }
 }
 
 /// All or nothing: ops that happen together if every check holds.
@@ -132,14 +140,7 @@ impl Transaction {
     /// Bytes of keys and values.
     pub(crate) fn bytes(&self) -> usize {
         let checks: usize = self.checks.iter().map(|check| check.key().len()).sum();
-        let ops: usize = self
-            .ops
-            .iter()
-            .map(|op| match op {
-                Op::Put(key, value) => key.len().saturating_add(value.len()),
-                Op::Delete(key) => key.len(),
-            })
-            .sum();
+        let ops: usize = self.ops.iter().map(Op::bytes).sum();
         checks.saturating_add(ops)
     }
 

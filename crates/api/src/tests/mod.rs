@@ -20,6 +20,7 @@ mod revocation;
 mod rights;
 mod routes;
 mod rules;
+mod scale;
 mod security_groups;
 mod sockets;
 mod tags;
@@ -41,6 +42,7 @@ use model::{
     Association, AssociationCode, AttachmentCode, AuthorizationRule, Connection, Endpoint, EndpointCode,
     EndpointId, Key, Kind, Route, RouteCode, RuleCode, Scope, Timestamp, prefix,
 };
+use store::counted::Counted;
 use store::typed::{self, Record};
 use store::{MasterKey, MemoryStore, Op, Store, Transaction};
 
@@ -56,7 +58,7 @@ const SECRET: &str = "a secret access key of forty characters.";
 /// Everything an API needs, and the API.
 pub(super) struct World {
     pub api: Api,
-    pub store: Arc<MemoryStore>,
+    pub store: Arc<Counted<MemoryStore>>,
     pub clock: Arc<AtomicI64>,
     pub users: Arc<Users>,
     pub live: Arc<Live>,
@@ -206,7 +208,7 @@ impl World {
 
     /// With another way to wait for effects.
     pub(super) fn built(config: Config, convergence: Arc<dyn Convergence>) -> Self {
-        let store = Arc::new(MemoryStore::new());
+        let store = Arc::new(Counted::new(MemoryStore::new()));
         let clock = Arc::new(AtomicI64::new(NOW));
         let (users, live) = (Arc::new(Users::default()), Arc::new(Live::default()));
         users.add(ROOT, Rights::Root);

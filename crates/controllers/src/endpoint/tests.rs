@@ -105,14 +105,14 @@ impl Scene {
         self
     }
     fn at(&self, applied_revision: u64, failure: Option<(u128, bool)>) -> Changes {
-        let failures = failure
-            .map(|(n, permanent)| {
-                (AssociationId::from_entropy(n), Failure { reason: "why".into(), permanent })
-            })
-            .into_iter()
-            .collect();
-        let observed = Observed { applied_revision, failures };
-        decide(self.world.endpoints.values().next().unwrap(), &observed)
+        let mut world = self.world.endpoints.values().next().unwrap().clone();
+        if let Some((n, permanent)) = failure {
+            let (failure, association) =
+                (Failure { reason: "why".into(), permanent }, AssociationId::from_entropy(n));
+            let value = GatewayFailure { node: "node".into(), association, failure };
+            world.failures.insert("failure".into(), Versioned { value, modified: 10 });
+        }
+        decide(&world, &Observed { applied_revision })
     }
 }
 
@@ -331,8 +331,8 @@ fn a_policy_is_final_once_it_is_in_force_and_goes_with_its_endpoint() {
 
 #[test]
 fn the_slowest_gateway_decides() {
-    let fast = GatewayStatus { applied_revision: 9, ..Default::default() };
-    let slow = GatewayStatus { applied_revision: 3, ..Default::default() };
+    let fast = GatewayStatus { applied_revision: 9 };
+    let slow = GatewayStatus { applied_revision: 3 };
     assert_eq!(Observed::of([&fast, &slow]).applied_revision, 3);
     assert_eq!(Observed::of([]).applied_revision, 0);
 }

@@ -3,8 +3,9 @@
 //! Gates close and sessions are swept → every worker has let go → farewells get a moment → sockets and TUN queues of
 //! what is gone close → the fabric follows → gates open → done. Draining is the same road towards nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -342,6 +343,7 @@ impl Control {
     /// What the fabric has to do, now that nothing of ours holds what goes.
     fn batch(&mut self, job: &mut Job) -> Batch {
         let mut batch = Batch { removes: job.plan.leaving.clone(), ..Batch::default() };
+        let mut free = None;
         for (id, spec) in &mut job.plan.associations {
             let stands = self.built.get(id).and_then(|built| built.spec.as_ref());
             match stands {
@@ -350,7 +352,7 @@ impl Control {
                         batch.outlets.push((id.clone(), spec.outlet.clone()));
                     }
                 }
-                _ => match self.index(id) {
+                _ => match self.index(id, &mut free) {
                     Some(index) => {
                         spec.index = index;
                         batch.adds.push((id.clone(), spec.clone()));
@@ -370,13 +372,17 @@ impl Control {
         batch
     }
 
-    /// The association's index, the lowest free one if it has none yet. Taken from here on.
-    fn index(&mut self, id: &AssociationId) -> Option<u16> {
+    /// The association's index, the lowest free one if it has none yet. Taken from here on. `free` is kept for a batch:
+    /// there may be thousands in one.
+    fn index(&mut self, id: &AssociationId, free: &mut Option<FreeIndices>) -> Option<u16> {
         if let Some(built) = self.built.get(id) {
             return Some(built.index);
         }
-        let used: std::collections::BTreeSet<u16> = self.built.values().map(|built| built.index).collect();
-        let index = (1..=u16::MAX).find(|index| !used.contains(index))?;
+        let free = free.get_or_insert_with(|| FreeIndices {
+            used: self.built.values().map(|built| built.index).collect(),
+            rest: 1..=u16::MAX,
+        });
+        let index = free.take()?;
         self.built.insert(id.clone(), Built { index, spec: None });
         Some(index)
     }
@@ -407,9 +413,22 @@ impl Control {
                 (Err(error), _) => self.fail(job, id, &error),
             }
         }
+        let owners: BTreeMap<AssociationId, EndpointId> = if results.added.is_empty() {
+            BTreeMap::new()
+        } else {
+            let endpoints = job.plan.endpoints.iter();
+            let owned = |(endpoint, (_, associations)): (&EndpointId, &(Place, Vec<AssociationId>))| {
+                associations.iter().map(|id| (id.clone(), endpoint.clone())).collect::<Vec<_>>()
+            };
+            endpoints.flat_map(owned).collect()
+        };
         for (id, spec, added) in results.added {
             match added {
-                Added::Up(queues) => self.open_tun(job, id, spec, queues),
+                Added::Up(queues) => {
+                    if let Some(endpoint) = owners.get(&id) {
+                        self.open_tun(endpoint, id, spec, queues);
+                    }
+                }
                 Added::Failed { error, clean } => {
                     // What is left of it keeps its index until a later apply has removed it.
                     if clean {
@@ -429,10 +448,14 @@ impl Control {
         }
     }
 
-    fn open_tun(&mut self, job: &mut Job, id: AssociationId, spec: FabricAssociation, queues: Vec<OwnedFd>) {
-        let owner = job.plan.endpoints.iter().find(|(_, (_, associations))| associations.contains(&id));
-        let Some((endpoint, _)) = owner else { return };
-        let table = Arc::clone(&self.served(&endpoint.clone(), spec.client_cidr).table);
+    fn open_tun(
+        &mut self,
+        endpoint: &EndpointId,
+        id: AssociationId,
+        spec: FabricAssociation,
+        queues: Vec<OwnedFd>,
+    ) {
+        let table = Arc::clone(&self.served(endpoint, spec.client_cidr).table);
         for (worker, queue) in self.wiring.workers.iter().zip(queues) {
             worker.send(Command::OpenTun { association: spec.index, queue, table: Arc::clone(&table) });
         }
@@ -545,6 +568,19 @@ impl Control {
         for waiter in waiters {
             let _ = waiter.send(applied.clone());
         }
+    }
+}
+
+/// Indices of associations that none has, rising.
+struct FreeIndices {
+    used: BTreeSet<u16>,
+    rest: RangeInclusive<u16>,
+}
+
+impl FreeIndices {
+    fn take(&mut self) -> Option<u16> {
+        let used = &self.used;
+        self.rest.find(|index| !used.contains(index))
     }
 }
 

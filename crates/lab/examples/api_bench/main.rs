@@ -5,7 +5,8 @@
 //! the same file for the lab.
 
 mod effect;
-mod load;
+#[path = "../measure/mod.rs"]
+mod measure;
 mod page;
 mod served;
 

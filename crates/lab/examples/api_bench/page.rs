@@ -1,13 +1,13 @@
 //! The page: what was measured, on what, beside what is asked for.
 
 use std::fmt::Write as _;
-use std::fs;
 
 use anyhow::Result;
 
 use crate::Plan;
 use crate::effect::Effect;
-use crate::served::{CHANGE, DESCRIBE, Load, Start, percentile};
+use crate::measure::{machine, percentile};
+use crate::served::{CHANGE, DESCRIBE, Load, Start};
 
 /// All of it.
 pub(crate) struct Figures {
@@ -128,21 +128,4 @@ fn verdict(value: f64, bounds: (f64, f64), more_is_better: bool) -> (&'static st
     let held = |bound: f64| if more_is_better { value >= bound } else { value <= bound };
     let word = |held: bool| if held { "held" } else { "**not held**" };
     (word(held(bounds.0)), if held(bounds.1) { "reached" } else { "not reached" })
-}
-
-/// Date, cores, processor, kernel, memory.
-fn machine() -> String {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let line = |text: &str, name: &str| {
-        let found = text.lines().find(|line| line.starts_with(name)).and_then(|line| line.split_once(':'));
-        found.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
-    };
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let kernel = read("/proc/sys/kernel/osrelease");
-    format!(
-        "Machine: {cores} cores ({}), {} of memory, Linux {}.",
-        line(&read("/proc/cpuinfo"), "model name"),
-        line(&read("/proc/meminfo"), "MemTotal"),
-        kernel.trim()
-    )
 }

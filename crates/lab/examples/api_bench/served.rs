@@ -11,7 +11,9 @@ use anyhow::{Context, Result, ensure};
 use lab::{Net, eventually, wait_until};
 
 use crate::Plan;
-use crate::load::{self, CONNECTIONS, Run};
+use crate::measure::load::{self, CONNECTIONS, Run};
+use crate::measure::percentile;
+use crate::measure::process::Running;
 
 /// Requests that are signed beforehand for each connection; a change comes round again only after so many others.
 const SIGNED: usize = 500;
@@ -49,37 +51,6 @@ pub(crate) struct Start {
     pub ready_ms: Vec<f64>,
     /// Resident memory of all its processes, KiB.
     pub idle_kib: u64,
-}
-
-/// A server's process; ended with this value.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Running {
-    /// The processes: the server's own and those it started.
-    fn processes(&self) -> Vec<u32> {
-        let own = self.0.id();
-        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
-        std::iter::once(own).chain(children.split_whitespace().filter_map(|id| id.parse().ok())).collect()
-    }
-
-    fn cpu(&self) -> Result<Duration> {
-        self.processes().into_iter().map(cpu_of).sum()
-    }
-
-    fn resident_kib(&self) -> u64 {
-        let of = |id: u32| -> Option<u64> {
-            let text = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-            text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()
-        };
-        self.processes().into_iter().filter_map(of).sum()
-    }
 }
 
 /// A server in a namespace of its own.
@@ -133,17 +104,6 @@ fn spawn(net: &Net, command: &mut Command, output: Stdio) -> Result<Child> {
     net.run(|| command.spawn()).with_context(|| format!("{:?} does not start", command.get_program()))
 }
 
-/// User and system time of a process so far.
-fn cpu_of(id: u32) -> Result<Duration> {
-    let text = fs::read_to_string(format!("/proc/{id}/stat"))?;
-    let after = text.rsplit_once(')').context("a process's stat has its name in parentheses")?.1;
-    let fields: Vec<&str> = after.split_whitespace().collect();
-    let ticks =
-        |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).context("a process's times");
-    // Fields 14 and 15 of proc(5); the third is the first after the name. Linux counts in hundredths for programs.
-    Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))
-}
-
 /// Both kinds of load on each server, in turns.
 pub(crate) fn loads(plan: &Plan) -> Result<Vec<Load>> {
     let mut servers = vec![("bascule", Served::bascule(&plan.bascule)?)];
@@ -188,11 +148,6 @@ fn one_round(server: &Served, requests: &[Vec<Vec<u8>>], plan: &Plan, load: &mut
     load.cpu_us.push(cpu.as_secs_f64() * 1e6 / done);
     load.p99_us.push(percentile(&run.waits_us, 99));
     Ok(())
-}
-
-/// A value below which so many of a hundred lie.
-pub(crate) fn percentile(rising: &[u64], hundredths: usize) -> u64 {
-    rising.get((rising.len() * hundredths / 100).min(rising.len().saturating_sub(1))).copied().unwrap_or(0)
 }
 
 fn make_vpc(server: &Served) -> Result<String> {

@@ -48,6 +48,8 @@ pub struct KernelFabric {
     netlink: Netlink,
     /// In force.
     live: BTreeMap<String, FabricAssociation>,
+    /// Those of `live` whose rules are in force and whose device is still to be made.
+    prepared: BTreeSet<String>,
     /// Being removed, with something left to remove.
     leaving: BTreeMap<String, FabricAssociation>,
     /// Interfaces whose forwarding we switched on. What they may forward now and could not before is dropped but for
@@ -67,6 +69,7 @@ impl KernelFabric {
         Ok(Self {
             netlink: Netlink::open()?,
             live: BTreeMap::new(),
+            prepared: BTreeSet::new(),
             leaving: BTreeMap::new(),
             opened: BTreeSet::new(),
             forwarding_everywhere: false,
@@ -102,23 +105,7 @@ impl KernelFabric {
     }
 
     fn check(&self, association: &FabricAssociation) -> Result<(), FabricError> {
-        let wrong =
-            |what: String| Err(FabricError::Permanent(format!("association {}: {what}", association.key)));
-        if association.key.is_empty() || association.key.len() > MAX_KEY_BYTES {
-            return Err(FabricError::Permanent(format!(
-                "an association's key has 1 to {MAX_KEY_BYTES} bytes"
-            )));
-        }
-        if association.index == 0 {
-            return wrong("index 0 is the host's own zone".to_owned());
-        }
-        if !(1..=MAX_QUEUES).contains(&association.queues) {
-            return wrong(format!("1 to {MAX_QUEUES} queues"));
-        }
-        if !(MIN_TUN_MTU..=MAX_TUN_MTU).contains(&association.mtu) {
-            return wrong(format!("MTU {MIN_TUN_MTU} to {MAX_TUN_MTU}"));
-        }
-        check_outlet(&association.outlet)?;
+        check_alone(association)?;
         let link = link_name(&association.key);
         for other in
             self.live.values().chain(self.leaving.values()).filter(|other| other.key != association.key)
@@ -133,11 +120,25 @@ impl KernelFabric {
         Ok(())
     }
 
-    /// Everything but the record. Rules first, then the device, up at the very end: never a moment without rules.
+    /// Those of these that stand in nobody's way: not there yet, and each with an index and a link of its own.
+    fn preparable<'a>(&self, associations: &'a [FabricAssociation]) -> Vec<&'a FabricAssociation> {
+        let (mut indices, mut links) = (BTreeSet::new(), BTreeSet::new());
+        for other in self.live.values().chain(self.leaving.values()) {
+            indices.insert(other.index);
+            links.insert(link_name(&other.key));
+        }
+        let fits = |association: &&FabricAssociation| {
+            check_alone(association).is_ok()
+                && indices.insert(association.index)
+                && links.insert(link_name(&association.key))
+        };
+        associations.iter().filter(fits).collect()
+    }
+
+    /// Everything but the record and the rules, which come first. The device is up at the very end: never a moment
+    /// without rules.
     fn build(&mut self, association: &FabricAssociation) -> Result<Vec<OwnedFd>, FabricError> {
         let link = link_name(&association.key);
-        self.open_interfaces(&association.key, &association.outlet)?;
-        self.install_ruleset()?;
         // Connections of an earlier holder of the index would lead replies to the wrong tunnel.
         netfilter::forget_connections(ruleset::reply_mark(association.index), u32::MAX)?;
         self.netlink.delete_links(Some(&link))?;
@@ -147,6 +148,12 @@ impl KernelFabric {
         self.netlink.add_routes(index, ruleset::table(association.index), association.client_cidr)?;
         self.netlink.add_rules(association.index, &link)?;
         Ok(queues)
+    }
+
+    /// Forwarding and rules, of which there is one set for all.
+    fn open(&mut self, association: &FabricAssociation) -> Result<(), FabricError> {
+        self.open_interfaces(&association.key, &association.outlet)?;
+        self.install_ruleset()
     }
 
     fn open_interfaces(&mut self, key: &str, outlet: &Outlet) -> Result<(), FabricError> {
@@ -206,6 +213,24 @@ impl KernelFabric {
     }
 }
 
+fn check_alone(association: &FabricAssociation) -> Result<(), FabricError> {
+    let wrong =
+        |what: String| Err(FabricError::Permanent(format!("association {}: {what}", association.key)));
+    if association.key.is_empty() || association.key.len() > MAX_KEY_BYTES {
+        return Err(FabricError::Permanent(format!("an association's key has 1 to {MAX_KEY_BYTES} bytes")));
+    }
+    if association.index == 0 {
+        return wrong("index 0 is the host's own zone".to_owned());
+    }
+    if !(1..=MAX_QUEUES).contains(&association.queues) {
+        return wrong(format!("1 to {MAX_QUEUES} queues"));
+    }
+    if !(MIN_TUN_MTU..=MAX_TUN_MTU).contains(&association.mtu) {
+        return wrong(format!("MTU {MIN_TUN_MTU} to {MAX_TUN_MTU}"));
+    }
+    check_outlet(&association.outlet)
+}
+
 fn check_outlet(outlet: &Outlet) -> Result<(), FabricError> {
     if outlet.egress.len() > MAX_EGRESS_RULES {
         return Err(FabricError::Permanent(format!("more than {MAX_EGRESS_RULES} egress rules")));
@@ -224,6 +249,7 @@ impl Fabric for KernelFabric {
                 first = result;
             }
         };
+        self.prepared.clear();
         self.leaving.append(&mut self.live);
         step(self.netlink.delete_links(None));
         step(self.netlink.delete_rules(None));
@@ -243,17 +269,50 @@ impl Fabric for KernelFabric {
         first
     }
 
+    fn prepare(&mut self, associations: &[FabricAssociation]) {
+        let mut networks = BTreeSet::new();
+        let mut keys = Vec::new();
+        for association in self.preparable(associations) {
+            if !networks.contains(&association.outlet.toward) {
+                if self.open_interfaces(&association.key, &association.outlet).is_err() {
+                    continue;
+                }
+                networks.insert(association.outlet.toward.clone());
+            }
+            self.live.insert(association.key.clone(), association.clone());
+            keys.push(association.key.clone());
+        }
+        if keys.is_empty() {
+            return;
+        }
+        match self.install_ruleset() {
+            Ok(()) => self.prepared.extend(keys),
+            Err(error) => {
+                log(&format!("fabric: {} associations together: {error}", keys.len()));
+                for key in &keys {
+                    self.live.remove(key);
+                }
+            }
+        }
+    }
+
     fn add(&mut self, association: &FabricAssociation) -> Result<Vec<OwnedFd>, FabricError> {
-        self.check(association)?;
-        self.remove(&association.key)?;
-        self.live.insert(association.key.clone(), association.clone());
-        self.build(association).inspect_err(|_| {
+        let prepared =
+            self.prepared.remove(&association.key) && self.live.get(&association.key) == Some(association);
+        if !prepared {
+            self.check(association)?;
+            self.remove(&association.key)?;
+            self.live.insert(association.key.clone(), association.clone());
+        }
+        let opened = if prepared { Ok(()) } else { self.open(association) };
+        opened.and_then(|()| self.build(association)).inspect_err(|_| {
             // The reason of the failure counts, not what else fails on the way back; `remove` knows what is left.
             let _ = self.remove(&association.key);
         })
     }
 
     fn remove(&mut self, key: &str) -> Result<(), FabricError> {
+        self.prepared.remove(key);
         if let Some(association) = self.live.remove(key) {
             self.leaving.insert(key.to_owned(), association);
         }

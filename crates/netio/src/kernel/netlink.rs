@@ -69,15 +69,20 @@ impl Netlink {
         self.list("list links", self.handle.link().get().execute())
     }
 
-    fn link_index(&self, name: &str) -> Result<Option<u32>, FabricError> {
-        Ok(self.links()?.iter().find(|link| link_name_of(link) == Some(name)).map(|link| link.header.index))
+    /// The link of this name, if there is one.
+    fn link(&self, name: &str) -> Result<Option<LinkMessage>, FabricError> {
+        let mut asked = self.handle.link().get().match_name(name.to_owned()).execute();
+        match self.runtime.block_on(asked.try_next()) {
+            Err(error) if errno(&error) == Some(libc::ENODEV) => Ok(None),
+            found => found.map_err(|error| explain("look at a link", &error)),
+        }
     }
 
     /// Sets the MTU and the device up; its index comes back.
     pub(super) fn raise_link(&self, name: &str, mtu: u16) -> Result<u32, FabricError> {
-        let index = self
-            .link_index(name)?
-            .ok_or_else(|| FabricError::Transient(format!("TUN device {name} vanished")))?;
+        let link =
+            self.link(name)?.ok_or_else(|| FabricError::Transient(format!("TUN device {name} vanished")))?;
+        let index = link.header.index;
         let message = LinkUnspec::new_with_index(index).mtu(mtu.into()).up().build();
         self.wait("set a TUN device up", self.handle.link().set(message).execute())?;
         Ok(index)
@@ -85,7 +90,12 @@ impl Netlink {
 
     /// Deletes the TUN device of this name if it is there, or all whose names are of our form.
     pub(super) fn delete_links(&self, name: Option<&str>) -> Result<(), FabricError> {
-        for link in self.links()? {
+        let links = match name {
+            // Not by way of all of them, of which there may be thousands.
+            Some(name) => self.link(name)?.into_iter().collect(),
+            None => self.links()?,
+        };
+        for link in links {
             let Some(found) = link_name_of(&link) else { continue };
             if is_tun(&link) && name.map_or(is_our_link(found), |name| name == found) {
                 self.wait_gone("delete a link", self.handle.link().del(link.header.index).execute())?;

@@ -14,6 +14,7 @@ pub fn all() -> Vec<(&'static str, fn())> {
         ("packets_go_up_and_replies_come_down", packets_go_up_and_replies_come_down as fn()),
         ("strict_reverse_path_checks_do_not_matter", strict_reverse_path_checks_do_not_matter),
         ("two_associations_share_a_client_cidr", two_associations_share_a_client_cidr),
+        ("what_is_prepared_together_is_the_same", what_is_prepared_together_is_the_same),
         ("the_host_is_not_reachable_from_a_tunnel", the_host_is_not_reachable_from_a_tunnel),
         ("nobody_outside_opens_a_connection_to_a_client", nobody_outside_opens_a_connection_to_a_client),
         ("opened_interfaces_forward_nothing_else", opened_interfaces_forward_nothing_else),
@@ -94,7 +95,30 @@ fn strict_reverse_path_checks_do_not_matter() {
 fn two_associations_share_a_client_cidr() {
     let site = Site::new();
     let mut fabric = site.fabric();
-    let tunnels = [1, 2].map(|number| open(&mut fabric, &association(number)));
+    shared_client_cidr(&mut fabric);
+}
+
+fn what_is_prepared_together_is_the_same() {
+    let site = Site::new();
+    let mut fabric = site.fabric();
+    fabric.sweep().unwrap();
+    // One is never added; another is added otherwise than it was prepared, and a third stands in the way of the first.
+    let rival = FabricAssociation { key: "cvpn-assoc-ff123456789abcdef".into(), ..association(1) };
+    let other = FabricAssociation { outlet: Outlet::default(), ..association(2) };
+    fabric.prepare(&[association(1), other, association(3), rival.clone()]);
+    let table = || site.gateway.sh("nft list table inet bascule");
+    for number in [1, 2, 3] {
+        assert!(table().contains(&format!("chain from_{number} ")), "{number}");
+    }
+    assert!(!site.gateway.sh("ip link").contains("bsc"), "rules come before devices");
+    assert!(matches!(fabric.add(&rival), Err(FabricError::Transient(_))));
+    shared_client_cidr(&mut fabric);
+    fabric.remove(&association(3).key).unwrap();
+    assert!(!table().contains("chain from_3 "));
+}
+
+fn shared_client_cidr(fabric: &mut dyn Fabric) {
+    let tunnels = [1, 2].map(|number| open(fabric, &association(number)));
     // The same client address and port in both, to two networks, and then to the very same service.
     for (tunnel, number) in tunnels.iter().zip([1, 2]) {
         ask(tunnel, (client(2), 4000), target(number), &format!("net {number}"), gateway(number));

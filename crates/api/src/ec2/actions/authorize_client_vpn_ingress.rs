@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
 use ipnet::IpNet;
-use model::{AuthorizationRule, IpType, Key, RuleCode, RuleGroup, Scope};
+use model::{AuthorizationRule, IpType, Key, Kind, RuleCode, RuleGroup, Scope, prefix};
 
 use crate::action::{Action, Decision};
 use crate::check::{self, MAX_DESCRIPTION_CHARS, MAX_GROUP_CHARS};
@@ -59,14 +59,16 @@ impl Action for AuthorizeClientVpnIngress {
             let expected = "The endpoint carries IPv4 traffic only.";
             return Err(ApiError::value("TargetNetworkCidr", &self.target_network_cidr, expected));
         }
-        let rules = cx.rules(&endpoint.value.id).await?;
-        if rules.iter().any(|rule| rule.value.destination == destination && rule.value.group == group) {
+        let key = Key::rule(cx.scope, &endpoint.value.id, &destination, &group);
+        if cx.get::<AuthorizationRule>(&key).await?.is_some() {
             return Err(ApiError::new(
                 "InvalidClientVpnDuplicateAuthorizationRule",
                 "Authorization rule already exists",
             ));
         }
-        if rules.len() >= cx.config.quotas.rules_per_endpoint {
+        let (rules, most) =
+            (prefix::under(cx.scope, Kind::Rule, &endpoint.value.id), cx.config.quotas.rules_per_endpoint);
+        if cx.keys(&rules, most).await?.len() >= most {
             let message = "The maximum number of authorization rules for the endpoint has been reached";
             return Err(ApiError::new("ClientVpnAuthorizationRuleLimitExceeded", message));
         }
@@ -82,7 +84,7 @@ impl Action for AuthorizeClientVpnIngress {
         let mut draft = Draft::of(&rule.endpoint);
         // So that no rule outlives its endpoint's deletion.
         draft.unchanged(&endpoint);
-        draft.create(Key::rule(cx.scope, &rule.endpoint, &rule.destination, &rule.group), &rule);
+        draft.create(key, &rule);
         Ok(Decision::write(Answer { status: Status::from(&rule.status) }, draft))
     }
 }

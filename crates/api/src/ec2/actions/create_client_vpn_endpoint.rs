@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use aws_query::{FromQuery, QueryEnum, ToXml};
 use ipnet::{IpNet, Ipv4Net};
 use model::{
-    Attachment, Authentication, Endpoint, EndpointCode, EndpointId, EndpointSpec, IpType, Key, Listen,
-    ListenerClaim, Scope, SecurityGroupId, TransitGateway, Transport, VpcId,
+    Attachment, Authentication, Endpoint, EndpointCode, EndpointId, EndpointSpec, IpType, Key, Kind, Listen,
+    ListenerClaim, Scope, SecurityGroupId, TransitGateway, Transport, VpcId, prefix,
 };
 use store::typed::Record;
 
@@ -141,8 +141,8 @@ impl Action for CreateClientVpnEndpoint {
     }
 
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
-        let existing = cx.endpoints().await?;
-        if existing.len() >= cx.config.quotas.endpoints_per_region {
+        let most = cx.config.quotas.endpoints_per_region;
+        if cx.keys(&prefix::of(cx.scope, Kind::Endpoint), most).await?.len() >= most {
             let message = "The maximum number of Client VPN endpoints has been reached.";
             return Err(ApiError::new("ClientVpnEndpointLimitExceeded", message));
         }

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
-use model::{RuleGroup, Scope};
+use model::{Kind, RuleGroup, Scope};
 
 use crate::action::{Action, Decision};
 use crate::cx::Cx;
 use crate::ec2::shapes::Status;
 use crate::error::ApiError;
 use crate::filter::{self, Filter, Filters};
-use crate::page::page;
 use crate::touch::Touch;
 
 const FILTERS: &[&str] = &["description", "destination-cidr", "group-id"];
@@ -59,17 +58,18 @@ impl Action for DescribeClientVpnAuthorizationRules {
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
         let endpoint = cx.endpoint_in_any_state(&self.client_vpn_endpoint_id).await?.value;
         let filters = Filters::new(&self.filters, FILTERS, false)?;
-        let mut rows = cx.rules(&endpoint.id).await?;
-        rows.retain(|row| {
-            let destination = row.value.destination.to_string();
+        let keep = |row: &model::AuthorizationRule| {
+            let destination = row.destination.to_string();
             let facets = vec![
-                ("description", row.value.description.as_deref().into_iter().collect()),
+                ("description", row.description.as_deref().into_iter().collect()),
                 ("destination-cidr", vec![destination.as_str()]),
-                ("group-id", vec![group_id(&row.value.group)]),
+                ("group-id", vec![group_id(&row.group)]),
             ];
             filters.pass(&facets, &BTreeMap::new())
-        });
-        let (rows, next_token) = page(rows, |row| &row.key, self.next_token.as_deref(), self.max_results)?;
+        };
+        let next = self.next_token.as_deref();
+        let (rows, next_token) =
+            cx.page_under(Kind::Rule, &endpoint.id, keep, next, self.max_results).await?;
         let rule = |rule: &model::AuthorizationRule| Rule {
             client_vpn_endpoint_id: rule.endpoint.to_string(),
             description: rule.description.clone(),

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
-use model::{Applying, AssociationSpec, Attachment, Authentication, Endpoint, EndpointCode, Scope, ZoneName};
+use model::{
+    Applying, AssociationSpec, Attachment, Authentication, Endpoint, EndpointCode, Kind, Scope, ZoneName,
+    prefix,
+};
 
 use crate::action::{Action, Decision};
 use crate::clock;
@@ -161,38 +164,60 @@ impl Action for DescribeClientVpnEndpoints {
 
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
         let filters = Filters::new(&self.filters, FILTERS, true)?;
-        let mut rows: Vec<Endpoint> = Vec::new();
-        for record in cx.endpoints().await? {
-            if record.value.status.code != EndpointCode::Deleted {
-                rows.push(record.value);
-            }
-        }
-        let ids = &self.client_vpn_endpoint_ids;
-        if let Some(unknown) = ids.iter().find(|id| !rows.iter().any(|row| row.id.as_str() == id.as_str())) {
-            return Err(no_endpoint(unknown));
-        }
-        rows.retain(|row| {
-            let asked = ids.is_empty() || ids.iter().any(|id| row.id.as_str() == id);
+        let keep = |row: &Endpoint| {
             let facets = vec![
                 ("endpoint-id", vec![row.id.as_str()]),
                 ("transport-protocol", vec![row.spec.transport.as_str()]),
             ];
-            asked && filters.pass(&facets, &row.spec.tags)
-        });
-        let (rows, next_token) =
-            page(rows, |row| row.id.as_str(), self.next_token.as_deref(), self.max_results)?;
-        let mut networks: BTreeMap<String, Vec<AssociationSpec>> = BTreeMap::new();
-        for record in cx.all_associations().await? {
-            if record.value.status.code.holds_endpoint() {
-                networks.entry(record.value.endpoint.to_string()).or_default().push(record.value.spec);
+            row.status.code != EndpointCode::Deleted && filters.pass(&facets, &row.spec.tags)
+        };
+        let next = self.next_token.as_deref();
+        let (rows, next_token) = match self.named(cx, &filters).await? {
+            Some(mut rows) => {
+                rows.retain(&keep);
+                page(rows, |row| row.id.as_str(), next, self.max_results)?
             }
+            None => {
+                let prefix = prefix::of(cx.scope, Kind::Endpoint);
+                let (rows, token) = cx.page(&prefix, keep, next, self.max_results).await?;
+                (rows.into_iter().map(|record| record.value).collect(), token)
+            }
+        };
+        let mut answers = Vec::new();
+        for row in &rows {
+            let associations = cx.associations(&row.id).await?;
+            let held = associations.iter().filter(|record| record.value.status.code.holds_endpoint());
+            let networks: Vec<&AssociationSpec> = held.map(|record| &record.value.spec).collect();
+            answers.push(endpoint(row, &networks, cx));
         }
-        let answer = |row: &Endpoint| endpoint(row, networks.remove(row.id.as_str()).unwrap_or_default(), cx);
-        Ok(Decision::read(Answer { client_vpn_endpoints: rows.iter().map(answer).collect(), next_token }))
+        Ok(Decision::read(Answer { client_vpn_endpoints: answers, next_token }))
     }
 }
 
-fn endpoint(row: &Endpoint, networks: Vec<AssociationSpec>, cx: &Cx<'_>) -> EndpointAnswer {
+impl DescribeClientVpnEndpoints {
+    /// The endpoints that the call names, by id or by an exact filter of it, each once and in order; `None`: it names none.
+    /// An id that does not exist is a mistake, a filter's value is not.
+    async fn named(&self, cx: &Cx<'_>, filters: &Filters<'_>) -> Result<Option<Vec<Endpoint>>, ApiError> {
+        let asked = &self.client_vpn_endpoint_ids;
+        let ids = if asked.is_empty() { filters.exact("endpoint-id") } else { Some(asked.as_slice()) };
+        let Some(ids) = ids else { return Ok(None) };
+        let mut rows = BTreeMap::new();
+        for id in ids {
+            match cx.endpoint_in_any_state(id).await {
+                Ok(record) if record.value.status.code != EndpointCode::Deleted => {
+                    rows.insert(record.value.id.clone(), record.value);
+                }
+                Ok(_) if asked.is_empty() => {}
+                Err(error) if asked.is_empty() && error.code == no_endpoint(id).code => {}
+                Ok(_) => return Err(no_endpoint(id)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(rows.into_values().collect()))
+    }
+}
+
+fn endpoint(row: &Endpoint, networks: &[&AssociationSpec], cx: &Cx<'_>) -> EndpointAnswer {
     let spec = &row.spec;
     EndpointAnswer {
         client_vpn_endpoint_id: row.id.to_string(),
@@ -209,7 +234,7 @@ fn endpoint(row: &Endpoint, networks: Vec<AssociationSpec>, cx: &Cx<'_>) -> Endp
         vpn_port: spec.vpn_port,
         associated_target_networks: networks
             .iter()
-            .filter_map(AssociationSpec::subnet_id)
+            .filter_map(|network| network.subnet_id())
             .map(|subnet| AssociatedTargetNetwork { network_id: subnet.to_string(), network_type: "vpc" })
             .collect(),
         server_certificate_arn: spec.server_certificate_arn.clone(),
@@ -241,12 +266,12 @@ fn endpoint(row: &Endpoint, networks: Vec<AssociationSpec>, cx: &Cx<'_>) -> Endp
         disconnect_on_session_timeout: spec.disconnect_on_session_timeout,
         endpoint_ip_address_type: spec.endpoint_ip_type.as_str(),
         traffic_ip_address_type: spec.traffic_ip_type.as_str(),
-        transit_gateway_configuration: row.attachment.as_ref().map(|it| transit_gateway(it, &networks)),
+        transit_gateway_configuration: row.attachment.as_ref().map(|it| transit_gateway(it, networks)),
         device_posture_options: DevicePostureAnswer::of(&spec.device_posture),
     }
 }
 
-fn transit_gateway(attachment: &Attachment, networks: &[AssociationSpec]) -> TransitGatewayAnswer {
+fn transit_gateway(attachment: &Attachment, networks: &[&AssociationSpec]) -> TransitGatewayAnswer {
     // The zones in use; those asked for, as long as none is.
     let used: Vec<&ZoneName> = networks.iter().map(|network| &network.zone).collect();
     let zones = if used.is_empty() { attachment.zones.iter().collect() } else { used };

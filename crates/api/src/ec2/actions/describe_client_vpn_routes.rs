@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
-use model::{Route, RouteTarget, Scope};
+use model::{Kind, Route, RouteTarget, Scope};
 
 use crate::action::{Action, Decision};
 use crate::cx::Cx;
 use crate::ec2::shapes::Status;
 use crate::error::ApiError;
 use crate::filter::{self, Filter, Filters};
-use crate::page::page;
 use crate::touch::Touch;
 
 const FILTERS: &[&str] = &["destination-cidr", "origin", "target-subnet"];
@@ -61,17 +60,18 @@ impl Action for DescribeClientVpnRoutes {
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
         let endpoint = cx.endpoint_in_any_state(&self.client_vpn_endpoint_id).await?.value;
         let filters = Filters::new(&self.filters, FILTERS, false)?;
-        let mut rows = cx.routes(&endpoint.id).await?;
-        rows.retain(|row| {
-            let destination = row.value.destination.to_string();
+        let keep = |row: &Route| {
+            let destination = row.destination.to_string();
             let facets = vec![
                 ("destination-cidr", vec![destination.as_str()]),
-                ("origin", vec![row.value.origin.as_str()]),
-                ("target-subnet", target_subnet(&row.value).into_iter().collect()),
+                ("origin", vec![row.origin.as_str()]),
+                ("target-subnet", target_subnet(row).into_iter().collect()),
             ];
             filters.pass(&facets, &BTreeMap::new())
-        });
-        let (rows, next_token) = page(rows, |row| &row.key, self.next_token.as_deref(), self.max_results)?;
+        };
+        let next = self.next_token.as_deref();
+        let (rows, next_token) =
+            cx.page_under(Kind::Route, &endpoint.id, keep, next, self.max_results).await?;
         Ok(Decision::read(Answer { routes: rows.iter().map(|row| route(&row.value)).collect(), next_token }))
     }
 }

@@ -37,8 +37,7 @@ pub(crate) fn call(address: SocketAddr, body: &str) -> Result<Vec<u8>> {
 
 /// One call that must be done; its answer.
 pub(crate) fn ask(address: SocketAddr, body: &str) -> Result<String> {
-    let mut connection = Connection { address, stream: None };
-    let (status, text) = connection.ask(&call(address, body)?)?;
+    let (status, text) = Connection::new(address).ask(&call(address, body)?)?;
     ensure!(status == 200, "HTTP {status}: {text}");
     Ok(text)
 }
@@ -82,7 +81,7 @@ pub(crate) fn run(address: SocketAddr, requests: &[Vec<Vec<u8>>], length: Durati
 }
 
 fn one(address: SocketAddr, requests: &[Vec<u8>], end: Instant) -> Result<Run> {
-    let mut connection = Connection { address, stream: None };
+    let mut connection = Connection::new(address);
     let mut run = Run::default();
     for request in requests.iter().cycle() {
         let sent = Instant::now();
@@ -101,13 +100,19 @@ fn one(address: SocketAddr, requests: &[Vec<u8>], end: Instant) -> Result<Run> {
 }
 
 /// A connection that is kept, if the server keeps it.
-struct Connection {
+pub(crate) struct Connection {
     address: SocketAddr,
     stream: Option<TcpStream>,
 }
 
 impl Connection {
-    fn ask(&mut self, request: &[u8]) -> Result<(u16, String)> {
+    /// One that is made with the first request.
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self { address, stream: None }
+    }
+
+    /// One request; status and body of its answer.
+    pub(crate) fn ask(&mut self, request: &[u8]) -> Result<(u16, String)> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => {
@@ -118,7 +123,7 @@ impl Connection {
             }
         };
         stream.write_all(request)?;
-        let (mut bytes, mut buffer) = (Vec::new(), [0; 16_384]);
+        let (mut bytes, mut buffer) = (Vec::new(), vec![0; 65_536]);
         loop {
             if let Some((whole, keeps)) = whole(&bytes) {
                 if keeps {

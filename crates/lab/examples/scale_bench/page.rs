@@ -1,0 +1,69 @@
+//! The page: what was found at a small and at a large size, and their ratio.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use crate::Plan;
+use crate::measure::machine;
+use crate::served::{Found, ms};
+use crate::state::{ASSOCIATIONS, ROUTES, RULES};
+
+/// The page as Markdown.
+pub(crate) fn text(plan: &Plan, small: &Found, large: &Found) -> Result<String> {
+    let mut out = String::from("# Figures of a large state\n\n");
+    let built = if plan.debug { " A debug build: absolute figures mean nothing." } else { "" };
+    writeln!(out, "Written by `cargo xtask bench scale`. {}{built}\n", machine())?;
+    writeln!(
+        out,
+        "Each endpoint has {ASSOCIATIONS} associations, {RULES} authorization rules and {ROUTES} routes. The state was written \
+         into the store beforehand; the server ran without privileges, so without the kernel fabric: everything of the \
+         control plane is measured, nothing of the kernel. Client and server share the cores; one call at a time.\n"
+    )?;
+    writeln!(
+        out,
+        "| measure | {} endpoints | {} endpoints | ratio |\n|---|---|---|---|",
+        small.endpoints, large.endpoints
+    )?;
+    let mut row = |what: &str, unit: &str, value: &dyn Fn(&Found) -> f64| {
+        let (a, b) = (value(small), value(large));
+        writeln!(out, "| {what} | {a:.1} {unit} | {b:.1} {unit} | {:.2} |", b / a)
+    };
+    row("records", "", &|found| found.records as f64)?;
+    row("the store's file after all of it", "MB", &|found| found.store_bytes as f64 / 1e6)?;
+    row("start to ready, the first time", "ms", &|found| found.first_ms)?;
+    row("start to ready, median", "ms", &|found| {
+        found.ready_ms.get(found.ready_ms.len() / 2).copied().unwrap_or(f64::NAN)
+    })?;
+    row("start to ready, most", "ms", &|found| found.ready_ms.last().copied().unwrap_or(f64::NAN))?;
+    row("start to ready after a kill", "ms", &|found| found.killed_ms)?;
+    row("resident memory, idle", "MiB", &|found| found.idle_kib as f64 / 1_024.0)?;
+    row("resident memory, peak", "MiB", &|found| found.peak_kib as f64 / 1_024.0)?;
+    row("AuthorizeClientVpnIngress to `active`, p50", "ms", &|found| ms(&found.settled_us, 50))?;
+    row("AuthorizeClientVpnIngress to `active`, p99", "ms", &|found| ms(&found.settled_us, 99))?;
+    row("AuthorizeClientVpnIngress, server CPU of each", "µs", &|found| found.settled_cpu_us)?;
+    out.push_str(
+        "\nFirst a number for the small state, then for the large one; CPU is the server's, for each call.\n\n",
+    );
+    out.push_str(
+        "| question | p50 ms | p99 ms | CPU µs | ratio of p50 | bytes |\n|---|---|---|---|---|---|\n",
+    );
+    for (small, large) in small.calls.iter().zip(&large.calls) {
+        let (a, b) = (&small.waits_us, &large.waits_us);
+        writeln!(
+            out,
+            "| {} | {:.2} / {:.2} | {:.2} / {:.2} | {:.0} / {:.0} | {:.2} | {} / {} |",
+            small.what,
+            ms(a, 50),
+            ms(b, 50),
+            ms(a, 99),
+            ms(b, 99),
+            small.cpu_us,
+            large.cpu_us,
+            ms(b, 50) / ms(a, 50),
+            small.answer_bytes,
+            large.answer_bytes
+        )?;
+    }
+    Ok(out)
+}
