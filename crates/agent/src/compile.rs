@@ -9,8 +9,9 @@ use controllers::{EndpointWorld, Versioned, World};
 use gateway::desired::{self, Desired, ServerIdentity, Target};
 use ipnet::{IpNet, Ipv4Net};
 use model::{
-    AssociationCode, AssociationId, Authentication, Certificate, Endpoint, EndpointCode, EndpointId, Failure,
-    Key, PolicyCode, RouteCode, RouteTarget, RuleCode, Scope, SecurityRule, TargetNetwork,
+    AssociationCode, AssociationId, Authentication, Certificate, Endpoint, EndpointCode, EndpointId,
+    EndpointSpec, Failure, Key, PolicyCode, RouteCode, RouteTarget, RuleCode, Scope, SecurityRule,
+    TargetNetwork,
 };
 use sha2::{Digest, Sha256};
 use store::MasterKey;
@@ -168,6 +169,7 @@ impl Compiler {
             split_tunnel: spec.split_tunnel,
             session_timeout: self.session_hour.saturating_mul(spec.session_timeout_hours.into()),
             disconnect_on_session_timeout: spec.disconnect_on_session_timeout,
+            connect_handler: handler(spec),
             banner: spec.banner.text.clone().filter(|_| spec.banner.enabled),
             server,
             admits: certificate_only && !client_roots.is_empty(),
@@ -295,6 +297,13 @@ fn associations(
         );
     }
     Ok(associations)
+}
+
+/// The function to be asked. One that is on and names none cannot be stored; it would ask for something that is not there.
+fn handler(spec: &EndpointSpec) -> Option<Arc<str>> {
+    spec.client_connect
+        .enabled
+        .then(|| spec.client_connect.function_arn.as_deref().unwrap_or_default().into())
 }
 
 /// Endpoints with a transit gateway have no security groups: authorization rules alone decide (spec: aws-client-vpn §2.2.20).

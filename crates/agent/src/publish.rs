@@ -158,6 +158,7 @@ fn started(start: &ConnectionStart) -> Connection {
         status: Status::of(ConnectionCode::Active),
         established_at: Timestamp(start.established_at.0),
         ended_at: None,
+        posture: start.posture.clone(),
         policy_evaluated_at: None,
     };
     count(&mut row, &start.counters);

@@ -200,6 +200,7 @@ async fn rows_of_an_earlier_life_are_closed_at_start() {
         status: Status::of(ConnectionCode::Active),
         established_at: Timestamp(100),
         ended_at: None,
+        posture: vec![],
         policy_evaluated_at: None,
     };
     world.put(key(), &row).await;

@@ -118,6 +118,7 @@ impl Logged {
             peer: start.peer,
             at: UnixTime(100),
             reason,
+            posture: vec![],
             evaluation: Some(Arc::new(evaluation)),
         });
     }

@@ -36,11 +36,6 @@ pub const NOT_YET_IN_FORCE: &[NotYetInForce] = &[
         is_set: |spec| spec.self_service_portal,
     },
     NotYetInForce {
-        parameter: "ClientConnectOptions",
-        why: "the connect handler is not asked yet",
-        is_set: |spec| spec.client_connect.enabled,
-    },
-    NotYetInForce {
         parameter: "ClientRouteEnforcementOptions",
         why: "clients are not told to enforce routes yet",
         is_set: |spec| spec.route_enforcement,

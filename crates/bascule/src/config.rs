@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::Usage;
 use crate::cli::Serve;
+use crate::connect_handler::{Handler, Settings};
 
 /// The file's keys: those of the flags, and tables.
 #[derive(Debug, Default, Deserialize)]
@@ -38,6 +39,7 @@ struct File {
     audit_files: Option<usize>,
     quotas: Quotas,
     throttle_limits: Limits,
+    connect_handler: Vec<Settings>,
 }
 
 /// Table `throttle-limits`: how fast calls may come when they are throttled.
@@ -87,6 +89,7 @@ pub(crate) struct Config {
     pub throttle: Option<Throttle>,
     pub endpoint_operations: Option<usize>,
     pub audit: AuditLimits,
+    pub connect_handlers: Vec<Handler>,
 }
 
 impl Config {
@@ -161,6 +164,7 @@ impl Config {
             throttle,
             endpoint_operations,
             audit,
+            connect_handlers: Settings::handlers(file.connect_handler)?,
         })
     }
 }

@@ -19,7 +19,9 @@ use tokio::sync::watch;
 
 use crate::cli;
 use crate::config::Config;
+use crate::connect_handler;
 use crate::credentials::URL_FILE;
+use crate::outbound::Outbound;
 use crate::root_keys::{self, RootKeys};
 use crate::{Usage, logging, private_file, privileges, telemetry, tls};
 
@@ -169,6 +171,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let (readiness, api) = (api.readiness(), Arc::new(api));
     let (ready, mut is_ready) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);
+    tokio::spawn(connect_handler::run(plane.clone(), config.connect_handlers.clone(), Outbound::new()?));
     let mut agent = Agent::new(store.clone(), plane, master_key, NODE, ready);
     if let Some(session_hour) = config.session_hour {
         agent = agent.with_session_hour(session_hour);

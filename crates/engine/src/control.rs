@@ -12,9 +12,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Select, Sender};
 use gateway::cedar::Decision;
 use gateway::{
-    ConnectionEnd, ConnectionStart, Desired, Effect, EvaluationType, Gateway, PolicyEvaluation, Transmit,
+    ConnectionEnd, ConnectionStart, Desired, Effect, EvaluationType, Gateway, HandlerAnswer, HandlerFailure,
+    PolicyEvaluation, Question, Transmit,
 };
 use model::{AssociationId, ConnectionId, EndpointId, Transport};
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::SessionEvent;
 use crate::clock::Clock;
@@ -43,6 +45,7 @@ pub(crate) struct Wiring {
     pub(crate) notes: Receiver<Note>,
     pub(crate) fabric: Sender<Batch>,
     pub(crate) fabric_results: Receiver<Results>,
+    pub(crate) questions: mpsc::Sender<Question>,
     pub(crate) steering: bool,
 }
 
@@ -106,6 +109,7 @@ impl Control {
             // so whatever preceded an acknowledgement has been taken in when it is acted on.
             let acknowledged = self.acknowledged();
             self.take_notes();
+            self.take_answers();
             self.take_packets();
             let now = self.wiring.clock.now();
             if self.gateway.poll_timeout().is_some_and(|at| at <= now) {
@@ -148,6 +152,13 @@ impl Control {
             let Ok(note) = self.wiring.notes.try_recv() else { return };
             let Some(endpoint) = self.slots.get(&note.endpoint) else { continue };
             self.gateway.handle_notice(endpoint, note.peer_id, note.notice, self.wiring.clock.now());
+        }
+    }
+
+    fn take_answers(&mut self) {
+        let answers = std::mem::take(&mut self.wiring.shared.slot().answers);
+        for answer in answers {
+            self.gateway.handle_answer(answer, self.wiring.clock.now(), self.wiring.clock.wall());
         }
     }
 
@@ -228,6 +239,7 @@ impl Control {
             Effect::CloseStream { stream } => {
                 self.tell(stream.worker, Command::CloseStream { number: stream.number })
             }
+            Effect::Ask(question) => self.ask(*question),
             Effect::Connected(start) => {
                 let shared = &self.wiring.shared;
                 let mut live = shared.live.lock().unwrap_or_else(PoisonError::into_inner);
@@ -259,6 +271,17 @@ impl Control {
         let mut live = self.wiring.shared.live.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(start) = live.get_mut(connection) {
             change(start);
+        }
+    }
+
+    /// Hands a question on; where nobody takes them any more it is answered at once.
+    fn ask(&mut self, question: Question) {
+        if let Err(TrySendError::Full(question) | TrySendError::Closed(question)) =
+            self.wiring.questions.try_send(question)
+        {
+            let said = Err(HandlerFailure::Throttled);
+            let answer = HandlerAnswer { connection: question.connection, said };
+            self.gateway.handle_answer(answer, self.wiring.clock.now(), self.wiring.clock.wall());
         }
     }
 

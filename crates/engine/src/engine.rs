@@ -10,12 +10,12 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use crossbeam_channel::bounded;
 use gateway::desired::Desired;
-use gateway::{ConnectionStart, Gateway, GatewayConfig, UnixTime};
+use gateway::{ConnectionStart, Gateway, GatewayConfig, HandlerAnswer, Question, UnixTime};
 use model::{ConnectionId, EndpointId, Failure};
 use netio::Fabric;
 use rustix::event::epoll::{self, CreateFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::control::{COMMANDS_MAX, Control, Wiring, WorkerLink};
@@ -32,6 +32,8 @@ use crate::{Applied, DataPlane, EngineConfig, EngineError, LiveConnection, Sessi
 pub struct Engine {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Those for connect handlers; whoever asks holds it.
+    questions: tokio::sync::Mutex<mpsc::Receiver<Question>>,
 }
 
 /// What the control thread shares with callers.
@@ -57,6 +59,8 @@ pub(crate) struct Slot {
     /// The newest snapshot not yet taken up, and everybody who waits for it or for one it replaced.
     pub(crate) next: Option<(Arc<Desired>, Vec<oneshot::Sender<Applied>>)>,
     pub(crate) drains: Vec<oneshot::Sender<()>>,
+    /// Of connect handlers; no more than there are questions open.
+    pub(crate) answers: Vec<HandlerAnswer>,
     /// Nobody will look here any more.
     stopped: bool,
 }
@@ -110,7 +114,12 @@ impl Engine {
             seats: Arc::new(Seats::new(config.streams, descriptors())),
         });
         // From here on an error drops the engine, which joins what was started.
-        let engine = Self { shared: Arc::clone(&shared), threads: Mutex::default() };
+        let (questions, question_receiver) = mpsc::channel(config.limits.max_questions.max(1));
+        let engine = Self {
+            shared: Arc::clone(&shared),
+            threads: Mutex::default(),
+            questions: tokio::sync::Mutex::new(question_receiver),
+        };
 
         let (packets, packet_receiver) = bounded(CONTROL_PACKETS_MAX);
         let (notes, note_receiver) = bounded(NOTES_MAX);
@@ -162,6 +171,7 @@ impl Engine {
             notes: note_receiver,
             fabric: batches,
             fabric_results: result_receiver,
+            questions,
             steering: config.steering,
         };
         engine.spawn("control".to_owned(), move || {
@@ -255,6 +265,19 @@ impl DataPlane for Engine {
                 LiveConnection { start: start.clone(), traffic, seen_at }
             })
             .collect()
+    }
+
+    async fn next_question(&self) -> Option<Question> {
+        self.questions.lock().await.recv().await
+    }
+
+    fn answer(&self, answer: HandlerAnswer) {
+        let mut slot = self.shared.slot();
+        if !slot.stopped {
+            slot.answers.push(answer);
+        }
+        drop(slot);
+        self.shared.bell.ring();
     }
 
     async fn next_event(&self) -> Option<SessionEvent> {

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use gateway::desired::Desired;
-use gateway::{Attempt, ConnectionEnd, ConnectionStart, EndReason, PolicyEvaluation};
+use gateway::{
+    Attempt, ConnectionEnd, ConnectionStart, EndReason, HandlerAnswer, PolicyEvaluation, Question,
+};
 use model::{AssociationId, ConnectionId, Failure};
 
 use crate::clock::wall;
@@ -194,6 +196,13 @@ impl DataPlane for InMemory {
         };
         state.live.values().map(live).collect()
     }
+
+    async fn next_question(&self) -> Option<Question> {
+        // Nobody logs in.
+        std::future::pending().await
+    }
+
+    fn answer(&self, _answer: HandlerAnswer) {}
 
     async fn next_event(&self) -> Option<SessionEvent> {
         self.events.next().await

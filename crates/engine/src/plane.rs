@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gateway::desired::Desired;
-use gateway::{Attempt, ConnectionEnd, ConnectionStart, PolicyEvaluation, Traffic, UnixTime};
+use gateway::{
+    Attempt, ConnectionEnd, ConnectionStart, HandlerAnswer, PolicyEvaluation, Question, Traffic, UnixTime,
+};
 use model::{AssociationId, Failure};
 
 /// A data plane: takes whole desired snapshots and reports who is connected.
 ///
-/// It can be told nothing else: ending a connection, revoking a rule and deleting an endpoint are all differences
-/// between two snapshots.
+/// It can be told nothing else but answers to its own questions: ending a connection, revoking a rule and deleting an
+/// endpoint are all differences between two snapshots.
 #[async_trait]
 pub trait DataPlane: Send + Sync {
     /// Puts `desired` in force. One slot, latest wins.
@@ -29,6 +31,13 @@ pub trait DataPlane: Send + Sync {
 
     /// The session events queued right now, oldest first.
     fn take_events(&self) -> Vec<SessionEvent>;
+
+    /// The next question to a connect handler, waiting for it. `None` once the data plane has stopped. One consumer; safe
+    /// to cancel. Each is to be answered within [`gateway::HANDLER_TIME`].
+    async fn next_question(&self) -> Option<Question>;
+
+    /// Takes the answer to a question; one that nobody waits for any more is ignored.
+    fn answer(&self, answer: HandlerAnswer);
 
     /// Says farewell to everyone, closes every socket and removes what was built behind the tunnels. For good.
     async fn drain(&self);

@@ -50,6 +50,8 @@ pub struct Endpoint {
     pub crl: Option<Arc<Vec<u8>>>,
     /// The policy that decides who may connect, and stay; `None`: whoever authenticates.
     pub policy: Option<AuthorizationPolicy>,
+    /// ARN of the function that is asked about every login; `None`: none is.
+    pub connect_handler: Option<Arc<str>>,
     /// Whether anybody may be admitted. False where the endpoint's login type cannot be passed yet: fail closed.
     pub admits: bool,
     /// The target networks that shall be served.

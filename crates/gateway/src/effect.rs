@@ -8,6 +8,7 @@ use model::{AssociationId, ConnectionId, EndpointId, Scope};
 use openvpn::UnixTime;
 
 use crate::counters::Counters;
+use crate::handler::Question;
 use crate::path::{DataPath, Notice, PathUpdate};
 
 /// One TCP connection of a client, named by the worker that accepted it. A name is never used again.
@@ -75,6 +76,8 @@ pub enum Effect {
         /// The connection; it may be closed already.
         stream: StreamId,
     },
+    /// Ask a connect handler, and bring the answer by `Gateway::handle_answer`.
+    Ask(Box<Question>),
     /// A connection began.
     Connected(ConnectionStart),
     /// A login was refused for another reason than its certificate.
@@ -115,6 +118,8 @@ pub struct ConnectionStart {
     pub counters: Arc<Counters>,
     /// When the tunnel was up.
     pub established_at: UnixTime,
+    /// What the connect handler said of its posture; empty where none is asked.
+    pub posture: Vec<String>,
     /// The newest evaluation of the endpoint's authorization policy; `None`: it has no policy.
     pub evaluation: Option<Arc<PolicyEvaluation>>,
 }
@@ -140,6 +145,8 @@ pub struct Attempt {
     pub at: UnixTime,
     /// Why not, as connection logs have it (spec: aws-client-vpn §5.1).
     pub reason: &'static str,
+    /// What the connect handler said of its posture.
+    pub posture: Vec<String>,
     /// The newest evaluation of the endpoint's authorization policy; `None`: it has no policy.
     pub evaluation: Option<Arc<PolicyEvaluation>>,
 }
@@ -239,6 +246,8 @@ pub enum EndReason {
     Revoked,
     /// The endpoint's authorization policy does not permit it, or not any more.
     PolicyDenied,
+    /// The endpoint's connect handler does not allow it, or could not say.
+    HandlerDenied,
     /// What it was told at connect time no longer holds: it comes back for the new.
     Reconfigured,
     /// A renegotiation failed, or the control channel broke.
@@ -266,6 +275,7 @@ impl EndReason {
             EndReason::NotAdmitted => "not-admitted",
             EndReason::Revoked => "revoked",
             EndReason::PolicyDenied => "policy-denied",
+            EndReason::HandlerDenied => "handler-denied",
             EndReason::Reconfigured => "reconfigured",
             EndReason::ProtocolError => "protocol-error",
             EndReason::IdentityChanged => "identity-changed",

@@ -16,6 +16,7 @@ mod brain;
 mod counters;
 pub mod desired;
 mod effect;
+mod handler;
 mod limits;
 pub mod packet;
 mod path;
@@ -31,6 +32,10 @@ pub use desired::Desired;
 pub use effect::{
     Attempt, ConnectionEnd, ConnectionStart, Effect, EndReason, EvaluationType, PathNotice, PolicyEvaluation,
     StreamId, Transmit,
+};
+pub use handler::{
+    HANDLER_TEXT_MAX_CHARS, HANDLER_TIME, HandlerAnswer, HandlerFailure, HandlerVerdict,
+    POSTURE_STATUSES_MAX, Question,
 };
 pub use limits::{Limits, Stats};
 pub use openvpn::{Instant, UnixTime};

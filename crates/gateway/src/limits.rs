@@ -15,6 +15,8 @@ pub struct Limits {
     pub max_sessions_per_peer: usize,
     /// Remembered session ids of closed sessions; beyond this the oldest are forgotten early.
     pub max_tombstones: usize,
+    /// Logins that wait for a connect handler.
+    pub max_questions: usize,
     /// Stateless answers per second, over all sources.
     pub max_answers_per_s: u32,
     /// Stateless answers per second to one bucket of sources.
@@ -32,6 +34,7 @@ impl Default for Limits {
             max_farewells: 16_384,
             max_sessions_per_peer: 4,
             max_tombstones: 32_768,
+            max_questions: 1_024,
             max_answers_per_s: 100_000,
             max_answers_per_source_per_s: 1_024,
             max_waiting_answers: 1_024,
@@ -109,4 +112,18 @@ stats! {
     policy_refused = "policy-refused",
     /// Sessions ended by an authorization policy.
     policy_terminated = "policy-terminated",
+    /// Questions to connect handlers.
+    handler_questions = "handler-questions",
+    /// Logins that a connect handler denied.
+    handler_denials = "handler-denied-connections",
+    /// Connect handlers that took too long.
+    handler_timeouts = "handler-timeouts",
+    /// Connect handlers that failed themselves.
+    handler_execution_errors = "handler-other-execution-errors",
+    /// Questions not asked, or not taken, for too many others.
+    handler_throttled = "handler-throttling-errors",
+    /// Answers of connect handlers that are none.
+    handler_invalid_responses = "handler-invalid-responses",
+    /// Connect handlers that could not be asked.
+    handler_service_errors = "handler-failed-service-errors",
 }

@@ -65,6 +65,9 @@ pub struct Connection {
     pub established_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// What the endpoint's connect handler said of the client's posture.
+    #[serde(default)]
+    pub posture: Vec<String>,
     /// When the endpoint's authorization policy was last evaluated for it; `None`: never, there was none.
     #[serde(default)]
     pub policy_evaluated_at: Option<Timestamp>,

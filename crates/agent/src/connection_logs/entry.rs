@@ -39,6 +39,9 @@ pub(super) struct Entry {
     connection_duration_seconds: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<String>,
+    /// UNVERIFIED: how several statuses are told in one text.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    posture_compliance_statuses: String,
 }
 
 impl Entry {
@@ -69,6 +72,7 @@ impl Entry {
             connection_end_time: NOTHING.to_owned(),
             connection_duration_seconds: duration.to_string(),
             username: start.username.clone(),
+            posture_compliance_statuses: start.posture.join(","),
         }
     }
 
@@ -109,6 +113,7 @@ impl Entry {
             connection_end_time: NOTHING.to_owned(),
             connection_duration_seconds: NOTHING.to_owned(),
             username: attempt.username.clone(),
+            posture_compliance_statuses: attempt.posture.join(","),
         }
     }
 }

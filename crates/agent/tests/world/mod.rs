@@ -197,6 +197,7 @@ pub fn connection(n: u128) -> ConnectionStart {
         peer: SocketAddr::from(([192, 0, 2, 9], 1194)),
         counters: Arc::new(Counters::default()),
         established_at: gateway::UnixTime(100),
+        posture: vec![],
         evaluation: None,
     }
 }

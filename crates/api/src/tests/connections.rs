@@ -21,6 +21,7 @@ fn connection(world: &World, endpoint: &str, number: u128, code: ConnectionCode)
         status: Status::of(code),
         established_at: Timestamp(NOW - 60),
         ended_at: (code == ConnectionCode::Terminated).then_some(Timestamp(NOW - 30)),
+        posture: vec![],
         policy_evaluated_at: None,
     }
 }

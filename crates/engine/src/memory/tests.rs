@@ -32,6 +32,7 @@ fn endpoint(associations: &[u128]) -> Endpoint {
         session_timeout: Duration::from_hours(24),
         disconnect_on_session_timeout: true,
         banner: None,
+        connect_handler: None,
         server: ServerIdentity {
             fingerprint: [0; 32],
             chain: Arc::default(),
@@ -68,6 +69,7 @@ fn client(n: u128, association: u128) -> ConnectionStart {
         peer: ([127, 0, 0, 1], 1194).into(),
         counters: Arc::new(Counters::default()),
         established_at: wall(),
+        posture: Vec::new(),
         evaluation: None,
     }
 }

@@ -152,6 +152,7 @@ pub fn endpoint(n: u128, associations: &[u128]) -> Endpoint {
         session_timeout: Duration::from_hours(24),
         disconnect_on_session_timeout: true,
         banner: None,
+        connect_handler: None,
         server: ServerIdentity {
             fingerprint: [0; 32],
             chain: Arc::new(Vec::new()),

@@ -36,10 +36,28 @@ pub(super) struct Applicant {
     common_name: String,
     username: Option<String>,
     platform: Option<String>,
+    posture: Vec<String>,
     evaluation: Option<Arc<PolicyEvaluation>>,
 }
 
 impl Applicant {
+    /// One that has shown who it is.
+    pub(super) fn new(
+        connection: ConnectionId,
+        identity: &Identity,
+        login: Login,
+        posture: Vec<String>,
+    ) -> Self {
+        Self {
+            connection,
+            common_name: identity.common_name.clone(),
+            username: login.username.filter(|name| !name.is_empty()),
+            platform: login.peer_info.platform,
+            posture,
+            evaluation: None,
+        }
+    }
+
     /// One that was admitted and whose tunnel is not up yet.
     pub(super) fn of(held: &Admitted) -> Self {
         Self {
@@ -47,13 +65,14 @@ impl Applicant {
             common_name: held.identity.common_name.clone(),
             username: held.username.clone(),
             platform: held.platform.clone(),
+            posture: held.posture.clone(),
             evaluation: held.evaluation.clone(),
         }
     }
 }
 
 /// Why a login is refused.
-enum Refused {
+pub(super) enum Refused {
     /// Nothing of the endpoint is open (any more).
     Gate,
     /// The certificate.
@@ -124,9 +143,24 @@ impl Gateway {
         }
     }
 
-    /// The first login of a session: it is let in whole, or sent away.
-    fn login(&mut self, id: SlotId, login: Login, now: Instant) {
-        match self.admit(id, login, now) {
+    /// The first login of a session: the endpoint's connect handler is asked about it, if there is one.
+    pub(super) fn login(&mut self, id: SlotId, login: Login, now: Instant) {
+        if let Some(login) = self.ask(id, login, now) {
+            let connection = ConnectionId::from_entropy(self.draws.bits("connection"));
+            self.conclude(id, login, connection, Vec::new(), now);
+        }
+    }
+
+    /// A login that nobody is to be asked about any more: it is let in whole, or sent away.
+    pub(super) fn conclude(
+        &mut self,
+        id: SlotId,
+        login: Login,
+        connection: ConnectionId,
+        posture: Vec<String>,
+        now: Instant,
+    ) {
+        match self.admit(id, login, connection, posture, now) {
             Ok(outcome) => {
                 self.stats.admitted += 1;
                 if let Some(slot) = self.slots.get_mut(&id) {
@@ -156,7 +190,7 @@ impl Gateway {
         }
     }
 
-    fn reject(&mut self, id: SlotId, told: &str, reason: EndReason, now: Instant) {
+    pub(super) fn reject(&mut self, id: SlotId, told: &str, reason: EndReason, now: Instant) {
         if !self.release(id, reason, now) {
             return;
         }
@@ -167,7 +201,12 @@ impl Gateway {
     }
 
     /// Who this is, if it may in now.
-    fn identify(&self, endpoint: &EndpointId, login: &Login, now: Instant) -> Result<Identity, Refused> {
+    pub(super) fn identify(
+        &self,
+        endpoint: &EndpointId,
+        login: &Login,
+        now: Instant,
+    ) -> Result<Identity, Refused> {
         let trust = &self.endpoints.get(endpoint).ok_or(Refused::Gate)?.trust;
         let crl = trust.crl().map(Arc::as_ref);
         // rustls verified the chain already; who it names is taken from our own reading alone.
@@ -177,7 +216,14 @@ impl Gateway {
 
     /// Admits: identity, authorization policy, gate, association, address, peer id. What is taken is taken only when
     /// nothing can fail any more.
-    fn admit(&mut self, id: SlotId, login: Login, now: Instant) -> Result<Outcome, Refused> {
+    fn admit(
+        &mut self,
+        id: SlotId,
+        login: Login,
+        connection: ConnectionId,
+        posture: Vec<String>,
+        now: Instant,
+    ) -> Result<Outcome, Refused> {
         let slot = self.slots.get(&id).ok_or(Refused::Gate)?;
         let (endpoint, peer) = (slot.endpoint.clone(), slot.peer);
         // A connection stays with its worker. Datagrams without a peer id are not steered: worker 0 has those clients.
@@ -191,7 +237,6 @@ impl Gateway {
         let session_timeout = wanted.session_timeout;
         let banner = wanted.banner.as_deref().map(push::banner).unwrap_or_default();
         let identity = self.identify(&endpoint, &login, now)?;
-        let connection = ConnectionId::from_entropy(self.draws.bits("connection"));
         let (told, counters) = (Told::of(&login.peer_info), Arc::new(Counters::default()));
         let subject = Subject::new(&endpoint, &connection, peer, &identity, &told);
         let asked_for = EvaluationType::ConnectionAttempt;
@@ -201,6 +246,7 @@ impl Gateway {
             common_name: identity.common_name.clone(),
             username: login.username.filter(|name| !name.is_empty()),
             platform: login.peer_info.platform,
+            posture,
             evaluation,
         };
         if !passes {
@@ -246,6 +292,7 @@ impl Gateway {
             chain: login.certificates,
             username: applicant.username,
             platform: applicant.platform,
+            posture: applicant.posture,
             told,
             evaluate_at: self.next_evaluation(&endpoint, now),
             evaluation: applicant.evaluation,
@@ -277,6 +324,7 @@ impl Gateway {
             peer: slot.peer,
             at: self.clock.wall(now),
             reason,
+            posture: applicant.posture,
             evaluation: applicant.evaluation,
         }));
     }
@@ -381,6 +429,7 @@ impl Gateway {
             peer: slot.peer,
             counters: Arc::clone(&held.counters),
             established_at: self.clock.wall(now),
+            posture: held.posture.clone(),
             evaluation: held.evaluation.clone(),
         }));
     }

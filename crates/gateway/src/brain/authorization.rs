@@ -64,9 +64,9 @@ impl Authorization {
 /// What a client told of itself when it connected.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
-    platform: Option<String>,
-    platform_version: Option<String>,
-    open_vpn_version: Option<String>,
+    pub(super) platform: Option<String>,
+    pub(super) platform_version: Option<String>,
+    pub(super) open_vpn_version: Option<String>,
     aws_client_version: Option<String>,
 }
 

@@ -150,6 +150,7 @@ impl Gateway {
             client_sid,
             session,
             stage: Stage::HalfOpen { source },
+            asked: None,
             deadline,
             armed: None,
             queued: false,

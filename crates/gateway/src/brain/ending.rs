@@ -55,6 +55,7 @@ impl Gateway {
 
     /// Takes back what a session holds. False if it was ending already.
     pub(super) fn release(&mut self, id: SlotId, reason: EndReason, now: Instant) -> bool {
+        self.unask(id);
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         match std::mem::replace(&mut slot.stage, Stage::Closing) {
             Stage::HalfOpen { source } => {

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `control` | packets from clients, the stateless first ones too; notices of workers |
+//! | `asking` | logins that wait for the connect handler |
 //! | `admission` | events of sessions; who is let in, and onto what |
 //! | `authorization` | the endpoint's authorization policy, when somebody is let in and while they stay |
 //! | `apply` | a new desired state: the gate closes, then the sweep |
@@ -11,6 +12,7 @@
 
 mod admission;
 mod apply;
+mod asking;
 mod authorization;
 mod budget;
 mod control;
@@ -25,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{AssociationId, EndpointId};
+use model::{AssociationId, ConnectionId, EndpointId};
 use openvpn::server::{CookieJar, SessionConfig};
 use openvpn::{Instant, UnixTime};
 
@@ -87,6 +89,8 @@ pub struct Gateway {
     slots: BTreeMap<SlotId, Slot>,
     slots_made: u64,
     by_peer_id: BTreeMap<u32, SlotId>,
+    /// Sessions whose login waits for a connect handler, by the connection they would be.
+    asked: BTreeMap<ConnectionId, SlotId>,
     /// Sessions by the connection that carries them.
     streams: BTreeMap<StreamId, SlotId>,
     /// Half-open sessions by source.
@@ -145,6 +149,7 @@ impl Gateway {
             slots: BTreeMap::new(),
             slots_made: 0,
             by_peer_id: BTreeMap::new(),
+            asked: BTreeMap::new(),
             streams: BTreeMap::new(),
             half_open_sources: BTreeMap::new(),
             half_open: 0,
@@ -249,6 +254,7 @@ impl Gateway {
                 self.overdue(id, now);
             }
             self.evaluate_due(id, now);
+            self.answer_due(id, now);
         }
         let desired = &self.desired;
         self.endpoints.retain(|id, state| desired.endpoints.contains_key(id) || !state.is_idle(now));
@@ -257,11 +263,13 @@ impl Gateway {
     /// Sets a slot's timer to what its session and stage want.
     fn arm(&mut self, id: SlotId, now: Instant) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
+        let answer = slot.asked.as_ref().map(|asked| asked.until);
         let evaluation = match &slot.stage {
             Stage::Admitted(held) => held.evaluate_at,
             Stage::HalfOpen { .. } | Stage::Leaving | Stage::Closing => None,
         };
-        let wanted = [slot.session.poll_timeout(), slot.deadline, evaluation].into_iter().flatten().min();
+        let wanted =
+            [slot.session.poll_timeout(), slot.deadline, evaluation, answer].into_iter().flatten().min();
         let wanted = wanted.map(|at| at.max(now + SHORTEST_TIMER));
         if wanted == slot.armed {
             return;

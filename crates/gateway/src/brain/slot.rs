@@ -9,6 +9,7 @@ use openvpn::server::Session;
 use openvpn::wire::SessionId;
 use pki::Identity;
 
+use super::asking::Asked;
 use super::authorization::Told;
 use crate::counters::Counters;
 use crate::effect::{PolicyEvaluation, StreamId};
@@ -27,6 +28,8 @@ pub(crate) struct Slot {
     pub(crate) client_sid: SessionId,
     pub(crate) session: Session,
     pub(crate) stage: Stage,
+    /// Its login, while a connect handler is asked about it.
+    pub(crate) asked: Option<Box<Asked>>,
     /// When this stage is over whatever the session says; Of an admitted one: when its time is over.
     pub(crate) deadline: Option<Instant>,
     /// What the timer stands at.
@@ -64,6 +67,8 @@ pub(crate) struct Admitted {
     pub(crate) chain: Vec<Vec<u8>>,
     pub(crate) username: Option<String>,
     pub(crate) platform: Option<String>,
+    /// What the connect handler said of its posture.
+    pub(crate) posture: Vec<String>,
     /// For the authorization policy.
     pub(crate) told: Told,
     /// When the authorization policy is evaluated next; `None`: there is none.

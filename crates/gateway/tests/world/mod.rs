@@ -15,8 +15,8 @@ use gateway::desired::{
 };
 use gateway::{
     Attempt, ConnectionEnd, ConnectionStart, DataPath, Down, DropReason, Effect, EndReason, Gateway,
-    GatewayConfig, Handshakes, Instant, Limits, PathNotice, PolicyEvaluation, SessionTls, StreamId, Tick,
-    UnixTime, Up,
+    GatewayConfig, Handshakes, Instant, Limits, PathNotice, PolicyEvaluation, Question, SessionTls, StreamId,
+    Tick, UnixTime, Up,
 };
 use model::{AssociationId, ConnectionId, EndpointId, RuleGroup, Scope, Transport};
 use openvpn::client;
@@ -51,6 +51,7 @@ pub fn endpoint(n: u128) -> Endpoint {
         session_timeout: Duration::from_hours(24),
         disconnect_on_session_timeout: true,
         banner: None,
+        connect_handler: None,
         server: ServerIdentity {
             fingerprint: [1; 32],
             chain: Arc::new(vec![]),
@@ -196,6 +197,8 @@ pub struct World {
     pub starts: BTreeMap<ConnectionId, ConnectionStart>,
     pub ends: Vec<ConnectionEnd>,
     pub refused: Vec<Attempt>,
+    /// For the connect handler.
+    pub questions: Vec<Question>,
     pub evaluations: Vec<Arc<PolicyEvaluation>>,
     /// Connections that no policy is asked about any more.
     pub lifted: Vec<ConnectionId>,
@@ -226,6 +229,7 @@ impl World {
             starts: BTreeMap::new(),
             ends: vec![],
             refused: vec![],
+            questions: vec![],
             evaluations: vec![],
             lifted: vec![],
             released_addresses: BTreeMap::new(),
@@ -237,7 +241,12 @@ impl World {
 
     /// One endpoint with these associations, all up.
     pub fn serving(associations: &[u128]) -> Self {
-        let mut world = Self::new(Limits::default());
+        Self::serving_within(Limits::default(), associations)
+    }
+
+    /// The same within other limits.
+    pub fn serving_within(limits: Limits, associations: &[u128]) -> Self {
+        let mut world = Self::new(limits);
         let mut wanted = endpoint(1);
         wanted.associations = associations.iter().map(|n| (association_id(*n), association(*n))).collect();
         world.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
@@ -459,6 +468,7 @@ impl World {
             Effect::Connected(start) => {
                 assert!(self.starts.insert(start.id.clone(), start).is_none(), "connection ids are unique");
             }
+            Effect::Ask(question) => self.questions.push(*question),
             Effect::Refused(attempt) => self.refused.push(attempt),
             Effect::Ended(end) => {
                 assert!(self.starts.contains_key(&end.id), "only what began ends");

@@ -130,7 +130,7 @@ fn answer(row: &Connection, now: Timestamp) -> ConnectionAnswer {
         common_name: row.common_name.clone(),
         status: Status::from(&row.status),
         connection_end_time: row.ended_at.map_or_else(|| "-".to_owned(), clock::with_space),
-        posture_compliance_statuses: Vec::new(),
+        posture_compliance_statuses: row.posture.clone(),
         authorization_policy_last_evaluated_time: row.policy_evaluated_at.map(clock::with_space),
     }
 }

@@ -1,0 +1,105 @@
+//! Connect handlers (spec: aws-client-vpn §4.5): the functions that endpoints name, mapped by configuration to an HTTP
+//! address, to a Lambda-compatible server, or to a program. What a client says never steers where a question goes.
+
+mod form;
+mod http;
+mod settings;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::DataPlane;
+use gateway::{HANDLER_TIME, HandlerAnswer, HandlerFailure, HandlerVerdict, Question};
+use tokio::sync::Semaphore;
+
+use crate::outbound::Outbound;
+pub(crate) use settings::{Handler, Settings};
+
+/// Most questions under way at once; one that finds no room for this long is not asked.
+const MOST_AT_ONCE: usize = 256;
+const ROOM_WITHIN: Duration = Duration::from_secs(1);
+
+/// Asks what the data plane wants to know, until it has stopped.
+pub(crate) async fn run(plane: Arc<dyn DataPlane>, handlers: Vec<Handler>, outbound: Outbound) {
+    let (handlers, outbound) = (Arc::new(handlers), Arc::new(outbound));
+    let room = Arc::new(Semaphore::new(MOST_AT_ONCE));
+    while let Some(question) = plane.next_question().await {
+        let (plane, handlers, outbound, room) =
+            (Arc::clone(&plane), Arc::clone(&handlers), Arc::clone(&outbound), Arc::clone(&room));
+        tokio::spawn(async move {
+            let said = match tokio::time::timeout(ROOM_WITHIN, room.acquire()).await {
+                Ok(Ok(_place)) => ask(&handlers, &outbound, &question).await,
+                Ok(Err(_)) | Err(_) => Err(HandlerFailure::Throttled),
+            };
+            tell(&question, &said);
+            plane.answer(HandlerAnswer { connection: question.connection, said });
+        });
+    }
+}
+
+async fn ask(
+    handlers: &[Handler],
+    outbound: &Outbound,
+    question: &Question,
+) -> Result<HandlerVerdict, HandlerFailure> {
+    let Some(handler) = handlers.iter().find(|handler| handler.is_named_by(&question.function)) else {
+        tracing::warn!(
+            endpoint = %question.endpoint,
+            function = &*question.function,
+            "no [[connect-handler]] of the configuration has this function: nobody is let in"
+        );
+        return Err(HandlerFailure::ServiceError);
+    };
+    let request = form::request(question);
+    let asked = http::ask(outbound, handler, &question.function, request);
+    match tokio::time::timeout(HANDLER_TIME, asked).await {
+        Ok(said) => form::verdict(&said?),
+        Err(_) => Err(HandlerFailure::TimedOut),
+    }
+}
+
+fn tell(question: &Question, said: &Result<HandlerVerdict, HandlerFailure>) {
+    let (endpoint, connection, common_name) =
+        (&question.endpoint, &question.connection, &question.common_name);
+    match said {
+        Ok(HandlerVerdict { allow, .. }) => {
+            tracing::debug!(%endpoint, %connection, common_name, allow, "connect handler");
+        }
+        Err(failure) => {
+            let reason = failure.as_str();
+            tracing::warn!(%endpoint, %connection, common_name, reason, "connect handler");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// A handler that takes the question and says nothing.
+    #[tokio::test(start_paused = true)]
+    async fn one_that_hangs_is_given_up_after_thirty_seconds() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url =
+            format!("function = \"AWSClientVPN-hang\"\nurl = \"http://{}/\"", listener.local_addr().unwrap());
+        let handlers = Settings::handlers(vec![toml::from_str(&url).unwrap()]).unwrap();
+        let question = Question {
+            connection: "cvpn-connection-0123456789abcdef0".parse().unwrap(),
+            endpoint: "cvpn-endpoint-0123456789abcdef0".parse().unwrap(),
+            function: "arn:aws:lambda:us-east-1:000000000000:function:AWSClientVPN-hang".into(),
+            common_name: "alice".into(),
+            username: None,
+            platform: None,
+            platform_version: None,
+            open_vpn_version: None,
+            public_ip: "192.0.2.7".parse().unwrap(),
+        };
+        let (began, virtually) = (Instant::now(), tokio::time::Instant::now());
+        let said = ask(&handlers, &Outbound::new().unwrap(), &question).await;
+        assert_eq!(said, Err(HandlerFailure::TimedOut));
+        assert_eq!(virtually.elapsed(), HANDLER_TIME);
+        assert!(began.elapsed() < HANDLER_TIME);
+    }
+}

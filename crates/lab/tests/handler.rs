@@ -1,0 +1,203 @@
+//! Connect handlers with real clients: one that allows, denies, lies, fails, dies, or is a Lambda-compatible server
+//! (spec: aws-client-vpn §4.5). That one which hangs is given up is shown under virtual time, beside the code.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use common::logs;
+use lab::{OpenVpn, Scene, SceneOptions, TARGETS, eventually, wait_until};
+use serde_json::{Value, json};
+
+const STREAM: &str = "handler";
+const FAILED: &str = "Error establishing connection. Please contact your administrator.";
+
+/// What was asked: path and body.
+type Heard = Arc<Mutex<Vec<(String, Value)>>>;
+
+/// A server whose answer depends on the path.
+fn handler(listener: TcpListener) -> Heard {
+    let heard = Heard::default();
+    let keep = Arc::clone(&heard);
+    // It ends with the test's process.
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let _ = serve(stream, &keep);
+        }
+    });
+    heard
+}
+
+fn serve(mut stream: TcpStream, heard: &Heard) -> Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut first = String::new();
+    reader.read_line(&mut first)?;
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse()?;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let path = first.split(' ').nth(1).context("a path")?.to_owned();
+    heard
+        .lock()
+        .unwrap_or_else(|held| held.into_inner())
+        .push((path.clone(), serde_json::from_slice(&body)?));
+    let said = |allow: bool, message: &str| {
+        json!({"allow": allow, "error-msg-on-denied-connection": message,
+               "posture-compliance-statuses": ["compliant"], "schema-version": "v2"})
+        .to_string()
+    };
+    let (head, body) = match path.as_str() {
+        "/allow" => ("200 OK", said(true, "")),
+        "/deny" => ("200 OK", said(false, "Ask the front desk")),
+        "/lie" => ("200 OK", json!({"allow": true}).to_string()),
+        "/fail" => ("500 Internal Server Error", String::new()),
+        "/busy" => ("429 Too Many Requests", String::new()),
+        "/elsewhere" => ("302 Found\r\nlocation: /allow", String::new()),
+        "/2015-03-31/functions/AWSClientVPN-lambda/invocations?Qualifier=live" => ("200 OK", said(true, "")),
+        "/2015-03-31/functions/AWSClientVPN-lambda/invocations" => {
+            ("200 OK\r\nx-amz-function-error: Unhandled", said(true, ""))
+        }
+        // It hangs up.
+        _ => return Ok(()),
+    };
+    write!(stream, "HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())?;
+    Ok(())
+}
+
+fn arn(name: &str) -> String {
+    format!("arn:aws:lambda:us-east-1:000000000000:function:AWSClientVPN-{name}")
+}
+
+/// A scene whose server knows all of them; what they heard.
+fn scene() -> Result<(Scene, Heard)> {
+    let mut scene = Scene::without_server(SceneOptions::default())?;
+    let listener = scene.server_net.run(|| TcpListener::bind("127.0.0.1:0"))?;
+    let port = listener.local_addr()?.port();
+    let mut text = String::new();
+    for name in ["allow", "deny", "lie", "fail", "busy", "elsewhere", "die"] {
+        text += &format!(
+            "[[connect-handler]]\nfunction = \"AWSClientVPN-{name}\"\nurl = \"http://127.0.0.1:{port}/{name}\"\n"
+        );
+    }
+    text += &format!(
+        "[[connect-handler]]\nfunction = \"AWSClientVPN-lambda\"\nlambda = \"http://127.0.0.1:{port}\"\n"
+    );
+    text += "[[connect-handler]]\nfunction = \"AWSClientVPN-away\"\nurl = \"http://127.0.0.1:1/\"\n";
+    let path = scene.dir().join("bascule.toml");
+    std::fs::write(&path, text)?;
+    scene.server_options().arguments.extend(["--config".to_owned(), path.to_string_lossy().into_owned()]);
+    scene.start_server()?;
+    Ok((scene, handler(listener)))
+}
+
+/// Makes another function the endpoint's handler, and waits until it is in force.
+fn ask_from_now(scene: &Scene, endpoint: &str, function: &str) -> Result<()> {
+    let change = [
+        ("ClientVpnEndpointId", endpoint),
+        ("ClientConnectOptions.Enabled", "true"),
+        ("ClientConnectOptions.LambdaFunctionArn", function),
+    ];
+    scene.ec2("ModifyClientVpnEndpoint", &change)?;
+    let one = [("ClientVpnEndpointId.1", endpoint)];
+    eventually("applied", Duration::from_secs(5), || {
+        let row = scene.ec2("DescribeClientVpnEndpoints", &one).ok()?;
+        let code = row.text("clientVpnEndpoint/item/clientConnectOptions/status/code").ok()?;
+        (code == "applied").then_some(())
+    })
+}
+
+#[test]
+fn each_way_of_a_handler_is_told_to_the_client_and_to_the_log() -> Result<()> {
+    lab::or_skip(|| {
+        let (scene, heard) = scene()?;
+        logs::make_group(&scene)?;
+        let (_, [subnet, _]) = scene.make_vpc()?;
+        let endpoint = scene.make_endpoint(&[
+            ("ConnectionLogOptions.Enabled", "true"),
+            ("ConnectionLogOptions.CloudwatchLogGroup", logs::GROUP),
+            ("ConnectionLogOptions.CloudwatchLogStream", STREAM),
+        ])?;
+        scene.associate(&endpoint, &subnet)?;
+        scene.authorize(&endpoint, "10.77.0.0/16")?;
+        let profile = scene.profile(&endpoint)?;
+        let refusals = [
+            ("deny", "Ask the front desk", "client-connect-failed"),
+            ("lie", FAILED, "client-connect-handler-invalid-response"),
+            ("fail", FAILED, "client-connect-handler-other-execution-error"),
+            ("busy", FAILED, "client-connect-handler-throttled"),
+            ("elsewhere", FAILED, "client-connect-handler-service-error"),
+            ("die", FAILED, "client-connect-handler-service-error"),
+            ("away", FAILED, "client-connect-handler-service-error"),
+            ("lambda", FAILED, "client-connect-handler-other-execution-error"),
+            ("unknown", FAILED, "client-connect-handler-service-error"),
+        ];
+        for (name, told, _) in refusals {
+            ask_from_now(&scene, &endpoint, &arn(name))?;
+            let mut client = OpenVpn::start(&scene.clients[0].net, &profile, name, &[])?;
+            client
+                .wait_for(&format!("AUTH_FAILED,{told}"), 0, Duration::from_secs(10))
+                .with_context(|| format!("{name}; the server said:\n{}", scene.server_log()))?;
+            ensure!(client.times_up() == 0, "{name}");
+            ensure!(client.wait_end(Duration::from_secs(5)).is_some(), "{name}: a refused client stops");
+        }
+        // Those that allow, one of them by Lambda's API with a qualifier.
+        for name in ["allow", "lambda:live"] {
+            ask_from_now(&scene, &endpoint, &arn(name))?;
+            let client = scene.connect(0, &profile, &name.replace(':', "-"), &[])?;
+            ensure!(scene.reaches(0, TARGETS[0]), "{name}");
+            let rows = scene.ec2("DescribeClientVpnConnections", &[("ClientVpnEndpointId", &endpoint)])?;
+            let live = rows
+                .rows("connections")
+                .into_iter()
+                .find(|row| row.text("status/code").is_ok_and(|code| code == "active"));
+            let live = live.context("a live connection")?;
+            ensure!(live.text("postureComplianceStatusSet/item")? == "compliant");
+            ensure!(wait_until(Duration::from_secs(5), || client.times_up() == 1));
+            client.stop();
+        }
+        // What they were asked: the documented form, and an id that the connection has too.
+        let heard = heard.lock().unwrap_or_else(|held| held.into_inner()).clone();
+        let expected = ["/deny", "/lie", "/fail", "/busy", "/elsewhere", "/die"].map(str::to_owned);
+        ensure!(
+            heard.iter().take(6).map(|(path, _)| path.clone()).eq(expected),
+            "no redirect is followed: {heard:?}"
+        );
+        let asked = &heard[0].1;
+        ensure!(
+            asked["endpoint-id"] == json!(endpoint) && asked["common-name"] == json!("client1"),
+            "{asked}"
+        );
+        ensure!(
+            asked["public-ip"] == json!("10.99.0.10") && asked["schema-version"] == json!("v2"),
+            "{asked}"
+        );
+        ensure!(asked["platform"] == json!("linux") && asked["username"] == json!(""), "{asked}");
+        let failed = eventually("the log", Duration::from_secs(10), || {
+            let entries: Vec<Value> = logs::entries(&scene, STREAM).ok()?;
+            let failed: Vec<Value> = entries
+                .into_iter()
+                .filter(|entry| entry["connection-attempt-status"] == json!("failed"))
+                .collect();
+            (failed.len() >= refusals.len()).then_some(failed)
+        })?;
+        for ((name, _, reason), entry) in refusals.iter().zip(&failed) {
+            ensure!(entry["connection-attempt-failure-reason"] == json!(reason), "{name}: {entry}");
+        }
+        ensure!(failed[0]["connection-id"] == asked["connection-id"], "{asked}");
+        ensure!(failed[0]["posture-compliance-statuses"] == json!("compliant"), "{}", failed[0]);
+        Ok(())
+    })
+}
