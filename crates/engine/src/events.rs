@@ -14,7 +14,7 @@ pub const EVENTS_MAX: usize = 65_536;
 
 /// Most events waiting at which an evaluation of a policy still joins them; beyond it the evaluation goes and is counted:
 /// a new policy asks for everybody at once, and must not push out who came and went.
-const EVALUATIONS_MAX: usize = EVENTS_MAX / 4;
+pub(crate) const EVALUATIONS_MAX: usize = EVENTS_MAX / 4;
 
 /// Many-to-one queue: pushing never waits.
 #[derive(Debug, Default)]

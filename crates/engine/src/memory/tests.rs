@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use gateway::Counters;
+use gateway::cedar::{Decision, Record, Verdict};
 use gateway::desired::{Association, Endpoint, ServerIdentity};
+use gateway::{Counters, EvaluationType};
 use model::{EndpointId, Scope, Transport};
 
 use super::*;
+use crate::events::EVALUATIONS_MAX;
 
 fn endpoint(associations: &[u128]) -> Endpoint {
     let association = |n: u128| {
@@ -140,4 +142,39 @@ async fn events_end_with_the_drain() {
     assert!(matches!(memory.next_event().await, Some(SessionEvent::Ended(_))));
     assert!(memory.next_event().await.is_none());
     assert!(!memory.connect(client(2, 11)));
+}
+
+/// A policy that is asked about everybody at once does not push out who came and went.
+#[tokio::test]
+async fn evaluations_give_way_to_beginnings_and_ends() {
+    let memory = InMemory::new();
+    memory.apply(desired(1, endpoint(&[11]))).await;
+    let start = client(1, 11);
+    assert!(memory.connect(start.clone()));
+    let evaluation = PolicyEvaluation {
+        connection: start.id.clone(),
+        endpoint: start.endpoint.clone(),
+        scope: scope(),
+        peer: start.peer,
+        common_name: start.common_name.clone(),
+        at: wall(),
+        evaluation_type: EvaluationType::Periodic,
+        shadow: false,
+        verdict: Verdict { decision: Decision::Permit, matched: Vec::new(), failed: Vec::new() },
+        context: Record::new(),
+    };
+    for _ in 0..=EVALUATIONS_MAX {
+        assert!(memory.evaluate(evaluation.clone()));
+    }
+    assert_eq!(memory.events.lost(), 2);
+    // Nor does its being lost change what stands.
+    let denied = Verdict { decision: Decision::Deny, ..evaluation.verdict.clone() };
+    assert!(memory.evaluate(PolicyEvaluation { verdict: denied, ..evaluation }));
+    assert_eq!(memory.events.lost(), 3);
+    let events = memory.take_events();
+    assert_eq!(events.len(), EVALUATIONS_MAX + 1);
+    assert!(matches!(&events[0], SessionEvent::Connected(first) if first.id == start.id));
+    let Some(SessionEvent::Ended(end)) = events.last() else { panic!("the end is not lost") };
+    assert_eq!(end.reason, EndReason::PolicyDenied);
+    assert!(end.evaluation.as_ref().is_some_and(|of| of.verdict.decision == Decision::Deny));
 }
