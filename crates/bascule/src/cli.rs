@@ -67,6 +67,9 @@ pub(crate) struct Serve {
     /// Endpoints are named under this domain, and the exported profile uses that name
     #[arg(long, value_name = "DOMAIN", env = "BASCULE_DOMAIN")]
     pub domain: Option<String>,
+    /// Answer DNS for endpoints' names here, over UDP and TCP; needs --domain (repeatable)
+    #[arg(long, value_name = "ADDR:PORT", env = "BASCULE_DNS_LISTEN", value_delimiter = ',')]
+    pub dns_listen: Vec<SocketAddr>,
     /// What the exported profile names when clients reach the gateway through NAT or a load balancer
     #[arg(long, value_name = "ADDR[:PORT]", env = "BASCULE_ADVERTISE")]
     pub advertise: Option<String>,

@@ -21,6 +21,7 @@ struct File {
     listen: Option<SocketAddr>,
     gateway_address: Vec<String>,
     domain: Option<String>,
+    dns_listen: Vec<SocketAddr>,
     advertise: Option<String>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
@@ -74,6 +75,8 @@ pub(crate) struct Config {
     /// Whether one of them is loopback.
     pub loopback_gateway: bool,
     pub domain: Option<String>,
+    /// Where DNS is answered; empty: nowhere.
+    pub dns_listen: Vec<SocketAddr>,
     pub advertise: Option<(String, Option<u16>)>,
     /// Certificate and key of the API port.
     pub tls: Option<(PathBuf, PathBuf)>,
@@ -127,6 +130,13 @@ impl Config {
         let audit =
             audit(flags.audit_file_bytes.or(file.audit_file_bytes), flags.audit_files.or(file.audit_files))?;
         let gateway_address = either(flags.gateway_address, file.gateway_address);
+        let domain = flags.domain.or(file.domain).map(|domain| check_domain(&domain)).transpose()?;
+        let dns_listen = if flags.dns_listen.is_empty() { file.dns_listen } else { flags.dns_listen };
+        if let (None, Some(address)) = (&domain, dns_listen.first()) {
+            return usage(format!(
+                "dns-listen = {address}: give domain too, as there are no names to answer for"
+            ));
+        }
         let account = flags.account.or(file.account).unwrap_or_else(|| "000000000000".to_owned());
         Ok(Self {
             master_key_file: flags
@@ -137,7 +147,8 @@ impl Config {
             listen,
             loopback_gateway: gateway_address.iter().any(|text| starts_loopback(text)),
             gateway_addresses: addresses(&gateway_address)?,
-            domain: flags.domain.or(file.domain).map(|domain| check_domain(&domain)).transpose()?,
+            domain,
+            dns_listen,
             advertise: flags.advertise.or(file.advertise).map(|text| advertise(&text)).transpose()?,
             tls,
             regions: either(flags.region, file.region)

@@ -8,6 +8,7 @@ mod client_command;
 mod config;
 mod connect_handler;
 mod credentials;
+mod dns;
 mod fabric_check;
 mod keys_command;
 mod logging;

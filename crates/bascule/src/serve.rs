@@ -1,6 +1,6 @@
 //! `bascule serve`: API, controllers and gateway in one process, put together.
 
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use crate::cli;
 use crate::config::Config;
 use crate::connect_handler;
 use crate::credentials::URL_FILE;
+use crate::dns;
 use crate::outbound::Outbound;
 use crate::root_keys::{self, RootKeys};
 use crate::{Usage, logging, private_file, privileges, telemetry, tls};
@@ -49,6 +50,7 @@ struct Prepared {
     fabric: Option<HelperFabric>,
     listener: TcpListener,
     metrics_listener: Option<TcpListener>,
+    dns: Vec<dns::Sockets>,
     addresses: Addresses,
     identities: FileIdentities,
     master_key: MasterKey,
@@ -79,11 +81,12 @@ fn prepare(config: Config) -> Result<Prepared> {
     let bind = |address| TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"));
     let listener = bind(config.listen)?;
     let metrics_listener = config.metrics_listen.map(bind).transpose()?;
+    let dns = config.dns_listen.iter().map(|address| dns::Sockets::bind(*address)).collect::<Result<_>>()?;
     let fabric = if netio::fabric_available() { Some(HelperFabric::spawn()?) } else { None };
     let addresses = addresses(&config, fabric.is_some())?;
     // From here on nothing needs a privilege, and no thread has started yet.
     privileges::give_up()?;
-    Ok(Prepared { config, fabric, listener, metrics_listener, addresses, identities, master_key })
+    Ok(Prepared { config, fabric, listener, metrics_listener, dns, addresses, identities, master_key })
 }
 
 fn addresses(config: &Config, kernel_fabric: bool) -> Result<Addresses> {
@@ -128,7 +131,8 @@ impl agent::Lines for ConnectionLines {
 }
 
 async fn serve(prepared: Prepared) -> Result<()> {
-    let Prepared { config, fabric, listener, metrics_listener, addresses, identities, master_key } = prepared;
+    let Prepared { config, fabric, listener, metrics_listener, dns, addresses, identities, master_key } =
+        prepared;
     let url = format!("{}://{}", if config.tls.is_some() { "https" } else { "http" }, listener.local_addr()?);
     if config.dev_open {
         tracing::warn!("dev-open: any credentials are accepted");
@@ -171,6 +175,11 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let (readiness, api) = (api.readiness(), Arc::new(api));
     let (ready, mut is_ready) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);
+    if let Some(domain) = config.domain.clone().filter(|_| !dns.is_empty()) {
+        let server = config.dns_listen.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified()).collect();
+        let advertised = config.advertise.as_ref().and_then(|(host, _)| host.parse().ok());
+        dns::start(dns::Zone { domain, server }, advertised, store.clone(), dns)?;
+    }
     tokio::spawn(connect_handler::run(plane.clone(), config.connect_handlers.clone(), Outbound::new()?));
     let mut agent = Agent::new(store.clone(), plane, master_key, NODE, ready);
     if let Some(session_hour) = config.session_hour {

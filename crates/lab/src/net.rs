@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -39,6 +40,19 @@ impl Net {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name]).arg(program);
         command
+    }
+
+    /// Lets programs in it ask this server for names.
+    pub fn resolve_by(&self, server: &str) -> Result<()> {
+        let folder = self.settings();
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("resolv.conf"), format!("nameserver {server}\noptions timeout:1\n"))?;
+        Ok(())
+    }
+
+    /// Files in it stand for those of `/etc`, for `ip netns exec`.
+    fn settings(&self) -> PathBuf {
+        Path::new("/etc/netns").join(&self.name)
     }
 
     /// Runs a program in it to its end; what it printed.
@@ -112,5 +126,6 @@ impl Net {
 impl Drop for Net {
     fn drop(&mut self) {
         let _ = output(Command::new("ip").args(["netns", "del", &self.name]));
+        let _ = std::fs::remove_dir_all(self.settings());
     }
 }
