@@ -4,3 +4,4 @@
 pub mod logs;
 pub mod peer;
 pub mod people;
+pub mod wire;

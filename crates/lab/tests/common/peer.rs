@@ -51,6 +51,17 @@ struct Told {
     pushed: Option<Vec<String>>,
     over: Option<String>,
     sent: Vec<Vec<u8>>,
+    /// Inner packets that are to be sent.
+    waiting: Vec<Vec<u8>>,
+    /// Inner packets that came.
+    received: Vec<Vec<u8>>,
+}
+
+impl Told {
+    fn address(&self) -> Option<std::net::Ipv4Addr> {
+        let options = self.pushed.as_ref()?;
+        options.iter().find_map(|option| option.strip_prefix("ifconfig ")?.split(' ').next()?.parse().ok())
+    }
 }
 
 /// A running client; silent for good with this value.
@@ -109,6 +120,21 @@ impl Peer {
         self.told(|told| told.over.clone())
     }
 
+    /// Its address in the tunnel, once it is up.
+    pub fn address(&self) -> Option<std::net::Ipv4Addr> {
+        self.told(Told::address)
+    }
+
+    /// Sends inner packets, whatever they are.
+    pub fn send(&self, packets: impl IntoIterator<Item = Vec<u8>>) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).waiting.extend(packets);
+    }
+
+    /// Every inner packet that came to it.
+    pub fn received(&self) -> Vec<Vec<u8>> {
+        self.told(|told| told.received.clone())
+    }
+
     /// Every datagram it has sent.
     pub fn sent(&self) -> Vec<Vec<u8>> {
         self.told(|told| told.sent.clone())
@@ -145,7 +171,10 @@ impl Driver {
                 && let Some(packet) = buffer.get_mut(..length)
             {
                 if matches!(opcode(packet), Some((Opcode::DataV1 | Opcode::DataV2, _))) {
-                    let _ = self.channel.open(packet);
+                    if let Ok(opened) = self.channel.open(packet) {
+                        let inner = opened.payload.to_vec();
+                        self.tell(|told| told.received.push(inner));
+                    }
                 } else {
                     let _ = self.session.handle_packet(packet, self.now());
                 }
@@ -153,6 +182,14 @@ impl Driver {
             self.session.handle_timeout(self.now());
             while let Some(event) = self.session.poll_event() {
                 self.hear(event);
+            }
+            let waiting =
+                std::mem::take(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner).waiting);
+            for packet in waiting {
+                let mut out = Vec::new();
+                if self.channel.seal(&packet, &mut out).is_ok() {
+                    self.send(&out);
+                }
             }
             self.talk();
         }
@@ -182,12 +219,7 @@ impl Driver {
         if self.talk_at.is_none_or(|at| now < at) {
             return;
         }
-        let address =
-            self.told.lock().unwrap_or_else(PoisonError::into_inner).pushed.as_ref().and_then(|options| {
-                options
-                    .iter()
-                    .find_map(|option| option.strip_prefix("ifconfig ")?.split(' ').next()?.parse().ok())
-            });
+        let address = self.told.lock().unwrap_or_else(PoisonError::into_inner).address();
         let Some(address) = address else { return };
         self.talk_at = Some(now + TALK_EVERY);
         let mut out = Vec::new();

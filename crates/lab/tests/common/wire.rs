@@ -1,0 +1,184 @@
+//! Packets made by hand, and what goes by on a host's interfaces.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use anyhow::Result;
+use lab::Net;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto, setsockopt, socket,
+    sockopt,
+};
+
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+pub const ICMP: u8 = 1;
+/// What every marked packet has.
+const MARK: &[u8; 4] = b"\xc3MRK";
+/// Room for everything of one test that has not been looked at yet.
+const BUFFER_BYTES: usize = 8 << 20;
+
+/// Bytes that make a packet known.
+pub fn mark(number: u32) -> [u8; 8] {
+    let mut mark = [0; 8];
+    mark[..4].copy_from_slice(MARK);
+    mark[4..].copy_from_slice(&number.to_be_bytes());
+    mark
+}
+
+/// The numbers of all marks in some bytes.
+pub fn marks(bytes: &[u8]) -> Vec<u32> {
+    let found = bytes.windows(8).filter(|window| window.starts_with(MARK));
+    found.filter_map(|window| Some(u32::from_be_bytes(window[4..].try_into().ok()?))).collect()
+}
+
+/// The checksum of IP and its friends.
+pub fn checksum(parts: &[&[u8]]) -> u16 {
+    let mut sum = 0_u32;
+    for part in parts {
+        for pair in part.chunks(2) {
+            sum += u32::from(pair[0]) << 8 | pair.get(1).copied().map_or(0, u32::from);
+        }
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap_or_default()
+}
+
+/// An IPv4 packet with options (a multiple of four bytes).
+pub fn ipv4(
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    protocol: u8,
+    options: &[u8],
+    payload: &[u8],
+) -> Vec<u8> {
+    let header = 20 + options.len();
+    let words = u8::try_from(header / 4).unwrap_or_default();
+    let length = u16::try_from(header + payload.len()).unwrap_or_default().to_be_bytes();
+    let mut packet = vec![0x40 | words, 0, length[0], length[1], 0, 0, 0x40, 0, 64, protocol, 0, 0];
+    packet.extend(source.octets());
+    packet.extend(destination.octets());
+    packet.extend(options);
+    mend(&mut packet);
+    packet.extend(payload);
+    packet
+}
+
+/// Puts the header's checksum right.
+pub fn mend(packet: &mut [u8]) {
+    let header = usize::from(packet[0] & 0xf) * 4;
+    let Some(bytes) = packet.get_mut(..header).filter(|bytes| bytes.len() >= 20) else { return };
+    bytes[10..12].fill(0);
+    let sum = checksum(&[bytes]).to_be_bytes();
+    bytes[10..12].copy_from_slice(&sum);
+}
+
+/// A transport header and a mark behind it, for an IPv4 packet.
+pub fn transport(
+    protocol: u8,
+    source: (Ipv4Addr, u16),
+    destination: (Ipv4Addr, u16),
+    number: u32,
+) -> Vec<u8> {
+    let mut bytes = match protocol {
+        ICMP => vec![8, 0, 0, 0, 0x12, 0x34, 0, 1],
+        UDP => [&source.1.to_be_bytes()[..], &destination.1.to_be_bytes(), &[0, 16, 0, 0]].concat(),
+        // A SYN.
+        _ => [
+            &source.1.to_be_bytes()[..],
+            &destination.1.to_be_bytes(),
+            &[0; 8],
+            &[0x50, 2, 0xff, 0xff, 0, 0, 0, 0],
+        ]
+        .concat(),
+    };
+    bytes.extend(mark(number));
+    let length = u16::try_from(bytes.len()).unwrap_or_default().to_be_bytes();
+    let pseudo = [&source.0.octets()[..], &destination.0.octets(), &[0, protocol], &length].concat();
+    let (at, sum) = match protocol {
+        ICMP => (2, checksum(&[&bytes])),
+        UDP => (6, checksum(&[&pseudo, &bytes])),
+        _ => (16, checksum(&[&pseudo, &bytes])),
+    };
+    bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    bytes
+}
+
+/// A whole marked packet.
+pub fn marked(protocol: u8, source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16), number: u32) -> Vec<u8> {
+    ipv4(source.0, destination.0, protocol, &[], &transport(protocol, source, destination, number))
+}
+
+/// A marked IPv6 packet: UDP behind these extension headers, each with its own number.
+pub fn ipv6(source: Ipv6Addr, destination: Ipv6Addr, extensions: &[u8], number: u32) -> Vec<u8> {
+    let mut payload = Vec::new();
+    for (at, _) in extensions.iter().enumerate() {
+        let next = extensions.get(at + 1).copied().unwrap_or(UDP);
+        payload.extend([next, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    let mut udp = [&7000_u16.to_be_bytes()[..], &9_u16.to_be_bytes(), &[0, 16, 0, 0]].concat();
+    udp.extend(mark(number));
+    let pseudo = [&source.octets()[..], &destination.octets(), &[0, 0, 0, 16, 0, 0, 0, UDP]].concat();
+    let sum = checksum(&[&pseudo, &udp]).to_be_bytes();
+    udp[6..8].copy_from_slice(&sum);
+    payload.extend(udp);
+    let length = u16::try_from(payload.len()).unwrap_or_default().to_be_bytes();
+    let first = extensions.first().copied().unwrap_or(UDP);
+    let mut packet = vec![0x60, 0, 0, 0, length[0], length[1], first, 64];
+    packet.extend(source.octets());
+    packet.extend(destination.octets());
+    packet.extend(payload);
+    packet
+}
+
+/// Hears every frame on every interface of a namespace.
+pub struct Capture {
+    socket: OwnedFd,
+    seen: BTreeSet<u32>,
+}
+
+impl Capture {
+    pub fn start(net: &Net) -> Result<Self> {
+        let socket = net.run(|| {
+            socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_NONBLOCK, SockProtocol::EthAll)
+        })?;
+        setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES)?;
+        Ok(Self { socket, seen: BTreeSet::new() })
+    }
+
+    /// The marks that have gone by so far.
+    pub fn seen(&mut self) -> Result<&BTreeSet<u32>> {
+        let mut frame = [0; 65_536];
+        loop {
+            match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
+                Ok(length) => self.seen.extend(marks(&frame[..length])),
+                Err(Errno::EAGAIN) => return Ok(&self.seen),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Sends IPv4 packets of any form from a namespace.
+pub struct Raw(OwnedFd);
+
+impl Raw {
+    pub fn open(net: &Net) -> Result<Self> {
+        let socket =
+            net.run(|| socket(AddressFamily::Inet, SockType::Raw, SockFlag::empty(), SockProtocol::Raw))?;
+        setsockopt(&socket, sockopt::Broadcast, &true)?;
+        Ok(Self(socket))
+    }
+
+    /// Where it goes is read from the packet.
+    pub fn send(&self, packet: &[u8]) -> Result<()> {
+        let destination = Ipv4Addr::new(packet[16], packet[17], packet[18], packet[19]);
+        let address = SockaddrIn::from(SocketAddrV4::new(destination, 0));
+        sendto(self.0.as_raw_fd(), packet, &address, MsgFlags::empty())?;
+        Ok(())
+    }
+}
