@@ -204,14 +204,10 @@ def test_scenario(seen_of, row):
             faults.append(f"{address} was {given}")
     for address in addresses & seen.imported.keys():
         first, again = seen.steps[0][address], seen.imported[address]
-        differing = {name: (first[name], again[name]) for name in first if first[name] != again[name]}
-        # How long to wait is the configuration's, not the server's.
-        differing.pop("timeouts", None)
-        # Learned from an association after it was looked at.
-        for name in upstream.LEARNED:
-            if not first.get(name):
-                differing.pop(name, None)
-        if differing:
+        # How long to wait is the configuration's, not the server's; and an association taught the endpoint the others
+        # after it was looked at.
+        learned = {name for name in upstream.LEARNED if not first.get(name)}
+        if differing := upstream.differing(first, again, {"timeouts", *learned}):
             faults.append(f"{address} imported differs: {differing}")
         if address in seen.changes_imported:
             faults.append(f"{address} imported does not settle: {seen.changes_imported[address]}")
@@ -251,6 +247,8 @@ def test_the_rows_can_fail():
     everything = {"a.b": {"id": "1", "list": [{"x": "2"}, {"x": "1"}], "none": None}, "c.d": {"id": "2"}}
     good = {"id": "1", "list.*.x": ["1", "2"], "list.0.x": upstream.Of("c.d"), "none": []}
     assert upstream.faults({"a.b": good, "e.f": upstream.GONE}, everything) == []
+    assert upstream.differing({"a": None, "b": [{"c": ""}], "d": 1}, {"a": [], "b": [{"c": None}], "d": 2}, "d") == {}
+    assert upstream.differing({"a": False, "b": 1}, {"b": 2}) == {"a": (False, None), "b": (1, 2)}
     for path, wrong in {"id": "2", "list.*.x": ["1"], "list.0.x": upstream.Like("[ab]"), "none": False}.items():
         assert len(upstream.faults({"a.b": {path: wrong}}, everything)) == 1, path
     assert upstream.faults({"a.b": upstream.GONE, "e.f": {}}, everything) == ["a.b: there", "e.f: not there"]

@@ -66,6 +66,24 @@ def at(attributes, path):
     return at(attributes[int(name)] if name.isdigit() else attributes[name], rest)
 
 
+def plain(value):
+    """Without what is empty: Terraform has a null in one place and an empty list, map or text in another."""
+    match value:
+        case dict():
+            found = {name: plain(element) for name, element in value.items()}
+            return {name: element for name, element in found.items() if element is not None} or None
+        case list():
+            return [plain(element) for element in value] or None
+    return None if value == "" else value
+
+
+def differing(first, again, except_for=()):
+    """Attributes that are not the same, without those."""
+    first, again = plain(first), plain(again)
+    names = (first.keys() | again.keys()) - set(except_for)
+    return {name: (first.get(name), again.get(name)) for name in sorted(names) if first.get(name) != again.get(name)}
+
+
 def resolved(value, everything):
     """The value with what it refers to."""
     match value:
@@ -79,13 +97,13 @@ def resolved(value, everything):
 
 
 def fault(expected, found, everything):
-    """What differs, or None. Terraform's null is as good as an empty list, map or text."""
+    """What differs, or None."""
     if isinstance(expected, Like):
         return None if re.fullmatch(expected.pattern, found or "") else f"{found!r} is not like {expected.pattern}"
     wanted = resolved(expected, everything)
     if isinstance(wanted, list) and isinstance(found, list):
         wanted, found = sorted(wanted, key=str), sorted(found, key=str)
-    if wanted == found or (found is None and wanted in ("", [], {})):
+    if plain(wanted) == plain(found):
         return None
     return f"{found!r} instead of {wanted!r}"
 
