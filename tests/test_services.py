@@ -8,6 +8,7 @@ import pytest
 
 from support import model
 from support.calls import Refused
+from support.servers import eventually
 
 TARGETS = {"acm": "CertificateManager", "logs": "Logs_20140328"}
 TYPES = {
@@ -160,3 +161,25 @@ def test_the_comparison_finds_what_differs():
         faults = []
         compare(wrong, shape, "x", faults)
         assert faults, wrong
+
+
+def test_what_goes_though_an_endpoint_uses_it(world):
+    """AWS refuses neither; the endpoint stays as it was, and can be changed, and deleted."""
+    document = f'<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" entityID="i"><!--{"x" * 1000}-->'
+    document += "<IDPSSODescriptor/></EntityDescriptor>"
+    saml = {"Name": f"used-{world.region}", "SAMLMetadataDocument": document}
+    arn = world.root.call("iam", "CreateSAMLProvider", **saml)["SAMLProviderArn"]
+    world.root.call("logs", "CreateLogGroup", logGroupName="used")
+    way = {"Type": "federated-authentication", "FederatedAuthentication": {"SAMLProviderArn": arn}}
+    endpoint = world.endpoint(
+        AuthenticationOptions=[way],
+        ConnectionLogOptions={"Enabled": True, "CloudwatchLogGroup": "used"},
+    )
+    before = world.describe(endpoint)
+    world.root.call("iam", "DeleteSAMLProvider", SAMLProviderArn=arn)
+    world.root.call("logs", "DeleteLogGroup", logGroupName="used")
+    assert world.describe(endpoint) == before
+    world.ec2("ModifyClientVpnEndpoint", ClientVpnEndpointId=endpoint, Description="still there")
+    assert world.describe(endpoint) == {**before, "Description": "still there"}
+    world.ec2("DeleteClientVpnEndpoint", ClientVpnEndpointId=endpoint)
+    eventually(lambda: world.describe(endpoint) is None, what="the endpoint is gone")

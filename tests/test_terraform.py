@@ -1,162 +1,23 @@
-"""Terraform and its AWS provider, unchanged: apply, an empty second plan, update in place, import, destroy, nothing left.
+"""Terraform and its AWS provider, unchanged: a stack with everything an endpoint refers to, taken in by import as well.
 
-The provider sleeps four minutes around each association it makes or ends. So most tests make the association by a plain
-call and take it in by import; those in which the provider makes and ends its own are marked slow, to run beside others.
+The provider sleeps four minutes around each association it makes or ends. So here the association is made by a plain
+call and taken in by import; those of the provider's own are in `test_terraform_upstream`.
 """
-
-import contextlib
-import glob
-import json
-import os
-import shutil
-import subprocess
 
 import pytest
 
-from support import namespaces
 from support.calls import Caller, Refused
-from support.servers import FABRIC_MISSING, ROOT, eventually
-
-SCENARIOS = ROOT / "tests/terraform"
-PROVIDER = "registry.terraform.io/hashicorp/aws"
-# Folders that may hold the provider, first found first used.
-MIRRORS = [
-    os.environ.get("BASCULE_TERRAFORM_MIRROR", ""),
-    os.path.expanduser("~/.terraform.d/plugins"),
-    "/usr/local/share/terraform/plugins",
-    "/usr/share/terraform/plugins",
-    *sorted(glob.glob("/opt/*")),
-]
-TERRAFORM = shutil.which("terraform")
-RUN_SECONDS = 1200
-
-EMPTY, CHANGES = 0, 2
+from support.servers import FABRIC_MISSING, eventually
+from support.terraform import TERRAFORM, Terraform, left, server_of_its_own
 
 pytestmark = pytest.mark.skipif(TERRAFORM is None, reason="no program terraform: Terraform's scenarios did not run")
 
 
-def mirror():
-    """The folder that holds the provider, if one does."""
-    return next((path for path in MIRRORS if path and os.path.isdir(os.path.join(path, PROVIDER))), None)
-
-
-class Terraform:
-    """A configuration in a folder of its own, applied to a server."""
-
-    def __init__(self, folder, server, pki, outside, *scenarios):
-        self.folder, self.server = folder, server
-        self.variables = {"pki": str(pki), "stage": 1}
-        shutil.copy(SCENARIOS / "provider.tf", folder)
-        for scenario in scenarios:
-            self.add(scenario)
-        source = mirror()
-        settings = f'filesystem_mirror {{\n path = "{source}"\n include = ["{PROVIDER}"]\n }}\n' if source else ""
-        settings += f'direct {{\n exclude = [{json.dumps(PROVIDER) if source else ""}]\n }}\n'
-        (folder / "settings").write_text(f"provider_installation {{\n{settings}}}\ndisable_checkpoint = true\n")
-        done = outside(lambda: self._run("init"))
-        assert done.returncode == 0, done.stdout
-
-    def add(self, scenario):
-        """Puts the files of a scenario beside those that are there."""
-        for path in (SCENARIOS / scenario).iterdir():
-            shutil.copy(path, self.folder)
-
-    def _run(self, command, *arguments):
-        key, secret = self.server.root_key
-        variables = {f"TF_VAR_{name}": str(value) for name, value in self.variables.items()}
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.folder),
-            "TF_CLI_CONFIG_FILE": str(self.folder / "settings"),
-            "TF_IN_AUTOMATION": "1",
-            "TF_CLI_ARGS": "-no-color",
-            "AWS_ACCESS_KEY_ID": key,
-            "AWS_SECRET_ACCESS_KEY": secret,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "TF_VAR_url": self.server.url,
-            **variables,
-        }
-        return subprocess.run(
-            [TERRAFORM, command, *arguments],
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=RUN_SECONDS,
-        )
-
-    def apply(self, **variables):
-        """Makes it so; the outputs."""
-        self.variables.update(variables)
-        done = self._run("apply", "-auto-approve", "-input=false")
-        assert done.returncode == 0, done.stdout
-        return {name: output["value"] for name, output in self.state()["outputs"].items()}
-
-    def plan(self):
-        """Whether there is something to do, and what."""
-        done = self._run("plan", "-detailed-exitcode", "-input=false", "-lock=false")
-        assert done.returncode in (EMPTY, CHANGES), done.stdout
-        return done.returncode, done.stdout
-
-    def settles(self):
-        """Nothing is left to do."""
-        code, text = self.plan()
-        assert code == EMPTY, text
-
-    def destroy(self):
-        """Removes everything."""
-        done = self._run("destroy", "-auto-approve", "-input=false")
-        assert done.returncode == 0, done.stdout
-
-    def forget(self, *addresses):
-        """Takes things out of the state: as if they had been made by hand."""
-        done = self._run("state", "rm", *addresses)
-        assert done.returncode == 0, done.stdout
-
-    def state(self):
-        """What Terraform believes."""
-        return json.loads((self.folder / "terraform.tfstate").read_text())
-
-    def attributes(self, kind, name, key=None):
-        """The attributes of one resource, as Terraform believes."""
-        for resource in self.state()["resources"]:
-            if (resource["mode"], resource["type"], resource["name"]) == ("managed", kind, name):
-                for instance in resource["instances"]:
-                    if instance.get("index_key") == key:
-                        return instance["attributes"]
-        raise AssertionError(f"no {kind}.{name}")
-
-
-def left(caller):
-    """What a server still has."""
-    found = {
-        "vpcs": caller.ec2("DescribeVpcs")["Vpcs"],
-        "subnets": caller.ec2("DescribeSubnets")["Subnets"],
-        "groups": caller.ec2("DescribeSecurityGroups")["SecurityGroups"],
-        "rules": caller.ec2("DescribeSecurityGroupRules")["SecurityGroupRules"],
-        "interfaces": caller.ec2("DescribeNetworkInterfaces")["NetworkInterfaces"],
-        "endpoints": caller.ec2("DescribeClientVpnEndpoints")["ClientVpnEndpoints"],
-        "certificates": caller.acm("ListCertificates")["CertificateSummaryList"],
-        "tags": caller.ec2("DescribeTags")["Tags"],
-    }
-    return {name: rows for name, rows in found.items() if rows}
-
-
 @pytest.fixture
-def terraform(places, make_server, certificates, outside):
-    """Makes configurations on a server of their own, with its kernel fabric where there is one."""
-    if not (certificates.folder / "new.example.com.crt").exists():
-        certificates.run("issue-server", "new.example.com")
-    with namespaces.fresh() if FABRIC_MISSING is None else contextlib.nullcontext():
-        arguments = ["--gateway-address", namespaces.POOL] if FABRIC_MISSING is None else []
-        server = make_server(*arguments, privileged=True)
-
-        def make(*scenarios):
-            return Terraform(places.folder(), server, certificates.folder, outside, *scenarios)
-
-        yield make
-        server.close()
+def terraform(places, certificates, outside):
+    """Makes configurations on a server of their own."""
+    with server_of_its_own(places, certificates) as server:
+        yield lambda *scenarios: Terraform(places, server, certificates.folder, outside, *scenarios)
 
 
 def restart(server):
@@ -248,32 +109,3 @@ def refused(caller, operation, code, **parameters):
     with pytest.raises(Refused) as caught:
         caller.ec2(operation, **parameters)
     assert caught.value.code == code
-
-
-@pytest.mark.slow
-@pytest.mark.fabric
-def test_associations_by_the_provider_itself(terraform):
-    one = terraform("associations")
-    endpoint = one.apply()["endpoint"]
-    caller = Caller(one.server)
-    assert {row["Status"]["Code"] for row in networks(caller, endpoint)} == {"associated"}
-    restart(one.server)
-    one.settles()
-    one.apply(stage=2)
-    one.settles()
-    one.destroy()
-    assert left(caller) == {}
-
-
-@pytest.mark.slow
-def test_gone_behind_its_back(terraform):
-    one = terraform("endpoint")
-    endpoint = one.apply()["endpoint"]
-    caller = Caller(one.server)
-    caller.ec2("DeleteClientVpnEndpoint", ClientVpnEndpointId=endpoint)
-    code, text = one.plan()
-    assert code == CHANGES and "2 to add, 0 to change, 0 to destroy" in text, text
-    assert one.apply()["endpoint"] != endpoint
-    one.settles()
-    one.destroy()
-    assert left(caller) == {}

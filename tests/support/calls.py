@@ -205,7 +205,7 @@ class Caller:
         body = made["body"]
         body = form(body).encode() if isinstance(body, dict) else body
         headers = {name: value for name, value in made["headers"].items() if value is not None}
-        if service != "acm":
+        if model.service(service).metadata["protocol"] != "json":
             headers["Content-Type"] = FORM
         target, head = self.signed("POST", "", body, headers, service)
         reply = self.send("POST", target, body, head, service)

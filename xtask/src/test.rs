@@ -44,8 +44,7 @@ pub(crate) fn run() -> Outcome<bool> {
     rust_tests("Rust", &mut count, tests.env("BASCULE_BIN", built("bascule")))?;
     match slow {
         Ok(slow) => {
-            let mut others = pytest(&host::python()?, "not slow");
-            python_report("Python", &mut count, others.args(["--dist", "loadfile"]))?;
+            python_report("Python", &mut count, &mut pytest(&host::python()?, "not slow"))?;
             finish_slow_python_tests(slow, &mut count)?;
         }
         Err(why) => {
@@ -134,6 +133,7 @@ fn pytest(interpreter: &Path, markers: &str) -> Command {
             "no:cacheprovider",
             "-n",
             "2",
+            // What the tests of a file share is made once.
             "--dist",
             "loadfile",
             "-m",
@@ -152,7 +152,6 @@ fn start_slow_python_tests() -> Outcome<Slow> {
     let interpreter = host::python()?;
     let mut pytest = pytest(&interpreter, "slow");
     let child = pytest
-        .args(["--dist", "load"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -10,6 +10,7 @@ mod network_shapes;
 pub(crate) mod references;
 mod security;
 pub(crate) mod shapes;
+mod transit_gateway_options;
 mod transit_gateways;
 
 use aws_query::{FromQuery, Members, ToXml};

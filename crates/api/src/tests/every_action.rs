@@ -43,7 +43,9 @@ fn sample(action: &str) -> Vec<(&'static str, &'static str)> {
             ("DestinationCidrBlock", "10.5.0.0/16"),
             ("TargetVpcSubnetId", "subnet-0123456789abcdef0"),
         ],
-        "DeleteTransitGateway" => vec![("TransitGatewayId", "tgw-0123456789abcdef0")],
+        "DeleteTransitGateway" | "ModifyTransitGateway" => {
+            vec![("TransitGatewayId", "tgw-0123456789abcdef0")]
+        }
         "DeleteVpc" => vec![VPC],
         "DescribeVpcAttribute" => vec![VPC, ("Attribute", "enableDnsSupport")],
         "ModifyVpcAttribute" => vec![VPC, ("EnableDnsSupport.Value", "true")],

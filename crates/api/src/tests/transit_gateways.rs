@@ -77,6 +77,97 @@ async fn a_gateway_is_made_described_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_gateway_is_changed_in_place() {
+    let world = World::new();
+    let id = gateway(&world, How::default(), &[("Description", "core")]).await;
+    let on = ("TransitGatewayId", id.as_str());
+    let changes = [
+        on,
+        ("Description", "edge"),
+        ("Options.AddTransitGatewayCidrBlocks.1", "10.201.0.0/24"),
+        ("Options.AddTransitGatewayCidrBlocks.2", "fd00::/64"),
+        ("Options.RemoveTransitGatewayCidrBlocks.1", BLOCK.1),
+        ("Options.VpnEcmpSupport", "disable"),
+        ("Options.DnsSupport", "disable"),
+        ("Options.SecurityGroupReferencingSupport", "enable"),
+        ("Options.AutoAcceptSharedAttachments", "enable"),
+        ("Options.DefaultRouteTableAssociation", "disable"),
+        ("Options.DefaultRouteTablePropagation", "disable"),
+        ("Options.AmazonSideAsn", "65001"),
+    ];
+    let changed = world.call("ModifyTransitGateway", &changes).await.ok();
+    assert_eq!(changed.text("state"), "modifying");
+    let described = world.call("DescribeTransitGateways", &[]).await.ok();
+    for reply in [changed, described] {
+        for (member, value) in [
+            ("transitGatewayId", id.as_str()),
+            ("description", "edge"),
+            ("amazonSideAsn", "65001"),
+            ("autoAcceptSharedAttachments", "enable"),
+            ("defaultRouteTableAssociation", "disable"),
+            ("defaultRouteTablePropagation", "disable"),
+            ("vpnEcmpSupport", "disable"),
+            ("dnsSupport", "disable"),
+            ("securityGroupReferencingSupport", "enable"),
+        ] {
+            assert_eq!(reply.text(member), value, "{member}");
+        }
+        let blocks = "<transitGatewayCidrBlocks><item>10.201.0.0/24</item><item>fd00::/64</item>";
+        assert!(reply.body.contains(blocks), "{}", reply.body);
+        assert!(reply.all("associationDefaultRouteTableId").is_empty());
+    }
+    // What is not given stays; a block twice is one.
+    let again = [on, ("Options.AddTransitGatewayCidrBlocks.1", "10.201.0.0/24")];
+    let again = world.call("ModifyTransitGateway", &again).await.ok();
+    assert_eq!(again.body.matches("10.201.0.0/24").count(), 1);
+    assert_eq!((again.text("description"), again.text("dnsSupport")), ("edge".into(), "disable".into()));
+}
+
+#[tokio::test]
+async fn what_a_gateway_cannot_be_changed_to() {
+    let world = World::new();
+    let id = gateway(&world, How::default(), &[]).await;
+    let on = ("TransitGatewayId", id.as_str());
+    let endpoint = world.endpoint(&[(GATEWAY, &id)]).await;
+    world.settle().await;
+    let gateways = || async {
+        let records = world.records::<TransitGateway>(Kind::TransitGateway).await;
+        records.into_iter().map(|record| record.value).collect::<Vec<_>>()
+    };
+    let before = gateways().await;
+    let many: Vec<String> = (1..=5).map(|n| format!("Options.AddTransitGatewayCidrBlocks.{n}")).collect();
+    let blocks: Vec<String> = (1..=5).map(|n| format!("10.20{n}.0.0/24")).collect();
+    let many = many.iter().zip(&blocks).map(|(name, block)| (name.as_str(), block.as_str()));
+    let rows: Vec<Vec<(&str, &str)>> = vec![
+        vec![("Options.AmazonSideAsn", "1")],
+        vec![("Options.DnsSupport", "on")],
+        vec![("Options.AddTransitGatewayCidrBlocks.1", "10.0.0.0/25")],
+        vec![("Options.RemoveTransitGatewayCidrBlocks.1", "x")],
+        vec![("Options.RemoveTransitGatewayCidrBlocks.1", "10.77.0.0/24")],
+        many.collect(),
+        // The endpoint needs an IPv4 block, and none that holds its clients.
+        vec![("Options.RemoveTransitGatewayCidrBlocks.1", BLOCK.1)],
+        vec![("Options.AddTransitGatewayCidrBlocks.1", "10.100.7.0/24")],
+    ];
+    for row in rows {
+        let pairs: Vec<_> = [on].into_iter().chain(row.iter().copied()).collect();
+        assert_eq!(
+            world.call("ModifyTransitGateway", &pairs).await.code(),
+            "InvalidParameterValue",
+            "{row:?}"
+        );
+    }
+    let absent = [("TransitGatewayId", "tgw-0123456789abcdef0")];
+    assert_eq!(world.call("ModifyTransitGateway", &absent).await.code(), "InvalidTransitGatewayID.NotFound");
+    assert_eq!(gateways().await, before);
+    // With the endpoint gone, what it needed is free again.
+    on_endpoint(&world, "DeleteClientVpnEndpoint", &endpoint, &[]).await.ok();
+    world.settle().await;
+    let last = [on, ("Options.RemoveTransitGatewayCidrBlocks.1", BLOCK.1)];
+    world.call("ModifyTransitGateway", &last).await.ok();
+}
+
+#[tokio::test]
 async fn what_cannot_be_a_gateway() {
     let world = World::new();
     for pair in [

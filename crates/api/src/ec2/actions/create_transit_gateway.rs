@@ -1,8 +1,7 @@
 //! `CreateTransitGateway`: as much of one as an endpoint can be attached to. Its own routing is the host's.
 
 use async_trait::async_trait;
-use aws_query::{FromQuery, QueryEnum, ToXml};
-use ipnet::IpNet;
+use aws_query::{FromQuery, ToXml};
 use model::{Key, Scope, TransitGateway, TransitGatewayId, TransitGatewayOptions, TransitGatewayOwner};
 
 use crate::action::{Action, Decision};
@@ -10,6 +9,7 @@ use crate::check::{self, MAX_DESCRIPTION_CHARS};
 use crate::cx::Cx;
 use crate::draft::Draft;
 use crate::ec2::shapes::TagSpecification;
+use crate::ec2::transit_gateway_options::{Switch, asn, blocks};
 use crate::ec2::transit_gateways::{self, TransitGatewayAnswer};
 use crate::error::ApiError;
 use crate::tags;
@@ -18,10 +18,6 @@ use crate::touch::{Resource, Touch};
 const TAGGED: &str = "transit-gateway";
 /// AWS's default.
 const DEFAULT_ASN: u64 = 64_512;
-/// Private autonomous system numbers, of 16 and of 32 bits.
-const PRIVATE_ASNS: [std::ops::RangeInclusive<u64>; 2] = [64_512..=65_534, 4_200_000_000..=4_294_967_294];
-/// Largest block of its own, by prefix length: IPv4, IPv6.
-const LARGEST: (u8, u8) = (24, 64);
 
 #[derive(Clone, Debug, FromQuery)]
 pub(crate) struct CreateTransitGateway {
@@ -43,12 +39,6 @@ struct Options {
     multicast_support: Option<Switch>,
     #[query(max = 5)]
     transit_gateway_cidr_blocks: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, QueryEnum)]
-enum Switch {
-    Enable,
-    Disable,
 }
 
 #[derive(ToXml)]
@@ -96,24 +86,11 @@ impl Action for CreateTransitGateway {
 impl CreateTransitGateway {
     fn options(&self) -> Result<TransitGatewayOptions, ApiError> {
         let given = self.options.clone().unwrap_or_default();
-        let asn = match given.amazon_side_asn.map(u64::try_from) {
-            None => DEFAULT_ASN,
-            Some(Ok(asn)) if PRIVATE_ASNS.iter().any(|range| range.contains(&asn)) => asn,
-            Some(_) => {
-                let text = given.amazon_side_asn.unwrap_or_default().to_string();
-                let expected = "Expecting a private number: 64512 to 65534 or 4200000000 to 4294967294.";
-                return Err(ApiError::value("AmazonSideAsn", &text, expected));
-            }
-        };
-        let mut cidrs = Vec::new();
-        for text in &given.transit_gateway_cidr_blocks {
-            cidrs.push(block(text)?);
-        }
         let on = |given: Option<Switch>| given == Some(Switch::Enable);
         let on_unless = |given: Option<Switch>| given != Some(Switch::Disable);
         Ok(TransitGatewayOptions {
-            amazon_side_asn: asn,
-            cidrs,
+            amazon_side_asn: given.amazon_side_asn.map_or(Ok(DEFAULT_ASN), asn)?,
+            cidrs: blocks("TransitGatewayCidrBlocks", &given.transit_gateway_cidr_blocks)?,
             auto_accept: on(given.auto_accept_shared_attachments),
             default_association: on_unless(given.default_route_table_association),
             default_propagation: on_unless(given.default_route_table_propagation),
@@ -123,18 +100,4 @@ impl CreateTransitGateway {
             multicast: on(given.multicast_support),
         })
     }
-}
-
-fn block(text: &str) -> Result<IpNet, ApiError> {
-    const PARAMETER: &str = "TransitGatewayCidrBlocks";
-    let net = check::network(PARAMETER, text)?;
-    let largest = match net {
-        IpNet::V4(_) => LARGEST.0,
-        IpNet::V6(_) => LARGEST.1,
-    };
-    if net.prefix_len() > largest {
-        let expected = format!("The block must be a /{largest} or larger.");
-        return Err(ApiError::value(PARAMETER, text, &expected));
-    }
-    Ok(net)
 }

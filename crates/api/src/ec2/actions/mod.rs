@@ -51,6 +51,7 @@ mod modify_client_vpn_endpoint;
 mod modify_client_vpn_endpoint_authorization_policy;
 mod modify_security_group_rules;
 mod modify_subnet_attribute;
+mod modify_transit_gateway;
 mod modify_vpc_attribute;
 mod reject_transit_gateway_client_vpn_attachment;
 mod revoke_client_vpn_ingress;
@@ -121,6 +122,7 @@ pub(crate) static ACTIONS: &[Registered] = &[
     action::<modify_client_vpn_endpoint_authorization_policy::ModifyClientVpnEndpointAuthorizationPolicy>(),
     action::<modify_security_group_rules::ModifySecurityGroupRules>(),
     action::<modify_subnet_attribute::ModifySubnetAttribute>(),
+    action::<modify_transit_gateway::ModifyTransitGateway>(),
     action::<modify_vpc_attribute::ModifyVpcAttribute>(),
     action::<reject_transit_gateway_client_vpn_attachment::RejectTransitGatewayClientVpnAttachment>(),
     action::<revoke_client_vpn_ingress::RevokeClientVpnIngress>(),
