@@ -46,7 +46,7 @@ EXPECTED_ACTIONS = {
         "DescribeSubnets",
         "DescribeVpcs",
     },
-    "sts": {"GetCallerIdentity"},
+    "sts": {"AssumeRole", "GetCallerIdentity", "GetSessionToken"},
 }
 
 
