@@ -13,6 +13,7 @@ import subprocess
 
 import pytest
 
+from conftest import role_toml, users_toml
 from support import namespaces
 from support.calls import Caller, Refused
 from support.servers import FABRIC_MISSING, ROOT, eventually
@@ -43,10 +44,14 @@ def mirror():
 class Terraform:
     """A configuration in a folder of its own, applied to a server."""
 
-    def __init__(self, folder, server, pki, outside, *scenarios):
+    def __init__(self, folder, server, pki, outside, *scenarios, text=None):
         self.folder, self.server = folder, server
+        self.key = None
         self.variables = {"pki": str(pki), "stage": 1}
-        shutil.copy(SCENARIOS / "provider.tf", folder)
+        if text is None:
+            shutil.copy(SCENARIOS / "provider.tf", folder)
+        else:
+            (folder / "main.tf").write_text(text)
         for scenario in scenarios:
             self.add(scenario)
         source = mirror()
@@ -62,7 +67,7 @@ class Terraform:
             shutil.copy(path, self.folder)
 
     def _run(self, command, *arguments):
-        key, secret = self.server.root_key
+        key, secret = self.key or self.server.root_key
         variables = {f"TF_VAR_{name}": str(value) for name, value in self.variables.items()}
         environment = {
             "PATH": os.environ["PATH"],
@@ -92,6 +97,12 @@ class Terraform:
         done = self._run("apply", "-auto-approve", "-input=false")
         assert done.returncode == 0, done.stdout
         return {name: output["value"] for name, output in self.state()["outputs"].items()}
+
+    def take_in(self):
+        """Applies import blocks; what Terraform says of it."""
+        done = self._run("apply", "-auto-approve", "-input=false")
+        assert done.returncode == 0, done.stdout
+        return done.stdout
 
     def plan(self):
         """Whether there is something to do, and what."""
@@ -152,8 +163,10 @@ def terraform(places, make_server, certificates, outside):
         arguments = ["--gateway-address", namespaces.POOL] if FABRIC_MISSING is None else []
         server = make_server(*arguments, privileged=True)
 
-        def make(*scenarios):
-            return Terraform(places.folder(), server, certificates.folder, outside, *scenarios)
+        def make(*scenarios, **more):
+            return Terraform(places.folder(), server, certificates.folder, outside, *scenarios, **more)
+
+        make.server = server
 
         yield make
         server.close()
@@ -263,6 +276,36 @@ def test_associations_by_the_provider_itself(terraform):
     one.settles()
     one.destroy()
     assert left(caller) == {}
+
+
+def test_with_a_role(terraform):
+    """The provider assumes a role, as people have it across accounts."""
+    server, key = terraform.server, ("AKIADEPLOYER00000000", "deployer-deployer-deployer-deployer-de")
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"AWS": "arn:aws:iam::000000000000:user/deployer"},
+        "Action": ["sts:AssumeRole", "sts:TagSession"],
+        "Condition": {"StringEquals": {"sts:ExternalId": "x-1"}},
+    }
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    only = {"StringEquals": {"aws:PrincipalTag/team": "net", "aws:PrincipalAccount": "111111111111"}}
+    documents = {name: json.dumps({"Version": "2012-10-17", "Statement": [statement]}) for name, statement in (
+        ("deployer", {**everything, "Action": "sts:*"}), ("deploy", {**everything, "Condition": only}), ("trust", trust)
+    )}
+    users = users_toml({"deployer": key}, {name: documents[name] for name in ("deployer", "deploy")})
+    role = role_toml("deploy", documents["trust"], ["deploy"], account="111111111111")
+    server.write_users(f"{users}\n{role}")
+    caller = Caller(server, key)
+    eventually(lambda: caller.ec2_raw("DescribeVpcs").status == 403, what="the user is known")
+    one = terraform("assumed")
+    one.key = key
+    outputs = one.apply()
+    assert outputs["arn"] == "arn:aws:sts::111111111111:assumed-role/deploy/terraform"
+    one.settles()
+    # In the role's account, and nothing in the user's.
+    assert outputs["owner"] == "111111111111"
+    assert Caller(server).ec2("DescribeVpcs")["Vpcs"] == []
+    one.destroy()
 
 
 @pytest.mark.slow

@@ -6,10 +6,12 @@ pub mod aws_client;
 mod cli;
 mod client_command;
 mod config;
+mod copying;
 mod credentials;
 mod fabric_check;
 mod keys_command;
 mod logging;
+mod nearby;
 mod pki_command;
 mod private_file;
 mod privileges;
@@ -49,6 +51,8 @@ pub fn run() -> ExitCode {
         cli::Command::Pki(command) => pki_command::run(command),
         cli::Command::Keys(arguments) => keys_command::run(arguments),
         cli::Command::Profile(arguments) => profile_command::run(&arguments),
+        cli::Command::Export(cli::Export::Terraform(arguments)) => copying::export(&arguments),
+        cli::Command::Import(cli::Import::Aws(arguments)) => copying::import(&arguments),
         cli::Command::Fabric(cli::Fabric::Check(arguments)) => fabric_check::run(arguments),
         cli::Command::Client(arguments) => client_command::run(&arguments),
         cli::Command::Version => {
