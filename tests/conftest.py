@@ -24,6 +24,12 @@ POLICIES = {
 }
 
 
+def role_toml(name, trust, policies=(), **more):
+    """A role of a users.toml."""
+    rows = {"name": name, "trust": trust, "policies": list(policies), **more}
+    return "[[role]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in rows.items())
+
+
 def users_toml(users, policies):
     """A users.toml: users to keys, users to policy documents of the same name."""
     lines = []

@@ -50,7 +50,7 @@ EXPECTED_ACTIONS = {
         "DescribeSubnets",
         "DescribeVpcs",
     },
-    "sts": {"GetCallerIdentity"},
+    "sts": {"AssumeRole", "GetCallerIdentity", "GetSessionToken"},
 }
 
 

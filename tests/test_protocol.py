@@ -357,7 +357,7 @@ def test_sts_says_who_calls(caller):
     ("pairs", "status", "code"),
     [
         ([("Action", "Nonsense"), ("Version", "2011-06-15")], 400, "InvalidAction"),
-        ([("Action", "AssumeRole"), ("Version", "2011-06-15")], 400, "InvalidAction"),
+        ([("Action", "AssumeRoleWithSAML"), ("Version", "2011-06-15")], 400, "InvalidAction"),
         ([("Version", "2011-06-15")], 400, "MissingAction"),
         ([("Action", "GetCallerIdentity"), ("Version", "2016-11-15")], 400, "NoSuchVersion"),
         ([*STS, ("X", "1")], 400, "UnknownParameter"),

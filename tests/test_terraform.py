@@ -4,8 +4,11 @@ The provider sleeps four minutes around each association it makes or ends. So he
 call and taken in by import; those of the provider's own are in `test_terraform_upstream`.
 """
 
+import json
+
 import pytest
 
+from conftest import role_toml, users_toml
 from support.calls import Caller, Refused
 from support.servers import FABRIC_MISSING, eventually
 from support.terraform import TERRAFORM, Terraform, left, server_of_its_own
@@ -17,7 +20,12 @@ pytestmark = pytest.mark.skipif(TERRAFORM is None, reason="no program terraform:
 def terraform(places, certificates, outside):
     """Makes configurations on a server of their own."""
     with server_of_its_own(places, certificates) as server:
-        yield lambda *scenarios: Terraform(places, server, certificates.folder, outside, *scenarios)
+
+        def make(*scenarios, **more):
+            return Terraform(places, server, certificates.folder, outside, *scenarios, **more)
+
+        make.server = server
+        yield make
 
 
 def restart(server):
@@ -109,3 +117,33 @@ def refused(caller, operation, code, **parameters):
     with pytest.raises(Refused) as caught:
         caller.ec2(operation, **parameters)
     assert caught.value.code == code
+
+
+def test_with_a_role(terraform):
+    """The provider assumes a role, as people have it across accounts."""
+    server, key = terraform.server, ("AKIADEPLOYER00000000", "deployer-deployer-deployer-deployer-de")
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"AWS": "arn:aws:iam::000000000000:user/deployer"},
+        "Action": ["sts:AssumeRole", "sts:TagSession"],
+        "Condition": {"StringEquals": {"sts:ExternalId": "x-1"}},
+    }
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    only = {"StringEquals": {"aws:PrincipalTag/team": "net", "aws:PrincipalAccount": "111111111111"}}
+    documents = {name: json.dumps({"Version": "2012-10-17", "Statement": [statement]}) for name, statement in (
+        ("deployer", {**everything, "Action": "sts:*"}), ("deploy", {**everything, "Condition": only}), ("trust", trust)
+    )}
+    users = users_toml({"deployer": key}, {name: documents[name] for name in ("deployer", "deploy")})
+    role = role_toml("deploy", documents["trust"], ["deploy"], account="111111111111")
+    server.write_users(f"{users}\n{role}")
+    caller = Caller(server, key)
+    eventually(lambda: caller.ec2_raw("DescribeVpcs").status == 403, what="the user is known")
+    one = terraform("assumed")
+    one.key = key
+    outputs = one.apply()
+    assert outputs["arn"] == "arn:aws:sts::111111111111:assumed-role/deploy/terraform"
+    one.settles()
+    # In the role's account, and nothing in the user's.
+    assert outputs["owner"] == "111111111111"
+    assert Caller(server).ec2("DescribeVpcs")["Vpcs"] == []
+    one.destroy()

@@ -221,7 +221,8 @@ class Hostile(random.Random):
             else {(400, "UnknownParameter"), (400, "MissingParameter")}
         )
         # Below a list's element it makes an element that is not whole.
-        right |= set() if len(deep) > 256 else {(400, "InvalidParameterValue"), (400, "InvalidParameterCombination")}
+        words = ("InvalidParameterValue", "InvalidParameterCombination", "ValidationError")
+        right |= set() if len(deep) > 256 else {(400, word) for word in words}
         return self.changed("deep", service, action, deep, "x", right)
 
     def odd_index(self, service, action):

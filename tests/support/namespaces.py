@@ -9,7 +9,9 @@ import contextlib
 import ctypes
 import os
 import shutil
+import socket
 import subprocess
+import threading
 
 CLONE_NEWNET = 0x40000000
 # What a server in a namespace finds as its own global addresses.
@@ -68,6 +70,47 @@ def current():
 def go_back(descriptor):
     """Moves this thread into the namespace of a descriptor."""
     _check(_libc.setns(descriptor, CLONE_NEWNET))
+
+
+class Doorway:
+    """A port of this namespace that leads to a port of another."""
+
+    def __init__(self, port, namespace):
+        self._to, self._namespace = ("127.0.0.1", port), namespace
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = "http://127.0.0.1:{}".format(self._listener.getsockname()[1])
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        # Only this thread moves; a socket stays where it was made.
+        go_back(self._namespace)
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._to)
+                threading.Thread(target=self._both_ways, args=(near, far), daemon=True).start()
+                del near, far
+
+    def _both_ways(self, near, far):
+        with near, far:
+            back = threading.Thread(target=self._carry, args=(far, near), daemon=True)
+            back.start()
+            self._carry(near, far)
+            back.join()
+
+    @staticmethod
+    def _carry(one, other):
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        """Takes no more connections."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        os.close(self._namespace)
 
 
 @contextlib.contextmanager

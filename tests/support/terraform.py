@@ -34,10 +34,15 @@ def mirror():
 class Terraform:
     """A configuration in a folder of its own, applied to a server."""
 
-    def __init__(self, places, server, pki, outside, *scenarios):
+    def __init__(self, places, server, pki, outside, *scenarios, text=None):
         self.folder, self.places, self.server = places.folder(), places, server
+        # Whose calls they are; the root's if nobody else's.
+        self.key = None
         self.variables = {"pki": str(pki), "stage": 1}
-        self.add()
+        if text is None:
+            self.add()
+        else:
+            (self.folder / "main.tf").write_text(text)
         for scenario in scenarios:
             self.add(scenario)
         source = mirror()
@@ -60,7 +65,7 @@ class Terraform:
         return other
 
     def _run(self, command, *arguments):
-        key, secret = self.server.root_key
+        key, secret = self.key or self.server.root_key
         variables = {f"TF_VAR_{name}": str(value) for name, value in self.variables.items()}
         environment = {
             "PATH": os.environ["PATH"],
@@ -96,6 +101,10 @@ class Terraform:
         self.variables.update(variables)
         self.said = self._done("apply", "-auto-approve", "-input=false")
         return {name: output["value"] for name, output in self.state()["outputs"].items()}
+
+    def take_in(self):
+        """Applies what may have import blocks; what Terraform says of it."""
+        return self._done("apply", "-auto-approve", "-input=false")
 
     def plan(self):
         """Whether there is something to do, and what."""

@@ -16,6 +16,7 @@ const KNOWN: &[&str] = &[
     "aws:securetransport",
     "aws:sourceip",
     "aws:tagkeys",
+    "aws:tokenissuetime",
     "aws:useragent",
     "aws:userid",
     "aws:username",
@@ -34,6 +35,9 @@ const KNOWN: &[&str] = &[
     "ec2:vpc",
     "ec2:vpcid",
     "iam:resourcetag/",
+    "sts:externalid",
+    "sts:rolesessionname",
+    "sts:transitivetagkeys",
 ];
 
 /// Whether a call can bring this key.

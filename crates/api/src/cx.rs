@@ -13,9 +13,11 @@ use store::{Entry, MasterKey, Store};
 
 use crate::config::Config;
 use crate::error::ApiError;
-use crate::identities::Caller;
+use crate::frame::Origin;
+use crate::identities::{Caller, Identities};
 use crate::page;
 use crate::ports::LiveConnections;
+use crate::sessions::Sessions;
 use crate::taggable::{self, Taggable, Tags};
 
 /// Most records read from the store at a time for a page.
@@ -32,23 +34,38 @@ pub(crate) struct Cx<'a> {
     pub config: &'a Config,
     /// Who calls.
     pub caller: &'a Caller,
+    /// The lasting key behind the call.
+    pub origin: &'a Origin,
+    /// Users, roles and policies.
+    pub identities: &'a dyn Identities,
+    /// Gives temporary credentials.
+    pub sessions: &'a Sessions,
     /// Seals secrets before they reach a record.
     pub master_key: &'a MasterKey,
     /// Connections as they live right now.
     pub live: &'a dyn LiveConnections,
 }
 
+/// What of a call's surroundings is the same for all calls.
+pub(crate) struct Ports<'a> {
+    pub config: &'a Config,
+    pub identities: &'a dyn Identities,
+    pub sessions: &'a Sessions,
+    pub master_key: &'a MasterKey,
+    pub live: &'a dyn LiveConnections,
+}
+
 impl<'a> Cx<'a> {
     pub(crate) fn new(
         store: &'a dyn Store,
-        scope: &'a Scope,
         now: Timestamp,
-        config: &'a Config,
+        scope: &'a Scope,
         caller: &'a Caller,
-        master_key: &'a MasterKey,
-        live: &'a dyn LiveConnections,
+        origin: &'a Origin,
+        ports: Ports<'a>,
     ) -> Self {
-        Self { store, scope, now, config, caller, master_key, live }
+        let Ports { config, identities, sessions, master_key, live } = ports;
+        Self { store, scope, now, config, caller, origin, identities, sessions, master_key, live }
     }
 
     /// Fresh randomness for an id.

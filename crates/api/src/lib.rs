@@ -32,6 +32,7 @@ mod profile;
 mod registry;
 mod server;
 mod service;
+mod sessions;
 mod sts;
 mod taggable;
 mod tags;
@@ -43,7 +44,9 @@ mod tests;
 pub use audit::{AuditFiles, AuditLimits, AuditSink, NoAudit, Proof, Rotated};
 pub use config::{AddressError, Addresses, Advertise, Bucket, Config, MAX_BODY_BYTES, Throttle};
 pub use frame::{Answer, Api, Call};
-pub use identities::{Caller, FileIdentities, Identities, Identity, Policies, Rights, UsersError};
+pub use identities::{
+    Caller, FileIdentities, Identities, Identity, Policies, Rights, Role, RoleSession, Session, UsersError,
+};
 pub use metrics_server::serve_metrics;
 pub use not_yet::{NOT_YET_IN_FORCE, NotYetInForce};
 pub use ports::{

@@ -214,6 +214,13 @@ impl Service {
             (AuthFault::Expired(text), Protocol::Query) => ApiError::new("RequestExpired", text.clone()),
             (AuthFault::Expired(text), Protocol::Json) => self.mismatch(text),
             (AuthFault::Mismatch, _) => self.mismatch(&fault.to_string()),
+            (AuthFault::TokenExpired, Protocol::Json) => {
+                ApiError::new("ExpiredTokenException", fault.to_string())
+            }
+            (AuthFault::TokenExpired, Protocol::Query) => match self {
+                Self::Ec2 => ApiError::new("RequestExpired", "Request has expired."),
+                _ => ApiError::new("ExpiredToken", fault.to_string()).status(403),
+            },
             (AuthFault::UnknownKey, Protocol::Json) => ApiError::new(
                 "UnrecognizedClientException",
                 "The security token included in the request is invalid.",

@@ -41,6 +41,8 @@ pub(crate) enum Resource {
     SamlProvider(Option<String>, String),
     /// A user by name; `None`: the caller.
     User(Option<String>),
+    /// A role to be assumed, by ARN.
+    Role(String),
     /// A log group by name, and one of its streams.
     LogGroup(String, Option<String>),
     /// A transit gateway attachment.
@@ -69,6 +71,7 @@ impl Resource {
             Self::SamlProvider(Some(arn), _) => arn.clone(),
             Self::SamlProvider(None, name) => format!("arn:aws:iam::{}:saml-provider/{name}", scope.account),
             Self::User(None) => caller.to_owned(),
+            Self::Role(arn) => arn.clone(),
             Self::User(Some(name)) => format!("arn:aws:iam::{}:user/{name}", scope.account),
             Self::LogGroup(name, stream) => arn::log_group(scope, name, stream.as_deref()),
             Self::TransitGatewayAttachment(id) => arn::ec2(scope, "transit-gateway-attachment", id),

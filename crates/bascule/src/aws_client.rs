@@ -17,7 +17,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const ANSWER_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// An access key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Credentials(aws_auth::Credentials);
 
 impl Credentials {
@@ -35,8 +35,16 @@ impl Credentials {
     /// # Errors
     /// The file cannot be read or holds no key.
     pub fn from_file(path: &Path) -> anyhow::Result<Self> {
-        let key = credentials::read(path)?;
-        Ok(Self::new(&key.id, &key.secret, None))
+        Self::from_profile(path, "default")
+    }
+
+    /// A profile of a shared-credentials file.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds no key of that profile.
+    pub fn from_profile(path: &Path, profile: &str) -> anyhow::Result<Self> {
+        let key = credentials::read_profile(path, profile)?;
+        Ok(Self::new(&key.id, &key.secret, key.session_token.as_ref().map(|token| token.as_str())))
     }
 }
 
@@ -105,6 +113,21 @@ impl Answer {
             .ok_or_else(|| anyhow::anyhow!("the answer has no {path}"))
     }
 
+    /// The text at a path, if there is one and it is not empty.
+    pub fn optional(&self, path: &str) -> Option<String> {
+        self.at(path).map(|found| found.text.clone()).filter(|text| !text.is_empty())
+    }
+
+    /// The names of the elements directly inside one of these; empty if there is none.
+    pub fn names_of(&self, path: &str) -> Vec<&str> {
+        self.at(path).map(Answer::names).unwrap_or_default()
+    }
+
+    /// The texts of a list of plain items.
+    pub fn texts(&self, list: &str) -> Vec<String> {
+        self.rows(list).into_iter().map(|row| row.text.clone()).collect()
+    }
+
     /// The items of a list.
     pub fn rows(&self, list: &str) -> Vec<&Answer> {
         self.at(list).map(|found| found.children.iter().collect()).unwrap_or_default()
@@ -155,17 +178,34 @@ impl AwsClient {
     /// # Errors
     /// The service refused it, or could not be asked.
     pub fn ec2(&self, action: &str, parameters: &[(&str, &str)]) -> Result<Answer, AwsError> {
-        let mut body = format!("Action={action}&Version=2016-11-15");
+        self.query("ec2", "2016-11-15", action, parameters)
+    }
+
+    /// A call of a Query service.
+    ///
+    /// # Errors
+    /// The service refused it, or could not be asked.
+    pub fn query(
+        &self,
+        service: &str,
+        version: &str,
+        action: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<Answer, AwsError> {
+        let mut body = format!("Action={action}&Version={version}");
         for (name, value) in parameters {
             body.push_str(&format!("&{}={}", encoded(name), encoded(value)));
         }
         let kind = "application/x-www-form-urlencoded; charset=utf-8";
-        let (status, text) = self.post("ec2", &[("content-type", kind)], body.as_bytes())?;
+        let (status, text) = self.post(service, &[("content-type", kind)], body.as_bytes())?;
         if status == 200 {
             return Answer::parse(&text);
         }
         let answer = Answer::parse(&text)?;
-        let part = |name: &str| answer.text(&format!("Errors/Error/{name}")).unwrap_or_default();
+        let part = |name: &str| {
+            let of = |path: &str| answer.optional(&format!("{path}/{name}"));
+            of("Errors/Error").or_else(|| of("Error")).unwrap_or_default()
+        };
         Err(AwsError::Refused { status, code: part("Code"), message: part("Message") })
     }
 

@@ -22,6 +22,12 @@ pub(crate) enum Command {
     Pki(Pki),
     /// The exported client configuration completed with a client certificate: one file that connects
     Profile(Profile),
+    /// What is here, written down for another tool
+    #[command(subcommand)]
+    Export(Export),
+    /// What is elsewhere, made here
+    #[command(subcommand)]
+    Import(Import),
     /// What lies behind the tunnels on this host
     #[command(subcommand)]
     Fabric(Fabric),
@@ -31,6 +37,71 @@ pub(crate) enum Command {
     Client(Box<Client>),
     /// Prints the version
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Export {
+    /// Endpoints with all they refer to, as resources of Terraform's AWS provider; no secret is in it
+    Terraform(ExportTerraform),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportTerraform {
+    /// An endpoint (repeatable) [default: all]
+    #[arg(long, value_name = "ID")]
+    pub endpoint_id: Vec<String>,
+    /// The region [default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1]
+    #[arg(long, value_name = "NAME")]
+    pub region: Option<String>,
+    /// The server [default: AWS_ENDPOINT_URL, else that of the data directory]
+    #[arg(long, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// Where credentials are looked for when the environment has none
+    #[arg(long, value_name = "DIR", env = "BASCULE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// With an import block for each resource: Terraform takes over what stands
+    #[arg(long)]
+    pub import_blocks: bool,
+    /// With a provider block that leads to this server
+    #[arg(long)]
+    pub provider: bool,
+    /// Where the text goes [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Import {
+    /// The Client VPN endpoints of an AWS account, or of a server like it, with their networks, groups, rules and routes
+    Aws(ImportAws),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportAws {
+    /// Profile of the shared credentials file to read with [default: the environment's key, else `default`]
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// The region that is read
+    #[arg(long, value_name = "NAME")]
+    pub region: String,
+    /// What is read, if not AWS itself
+    #[arg(long, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// An endpoint there (repeatable) [default: all]
+    #[arg(long, value_name = "ID")]
+    pub endpoint_id: Vec<String>,
+    /// Which certificate here stands for which there (repeatable) [default: the same one, else the one for its domain]
+    #[arg(long, value_name = "THEIR_ARN=OUR_ARN")]
+    pub certificate: Vec<String>,
+    /// The data directory whose key is used here
+    #[arg(long, value_name = "DIR", env = "BASCULE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The server that is written [default: that of the data directory]
+    #[arg(long, value_name = "URL")]
+    pub to_url: Option<String>,
+    /// The region that is written [default: the one that is read]
+    #[arg(long, value_name = "NAME")]
+    pub to_region: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -17,6 +17,7 @@ pub const URL_FILE: &str = "api-url";
 pub(crate) struct AccessKey {
     pub id: String,
     pub secret: Zeroizing<String>,
+    pub session_token: Option<Zeroizing<String>>,
 }
 
 /// The first root key of a data directory: the one that stands in its `credentials`, else the environment's, else a fresh
@@ -28,7 +29,7 @@ pub(crate) fn first(data_dir: &Path) -> Result<AccessKey> {
     }
     let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let key = match (given("BASCULE_ROOT_ACCESS_KEY_ID"), given("BASCULE_ROOT_SECRET_ACCESS_KEY")) {
-        (Some(id), Some(secret)) => AccessKey { id, secret: Zeroizing::new(secret) },
+        (Some(id), Some(secret)) => AccessKey { id, secret: Zeroizing::new(secret), session_token: None },
         (None, None) => fresh()?,
         _ => return Err(crate::Usage(
             "BASCULE_ROOT_ACCESS_KEY_ID and BASCULE_ROOT_SECRET_ACCESS_KEY go together: one of them is missing"
@@ -52,24 +53,31 @@ pub(crate) fn write(path: &Path, key: &AccessKey) -> Result<()> {
 
 /// Reads profile `default` of a shared-credentials file.
 pub(crate) fn read(path: &Path) -> Result<AccessKey> {
+    read_profile(path, "default")
+}
+
+/// Reads a profile of a shared-credentials file.
+pub(crate) fn read_profile(path: &Path, profile: &str) -> Result<AccessKey> {
     let text = Zeroizing::new(
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
     );
-    let (mut id, mut secret, mut ours) = (None, None, false);
+    let (mut id, mut secret, mut token, mut ours) = (None, None, None, false);
+    let head = format!("[{profile}]");
     for line in text.lines().map(str::trim) {
         if line.starts_with('[') {
-            ours = line == "[default]";
+            ours = line == head;
         } else if let Some((name, value)) = line.split_once('=').filter(|_| ours) {
             match name.trim() {
                 "aws_access_key_id" => id = Some(value.trim().to_owned()),
                 "aws_secret_access_key" => secret = Some(Zeroizing::new(value.trim().to_owned())),
+                "aws_session_token" => token = Some(Zeroizing::new(value.trim().to_owned())),
                 _ => {}
             }
         }
     }
     match (id, secret) {
-        (Some(id), Some(secret)) => Ok(AccessKey { id, secret }),
-        _ => bail!("{} has no access key under [default]", path.display()),
+        (Some(id), Some(secret)) => Ok(AccessKey { id, secret, session_token: token }),
+        _ => bail!("{} has no access key under {head}", path.display()),
     }
 }
 
@@ -83,5 +91,6 @@ pub(crate) fn fresh() -> Result<AccessKey> {
     Ok(AccessKey {
         id: "AKIA".chars().chain(letters).collect(),
         secret: Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(secret)),
+        session_token: None,
     })
 }

@@ -7,11 +7,13 @@ mod cli;
 mod client_command;
 mod config;
 mod connect_handler;
+mod copying;
 mod credentials;
 mod dns;
 mod fabric_check;
 mod keys_command;
 mod logging;
+mod nearby;
 mod outbound;
 mod pki_command;
 mod private_file;
@@ -52,6 +54,8 @@ pub fn run() -> ExitCode {
         cli::Command::Pki(command) => pki_command::run(command),
         cli::Command::Keys(arguments) => keys_command::run(arguments),
         cli::Command::Profile(arguments) => profile_command::run(&arguments),
+        cli::Command::Export(cli::Export::Terraform(arguments)) => copying::export(&arguments),
+        cli::Command::Import(cli::Import::Aws(arguments)) => copying::import(&arguments),
         cli::Command::Fabric(cli::Fabric::Check(arguments)) => fabric_check::run(arguments),
         cli::Command::Client(arguments) => client_command::run(&arguments),
         cli::Command::Version => {

@@ -5,10 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use zeroize::Zeroizing;
 
-use crate::aws_client::{AwsClient, Credentials};
+use crate::aws_client::AwsClient;
 use crate::cli::Profile;
-use crate::config::default_data_dir;
-use crate::{CREDENTIALS_FILE, URL_FILE};
+use crate::nearby;
 
 pub(crate) fn run(arguments: &Profile) -> Result<()> {
     let certificate = read(&arguments.cert)?;
@@ -48,24 +47,7 @@ fn completed(configuration: &str, certificate: &str, key: &str) -> Zeroizing<Str
 
 /// Credentials and endpoint as the AWS tools find them, else from the data directory.
 fn client(arguments: &Profile) -> Result<AwsClient> {
-    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let data_dir = arguments.data_dir.clone().map_or_else(default_data_dir, Ok)?;
-    let credentials = match (set("AWS_ACCESS_KEY_ID"), set("AWS_SECRET_ACCESS_KEY")) {
-        (Some(id), Some(secret)) => Credentials::new(&id, &secret, set("AWS_SESSION_TOKEN").as_deref()),
-        _ => {
-            let file = set("AWS_SHARED_CREDENTIALS_FILE")
-                .map_or_else(|| data_dir.join(CREDENTIALS_FILE), Into::into);
-            Credentials::from_file(&file)?
-        }
-    };
-    let url = set("AWS_ENDPOINT_URL_EC2").or_else(|| set("AWS_ENDPOINT_URL")).or_else(|| {
-        let url = std::fs::read_to_string(data_dir.join(URL_FILE)).ok()?;
-        Some(url.trim().to_owned())
-    });
-    let region = arguments.region.clone().or_else(|| set("AWS_REGION")).or_else(|| set("AWS_DEFAULT_REGION"));
-    AwsClient::new(
-        url.as_deref().unwrap_or("http://127.0.0.1:8585"),
-        region.as_deref().unwrap_or("us-east-1"),
-        credentials,
-    )
+    let data_dir = nearby::data_dir(arguments.data_dir.as_ref())?;
+    let credentials = nearby::credentials(&data_dir)?;
+    AwsClient::new(&nearby::url(None, &data_dir), &nearby::region(arguments.region.as_ref()), credentials)
 }

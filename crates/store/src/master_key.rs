@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -54,9 +55,14 @@ pub enum MasterKeyError {
 
 /// The key all secrets of a store are sealed under. Keep a copy of its file apart from the store's.
 pub struct MasterKey {
-    // The library wipes its copy of the key when it is dropped.
+    // The library wipes its copies of the keys when they are dropped.
     key: RandomizedNonceKey,
+    /// What keys for other purposes are derived from.
+    root: Prk,
 }
+
+/// What separates derived keys from whatever else is made of the master key's bytes.
+const DERIVATION_SALT: &[u8] = b"bascule derived keys 1";
 
 impl fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,7 +125,22 @@ impl MasterKey {
     /// When the cryptographic library refuses.
     pub fn from_bytes(bytes: &[u8; KEY_BYTES]) -> Result<Self, MasterKeyError> {
         let key = RandomizedNonceKey::new(&AES_256_GCM, bytes).map_err(|_| MasterKeyError::Crypto)?;
-        Ok(Self { key })
+        Ok(Self { key, root: Salt::new(HKDF_SHA256, DERIVATION_SALT).extract(bytes) })
+    }
+
+    /// A key of its own for what is not a record, so that neither can open the other's, and each has its own 2^32 seals.
+    /// The same purpose gives the same key at every start.
+    ///
+    /// # Errors
+    /// When the cryptographic library refuses.
+    pub fn derived(&self, purpose: &str) -> Result<Self, MasterKeyError> {
+        let mut bytes = Zeroizing::new([0_u8; KEY_BYTES]);
+        let label = [purpose.as_bytes()];
+        self.root
+            .expand(&label, HKDF_SHA256)
+            .and_then(|material| material.fill(bytes.as_mut_slice()))
+            .map_err(|_| MasterKeyError::Crypto)?;
+        Self::from_bytes(&bytes)
     }
 
     /// Seals a secret for a context (say, the key of the record it is stored in); it opens for that context only.

@@ -63,7 +63,7 @@ pub(crate) struct Line<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Identity {
-    /// `Root` or `IAMUser`; absent when the signature did not hold.
+    /// `Root`, `IAMUser` or `AssumedRole`; absent when the signature did not hold.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<&'static str>,
     /// The unique id.
@@ -78,8 +78,49 @@ pub(crate) struct Identity {
     /// A user's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
+    /// Of temporary credentials: what they are of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_context: Option<SessionContext>,
     /// The access key id it signed with; of known keys only.
     pub access_key_id: String,
+}
+
+/// What temporary credentials are of.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SessionContext {
+    /// The role, of a role's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_issuer: Option<SessionIssuer>,
+    /// Since when.
+    pub attributes: SessionAttributes,
+}
+
+/// A role that was assumed.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SessionIssuer {
+    /// `Role`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Its unique id.
+    pub principal_id: String,
+    /// Its ARN.
+    pub arn: String,
+    /// Its account.
+    pub account_id: String,
+    /// Its name.
+    pub user_name: String,
+}
+
+/// When a session began.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SessionAttributes {
+    /// UTC.
+    pub creation_date: String,
+    /// Always `false`: there is no second factor here.
+    pub mfa_authenticated: &'static str,
 }
 
 /// What was decided, and by what.

@@ -8,7 +8,7 @@ mod parameters;
 use async_trait::async_trait;
 
 pub use files::{AuditFiles, AuditLimits, Rotated};
-pub(crate) use line::{Decided, Identity, Judged, Line};
+pub(crate) use line::{Decided, Identity, Judged, Line, SessionAttributes, SessionContext, SessionIssuer};
 pub(crate) use parameters::{of_form, of_json};
 
 /// Whose call a line is of. Strangers have files of their own: what anybody can send must not push out what callers did.

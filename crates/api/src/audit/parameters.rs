@@ -24,6 +24,7 @@ const SECRET: &[&str] = &[
     "privatekey",
     "samlmetadatadocument",
     "sequencetoken",
+    "tokencode",
 ];
 
 /// What is left, and how many values were left out.

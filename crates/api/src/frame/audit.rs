@@ -9,10 +9,13 @@ use serde_json::Value;
 
 use super::Call;
 use super::authorize::{Judgement, Ruling};
-use crate::audit::{AuditSink, Decided, Identity, Judged, Line, Proof, of_form, of_json};
+use crate::audit::{
+    AuditSink, Decided, Identity, Judged, Line, Proof, SessionAttributes, SessionContext, SessionIssuer,
+    of_form, of_json,
+};
 use crate::clock;
 use crate::error::short;
-use crate::identities::Caller;
+use crate::identities::{Caller, Session};
 use crate::registry::Input;
 use crate::service::Service;
 
@@ -79,6 +82,7 @@ impl Audit {
             arn: String::new(),
             account_id: String::new(),
             user_name: None,
+            session_context: None,
             access_key_id: short(access_key_id).into_owned(),
         });
     }
@@ -89,11 +93,16 @@ impl Audit {
         self.account = scope.account.to_string();
         self.region = scope.region.to_string();
         self.caller = Some(Identity {
-            kind: Some(if caller.is_root() { "Root" } else { "IAMUser" }),
+            kind: Some(match (caller.is_root(), caller.role()) {
+                (true, _) => "Root",
+                (false, Some(_)) => "AssumedRole",
+                (false, None) => "IAMUser",
+            }),
             principal_id: caller.user_id(),
             arn: caller.arn(),
             account_id: caller.account.to_string(),
-            user_name: (!caller.is_root()).then(|| caller.name.clone()),
+            user_name: (!caller.is_root() && caller.role().is_none()).then(|| caller.name.clone()),
+            session_context: caller.session.as_ref().map(|session| session_context(caller, session)),
             access_key_id: short(access_key_id).into_owned(),
         });
     }
@@ -192,6 +201,19 @@ impl Drop for Audit {
             self.sink.record_now(self.proof, line);
         }
     }
+}
+
+fn session_context(caller: &Caller, session: &Session) -> SessionContext {
+    let issuer = session.role.as_ref().map(|_| SessionIssuer {
+        kind: "Role",
+        principal_id: caller.role_id(),
+        arn: caller.principal_arn(),
+        account_id: caller.account.to_string(),
+        user_name: caller.name.clone(),
+    });
+    let attributes =
+        SessionAttributes { creation_date: clock::iso(session.issued_at), mfa_authenticated: "false" };
+    SessionContext { session_issuer: issuer, attributes }
 }
 
 fn decided(judgement: &Judgement) -> Decided {

@@ -9,6 +9,7 @@ mod call;
 mod commit;
 mod origin;
 mod resources;
+mod session;
 mod slots;
 mod throttle;
 mod token;
@@ -16,7 +17,7 @@ mod token;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aws_auth::{AuthFault, Secret, SignedRequest};
+use aws_auth::{AuthFault, SignedRequest};
 use aws_query::{Form, Limits};
 use model::{RegionName, Scope, Timestamp};
 use store::{MasterKey, Store};
@@ -24,14 +25,16 @@ use store::{MasterKey, Store};
 use crate::action::AnyAction;
 use crate::audit::{AuditSink, NoAudit};
 use crate::config::{Config, MAX_BODY_BYTES};
-use crate::cx::Cx;
+use crate::cx::{Cx, Ports};
 use crate::error::ApiError;
 use crate::identities::{Caller, Identities};
 use crate::ports::{Convergence, LiveConnections};
 use crate::registry::{Input, Registered};
 use crate::service::{Protocol, Refusal, Service};
+use crate::sessions::Sessions;
 
 pub use call::{Answer, Call};
+pub(crate) use session::Origin;
 
 type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
 type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -41,6 +44,7 @@ pub struct Api {
     config: Config,
     store: Arc<dyn Store>,
     master_key: Arc<MasterKey>,
+    sessions: Sessions,
     identities: Arc<dyn Identities>,
     live: Arc<dyn LiveConnections>,
     convergence: Arc<dyn Convergence>,
@@ -55,6 +59,8 @@ pub struct Api {
 /// What is known of a call once its signature is accepted.
 struct Authentic {
     caller: Caller,
+    /// The lasting key it goes back to.
+    origin: Origin,
     scope: Scope,
 }
 
@@ -79,6 +85,7 @@ impl Api {
         Self {
             config,
             store,
+            sessions: Sessions::new(&master_key),
             master_key,
             identities,
             live,
@@ -182,6 +189,7 @@ impl Api {
             }
             let authentic = self.authenticate(call, &signed, presented, service, audit)?;
             let registered = known(service, name, &common)?;
+            session::may(service, registered.name, &authentic.caller)?;
             self.throttle(service, registered, &authentic.scope)?;
             let input = match service.protocol() {
                 Protocol::Query => Input::Form(&form),
@@ -208,13 +216,15 @@ impl Api {
         audit: &mut audit::Audit,
     ) -> Result<Authentic, Refusal> {
         let presented = presented.map_err(Refusal::Auth)?;
-        let caller = if self.config.dev_open {
+        let (caller, origin) = if self.config.dev_open {
             origin::check(call)?;
-            Caller::root(self.config.account.clone())
+            let caller = Caller::root(self.config.account.clone());
+            let origin = Origin::of(&presented.access_key_id, &caller);
+            (caller, origin)
         } else {
             self.verify(call, signed, &presented, audit)?
         };
-        let authentic = self.scoped(caller, service, &presented)?;
+        let authentic = self.scoped(caller, origin, service, &presented)?;
         audit.caller(&authentic.caller, &authentic.scope, &presented.access_key_id);
         Ok(authentic)
     }
@@ -223,6 +233,7 @@ impl Api {
     fn scoped(
         &self,
         caller: Caller,
+        origin: Origin,
         service: Service,
         presented: &aws_auth::Presented,
     ) -> Result<Authentic, Refusal> {
@@ -231,35 +242,12 @@ impl Api {
         }
         let region: RegionName = presented.scope.region.parse().map_err(|_| Refusal::Region)?;
         if service.is_global() {
-            return Ok(Authentic { scope: Scope::global(&caller.account), caller });
+            return Ok(Authentic { scope: Scope::global(&caller.account), caller, origin });
         }
         if !self.config.regions.is_empty() && !self.config.regions.contains(&region) {
             return Err(Refusal::Region);
         }
-        Ok(Authentic { scope: Scope { account: caller.account.clone(), region }, caller })
-    }
-
-    fn verify(
-        &self,
-        call: &Call,
-        signed: &SignedRequest<'_>,
-        presented: &aws_auth::Presented,
-        audit: &mut audit::Audit,
-    ) -> Result<Caller, Refusal> {
-        let now = (self.clock)().0;
-        let Some(identity) = self.identities.find(&presented.access_key_id) else {
-            // As much work as for a known key.
-            let _ = aws_auth::verify(signed, presented, &Secret::decoy(), now);
-            return Err(Refusal::Auth(AuthFault::UnknownKey));
-        };
-        audit.claims(&presented.access_key_id);
-        aws_auth::verify(signed, presented, &identity.secret, now).map_err(Refusal::Auth)?;
-        // No temporary credentials are ever issued; a body nobody signed is believed over TLS or from this host only.
-        let unsigned_in_the_clear = presented.unsigned_payload && !call.secure && !call.peer.is_loopback();
-        if presented.session_token.is_some() || unsigned_in_the_clear {
-            return Err(Refusal::Auth(AuthFault::Mismatch));
-        }
-        Ok(identity.caller.clone())
+        Ok(Authentic { scope: Scope { account: caller.account.clone(), region }, caller, origin })
     }
 
     fn throttle(&self, service: Service, action: &Registered, scope: &Scope) -> Result<(), Refusal> {
@@ -275,15 +263,15 @@ impl Api {
         let most = self.config.endpoint_operations;
         let _slot = self.slots.take(most, &authentic.scope, decoded.action.occupies())?;
         let now = (self.clock)();
-        let cx = Cx::new(
-            self.store.as_ref(),
-            &authentic.scope,
-            now,
-            &self.config,
-            &authentic.caller,
-            &self.master_key,
-            self.live.as_ref(),
-        );
+        let ports = Ports {
+            config: &self.config,
+            identities: self.identities.as_ref(),
+            sessions: &self.sessions,
+            master_key: &self.master_key,
+            live: self.live.as_ref(),
+        };
+        let Authentic { scope, caller, origin } = authentic;
+        let cx = Cx::new(self.store.as_ref(), now, scope, caller, origin, ports);
         commit::run(self, &cx, decoded).await
     }
 }

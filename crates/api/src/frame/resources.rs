@@ -93,6 +93,11 @@ impl Api {
                     }
                 }
             }
+            Resource::Role(arn) => {
+                if let Some(role) = self.role(arn) {
+                    tags(&role.tags, "iam", context);
+                }
+            }
             Resource::Certificate(arn) => {
                 let key = arn.as_deref().and_then(|arn| arn::certificate_id(arn, scope));
                 let key = key.map(|id| Key::certificate(scope, id));

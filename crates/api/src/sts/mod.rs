@@ -1,13 +1,16 @@
-//! Security Token Service (Query): enough to say who calls.
+//! Security Token Service (Query): who calls, and temporary credentials.
 
 mod actions;
+mod credentials;
 
 use aws_query::{FromQuery, Members, ToXml};
 
 use crate::action::{Action, Encoded};
+use crate::error::ApiError;
 use crate::registry::{Input, Read, Registered, from_form, members};
 
 pub(crate) use actions::ACTIONS;
+pub(crate) use actions::assume_role::role_of;
 
 /// The namespace of answers.
 pub(crate) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
@@ -28,7 +31,14 @@ where
     A: Action + FromQuery,
     A::Answer: ToXml,
 {
-    let action: A = from_form(input)?;
+    // The service's own word for a value out of its bounds.
+    let own = |mut fault: ApiError| {
+        if fault.code == "InvalidParameterValue" {
+            fault.code = "ValidationError".into();
+        }
+        fault
+    };
+    let action: A = from_form(input).map_err(|faults| faults.into_iter().map(own).collect::<Vec<_>>())?;
     Ok(Box::new(Encoded { action, encode: |answer| Ok(aws_query::response_body_xml(answer)) }))
 }
 

@@ -18,6 +18,15 @@ name = "read-only"
 document = '''{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ec2:Describe*","Resource":"*"}]}'''
 "#;
 
+const ROLE: &str = r#"
+[[role]]
+name = "deployer"
+policies = ["read-only"]
+max_session_seconds = 7200
+tags = { team = "net" }
+trust = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"000000000000"},"Action":"sts:AssumeRole"}]}'
+"#;
+
 fn open(path: &std::path::Path) -> Result<FileIdentities, crate::UsersError> {
     let root = ("AKIAROOT".to_owned(), Secret::new("root secret of some length"));
     FileIdentities::open("000000000000".parse().unwrap(), [root], path)
@@ -67,6 +76,14 @@ fn a_file_that_is_not_good_is_refused_whole() {
             "variable nobody has",
             GOOD.replace("\"Resource\":\"*\"", "\"Resource\":\"arn:aws:ec2:*:*:vpc/${saml:sub}\""),
         ),
+        ("temporary key", GOOD.replace("AKIAAUDITOR0000000000", "ASIAAUDITOR000000000")),
+        ("role that trusts nobody known", format!("{GOOD}\n{}", ROLE.replace("\"AWS\"", "\"Service\""))),
+        ("role without trust", format!("{GOOD}\n{}", ROLE.split("trust").next().unwrap())),
+        ("role twice", format!("{GOOD}\n{ROLE}\n{ROLE}")),
+        ("role with a policy that is not there", format!("{GOOD}\n{}", ROLE.replace("read-only", "none"))),
+        ("role with a path", format!("{GOOD}\n{}", ROLE.replace("\"deployer\"", "\"a/b\""))),
+        ("role for too long", format!("{GOOD}\n{}", ROLE.replace("7200", "43201"))),
+        ("role for too short", format!("{GOOD}\n{}", ROLE.replace("7200", "3599"))),
         ("odd name", GOOD.replace("\"auditor\"", "\"a/b\"")),
         ("no secret", GOOD.replace("secret_access_key", "# secret_access_key")),
     ];
@@ -109,4 +126,23 @@ fn the_roots_keys_change_while_it_runs() {
     assert!(identities.find("AKIAROOT").is_none());
     assert!(!identities.find("AKIAAUDITOR0000000000").unwrap().caller.is_root());
     identities.reload().unwrap();
+}
+
+#[test]
+fn roles_stand_beside_users() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users.toml");
+    let elsewhere = ROLE.replace("policies", "account = \"111111111111\"\npolicies").replace("7200", "3600");
+    fs::write(&path, format!("{GOOD}\n{ROLE}\n{elsewhere}")).unwrap();
+    let identities = open(&path).unwrap();
+    let role = identities.role(&"000000000000".parse().unwrap(), "deployer").unwrap();
+    assert_eq!(
+        (role.arn().as_str(), role.max_session_seconds),
+        ("arn:aws:iam::000000000000:role/deployer", 7_200)
+    );
+    assert_eq!((role.policies.name(0), role.tags["team"].as_str()), ("read-only", "net"));
+    let other = identities.role(&"111111111111".parse().unwrap(), "deployer").unwrap();
+    assert_eq!(other.max_session_seconds, 3_600);
+    assert!(identities.role(&"222222222222".parse().unwrap(), "deployer").is_none());
+    assert!(identities.policy("read-only").is_some() && identities.policy("deployer").is_none());
 }

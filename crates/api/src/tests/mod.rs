@@ -22,6 +22,7 @@ mod routes;
 mod rules;
 mod scale;
 mod security_groups;
+mod sessions;
 mod sockets;
 mod tags;
 mod throttling;
@@ -33,14 +34,14 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use aws_auth::policy::Policy;
+use aws_auth::policy::{Policy, TrustPolicy};
 use aws_auth::{Credentials, Secret, SignedRequest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use model::{
-    Association, AssociationCode, AttachmentCode, AuthorizationRule, Connection, Endpoint, EndpointCode,
-    EndpointId, Key, Kind, Route, RouteCode, RuleCode, Scope, Timestamp, prefix,
+    AccountId, Association, AssociationCode, AttachmentCode, AuthorizationRule, Connection, Endpoint,
+    EndpointCode, EndpointId, Key, Kind, Route, RouteCode, RuleCode, Scope, Timestamp, prefix,
 };
 use store::counted::Counted;
 use store::typed::{self, Record};
@@ -48,7 +49,7 @@ use store::{MasterKey, MemoryStore, Op, Store, Transaction};
 
 use crate::{
     Addresses, Answer, Api, AuditSink, Call, Caller, Config, Convergence, Identities, Identity,
-    LiveConnections, NoConvergence, Policies, Proof, Rights,
+    LiveConnections, NoConvergence, Policies, Proof, Rights, Role,
 };
 
 pub(super) const ROOT: &str = "AKIAROOT000000000000";
@@ -94,7 +95,11 @@ impl AuditSink for Lines {
 
 /// Identities of a test: the root, and users by access key id.
 #[derive(Default)]
-pub(super) struct Users(Mutex<BTreeMap<String, Arc<Identity>>>);
+pub(super) struct Users {
+    keys: Mutex<BTreeMap<String, Arc<Identity>>>,
+    roles: Mutex<Vec<Arc<Role>>>,
+    policies: Mutex<BTreeMap<String, Policy>>,
+}
 
 impl Users {
     fn add(&self, key: &str, rights: Rights) {
@@ -104,9 +109,40 @@ impl Users {
     fn add_in(&self, account: &str, key: &str, rights: Rights, tags: &[(&str, &str)]) {
         let account = account.parse().unwrap();
         let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let caller = Caller { name: key.to_lowercase(), account, rights, tags };
+        let caller = Caller { name: key.to_lowercase(), account, rights, tags, session: None };
         let identity = Identity { secret: Secret::new(SECRET), caller };
-        self.0.lock().unwrap().insert(key.to_owned(), Arc::new(identity));
+        self.keys.lock().unwrap().insert(key.to_owned(), Arc::new(identity));
+    }
+
+    /// Takes a key away.
+    pub(super) fn remove(&self, key: &str) {
+        self.keys.lock().unwrap().remove(key);
+    }
+
+    /// A role of an account with one policy.
+    pub(super) fn role(&self, account: &str, name: &str, document: &str, trust: &str, tags: &[(&str, &str)]) {
+        let Rights::Policies(policies) = policies(document) else { panic!("a policy") };
+        let role = Role {
+            name: name.to_owned(),
+            account: account.parse().unwrap(),
+            policies,
+            trust: TrustPolicy::parse(trust).unwrap(),
+            max_session_seconds: 7_200,
+            tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        };
+        let mut roles = self.roles.lock().unwrap();
+        roles.retain(|other| other.name != name);
+        roles.push(Arc::new(role));
+    }
+
+    /// Takes a role away.
+    pub(super) fn remove_role(&self, name: &str) {
+        self.roles.lock().unwrap().retain(|role| role.name != name);
+    }
+
+    /// A policy by itself.
+    pub(super) fn managed(&self, name: &str, document: &str) {
+        self.policies.lock().unwrap().insert(name.to_owned(), Policy::parse(document).unwrap());
     }
 
     /// A user with one policy.
@@ -132,7 +168,16 @@ fn policies(document: &str) -> Rights {
 
 impl Identities for Users {
     fn find(&self, access_key_id: &str) -> Option<Arc<Identity>> {
-        self.0.lock().unwrap().get(access_key_id).cloned()
+        self.keys.lock().unwrap().get(access_key_id).cloned()
+    }
+
+    fn role(&self, account: &AccountId, name: &str) -> Option<Arc<Role>> {
+        let roles = self.roles.lock().unwrap();
+        roles.iter().find(|role| role.account == *account && role.name == name).cloned()
+    }
+
+    fn policy(&self, name: &str) -> Option<Policy> {
+        self.policies.lock().unwrap().get(name).cloned()
     }
 }
 
@@ -429,11 +474,22 @@ pub(super) fn import(common_name: &str) -> serde_json::Value {
 
 /// A signed call.
 pub(super) fn signed(how: &How<'_>, path: &str, query: &str, body: Vec<u8>, more: Pairs<'_>) -> Call {
+    signed_with(&credentials(how.key), how, path, query, body, more)
+}
+
+/// A call signed with these credentials, whatever key is named.
+pub(super) fn signed_with(
+    credentials: &Credentials,
+    how: &How<'_>,
+    path: &str,
+    query: &str,
+    body: Vec<u8>,
+    more: Pairs<'_>,
+) -> Call {
     let mut headers = vec![("host".to_owned(), "127.0.0.1:8585".to_owned())];
     headers.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     let request = SignedRequest { method: how.method, path, query, headers: &headers, body: &body };
-    let added =
-        aws_auth::sign(&request, &credentials(how.key), how.region, how.service, how.signed_at).unwrap();
+    let added = aws_auth::sign(&request, credentials, how.region, how.service, how.signed_at).unwrap();
     headers.extend(added);
     Call {
         method: how.method.to_owned(),

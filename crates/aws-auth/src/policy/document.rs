@@ -77,43 +77,8 @@ impl Policy {
     /// # Errors
     /// The first thing that is not understood; nothing is passed over.
     pub fn parse(json: &str) -> Result<Self, PolicyError> {
-        if json.len() > MAX_DOCUMENT_BYTES {
-            return wrong("document", format!("longer than {MAX_DOCUMENT_BYTES} bytes"));
-        }
-        let whole = match serde_json::from_str(json) {
-            Ok(Json::Object(members)) => members,
-            Ok(_) => return wrong("document", "not a JSON object"),
-            Err(error) => return wrong("document", error.to_string()),
-        };
-        let mut variables = false;
-        let mut statements = None;
-        for (key, value) in whole {
-            match (key.as_str(), value) {
-                ("Version", Json::String(text)) => match text.as_str() {
-                    "2012-10-17" => variables = true,
-                    "2008-10-17" => {}
-                    _ => return wrong("Version", format!("{text:?} is not a version of the language")),
-                },
-                ("Id", Json::String(_)) => {}
-                ("Statement", Json::Array(list)) => statements = Some(list),
-                ("Statement", one @ Json::Object(_)) => statements = Some(vec![one]),
-                ("Version" | "Id" | "Statement", _) => return wrong(key, "has the wrong type"),
-                _ => return wrong(key, "is not an element of a policy"),
-            }
-        }
-        let Some(list) = statements else { return wrong("Statement", "is missing") };
-        if list.is_empty() || list.len() > MAX_VALUES {
-            return wrong("Statement", format!("expecting between 1 and {MAX_VALUES} statements"));
-        }
-        let statements = list
-            .into_iter()
-            .enumerate()
-            .map(|(n, json)| Statement::parse(&format!("Statement[{n}]"), json, variables))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut sids = BTreeSet::new();
-        if let Some(twice) = statements.iter().filter_map(|s| s.sid.as_ref()).find(|sid| !sids.insert(*sid)) {
-            return wrong("Statement", format!("the Sid {twice:?} comes twice"));
-        }
+        let statements = statements(json, Statement::parse)?;
+        each_sid_once(statements.iter().filter_map(|statement| statement.sid.as_deref()))?;
         Ok(Self { statements })
     }
 
@@ -146,23 +111,10 @@ impl Statement {
         for (key, value) in &members {
             let here = format!("{place}.{key}");
             match (key.as_str(), value) {
-                ("Sid", Json::String(text)) => {
-                    if !text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-                        return wrong(here, "expecting letters and digits only");
-                    }
-                    sid = Some(text.clone()).filter(|text| !text.is_empty());
-                }
-                ("Effect", Json::String(text)) => {
-                    effect = Some(match text.as_str() {
-                        "Allow" => Effect::Allow,
-                        "Deny" => Effect::Deny,
-                        _ => return wrong(here, "expecting \"Allow\" or \"Deny\""),
-                    });
-                }
+                ("Sid", Json::String(text)) => sid = self::sid(&here, text)?,
+                ("Effect", Json::String(text)) => effect = Some(self::effect(&here, text)?),
                 ("Action" | "NotAction", value) => {
-                    let patterns = list(&here, value, action)?;
-                    let cover = Cover { patterns, except: key == "NotAction", fold: true };
-                    if actions.replace(cover).is_some() {
+                    if actions.replace(self::actions(&here, key, value)?).is_some() {
                         return wrong(place, "has both Action and NotAction");
                     }
                 }
@@ -192,8 +144,81 @@ impl Statement {
     }
 }
 
+/// The statements of a document, each read by `read` with its place and whether policy variables have a meaning.
+pub(crate) fn statements<T>(
+    json: &str,
+    read: impl Fn(&str, Json, bool) -> Result<T, PolicyError>,
+) -> Result<Vec<T>, PolicyError> {
+    if json.len() > MAX_DOCUMENT_BYTES {
+        return wrong("document", format!("longer than {MAX_DOCUMENT_BYTES} bytes"));
+    }
+    let whole = match serde_json::from_str(json) {
+        Ok(Json::Object(members)) => members,
+        Ok(_) => return wrong("document", "not a JSON object"),
+        Err(error) => return wrong("document", error.to_string()),
+    };
+    let mut variables = false;
+    let mut statements = None;
+    for (key, value) in whole {
+        match (key.as_str(), value) {
+            ("Version", Json::String(text)) => match text.as_str() {
+                "2012-10-17" => variables = true,
+                "2008-10-17" => {}
+                _ => return wrong("Version", format!("{text:?} is not a version of the language")),
+            },
+            ("Id", Json::String(_)) => {}
+            ("Statement", Json::Array(list)) => statements = Some(list),
+            ("Statement", one @ Json::Object(_)) => statements = Some(vec![one]),
+            ("Version" | "Id" | "Statement", _) => return wrong(key, "has the wrong type"),
+            _ => return wrong(key, "is not an element of a policy"),
+        }
+    }
+    let Some(list) = statements else { return wrong("Statement", "is missing") };
+    if list.is_empty() || list.len() > MAX_VALUES {
+        return wrong("Statement", format!("expecting between 1 and {MAX_VALUES} statements"));
+    }
+    list.into_iter().enumerate().map(|(n, json)| read(&format!("Statement[{n}]"), json, variables)).collect()
+}
+
+/// A `Sid` names one statement.
+pub(crate) fn each_sid_once<'s>(sids: impl Iterator<Item = &'s str>) -> Result<(), PolicyError> {
+    let mut seen = BTreeSet::new();
+    for sid in sids {
+        if !seen.insert(sid) {
+            return wrong("Statement", format!("the Sid {sid:?} comes twice"));
+        }
+    }
+    Ok(())
+}
+
+/// A `Sid`; an empty one is none.
+pub(crate) fn sid(place: &str, text: &str) -> Result<Option<String>, PolicyError> {
+    if !text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return wrong(place, "expecting letters and digits only");
+    }
+    Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+}
+
+/// An `Effect`.
+pub(crate) fn effect(place: &str, text: &str) -> Result<Effect, PolicyError> {
+    match text {
+        "Allow" => Ok(Effect::Allow),
+        "Deny" => Ok(Effect::Deny),
+        _ => wrong(place, "expecting \"Allow\" or \"Deny\""),
+    }
+}
+
+/// `Action` or `NotAction`.
+pub(crate) fn actions(place: &str, key: &str, value: &Json) -> Result<Cover, PolicyError> {
+    Ok(Cover { patterns: list(place, value, action)?, except: key == "NotAction", fold: true })
+}
+
 /// The lines of a condition block; all of them must hold.
-fn block(place: &str, operators: &[(String, Json)], variables: bool) -> Result<Vec<Condition>, PolicyError> {
+pub(crate) fn block(
+    place: &str,
+    operators: &[(String, Json)],
+    variables: bool,
+) -> Result<Vec<Condition>, PolicyError> {
     let mut out = Vec::new();
     for (operator, keys) in operators {
         let here = format!("{place}.{operator}");
@@ -252,6 +277,6 @@ fn action(text: &str) -> Result<Pattern, String> {
     }
 }
 
-fn wrong<T>(place: impl Into<String>, reason: impl Into<String>) -> Result<T, PolicyError> {
+pub(crate) fn wrong<T>(place: impl Into<String>, reason: impl Into<String>) -> Result<T, PolicyError> {
     Err(PolicyError { place: place.into(), reason: reason.into() })
 }

@@ -163,7 +163,11 @@ pub enum AuthFault {
     /// The signature does not fit.
     #[error("The request signature we calculated does not match the signature you provided.")]
     Mismatch,
-    /// Nobody has this access key id. Never made here: the caller's look-up says so.
+    /// Nobody has this access key id, or its session token is not the one that goes with it. Never made here: the
+    /// caller's look-up says so.
     #[error("The access key id is not known.")]
     UnknownKey,
+    /// The signature fits, and the temporary credentials are past their end. Never made here either.
+    #[error("The security token included in the request is expired")]
+    TokenExpired,
 }

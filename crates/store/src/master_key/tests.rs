@@ -91,3 +91,16 @@ fn what_is_no_key_is_refused() {
 fn nothing_of_the_key_is_printed() {
     assert_eq!(format!("{:?}", fixed(1)), "MasterKey");
 }
+
+#[test]
+fn derived_keys_are_the_same_every_time_and_open_nobody_elses() {
+    let master = MasterKey::from_bytes(&[7; 32]).unwrap();
+    let one = master.derived("one").unwrap();
+    let sealed = one.seal("here", b"secret").unwrap();
+    let again = MasterKey::from_bytes(&[7; 32]).unwrap().derived("one").unwrap();
+    assert_eq!(again.open("here", &sealed).unwrap().as_slice(), b"secret");
+    let other_master = MasterKey::from_bytes(&[8; 32]).unwrap().derived("one").unwrap();
+    for key in [&master, &master.derived("two").unwrap(), &other_master] {
+        assert!(matches!(key.open("here", &sealed), Err(MasterKeyError::DoesNotOpen)));
+    }
+}

@@ -41,8 +41,13 @@ impl Action for GetUser {
 
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
         let caller = cx.caller;
+        if self.user_name.is_none() && caller.role().is_some() {
+            let message = "Must specify userName when calling with non-User credentials";
+            return Err(ApiError::new("ValidationError", message));
+        }
+        let is_user = !caller.is_root() && caller.role().is_none();
         // Others are in a file that only says whose a key is.
-        if let Some(name) = self.user_name.as_ref().filter(|name| **name != caller.name || caller.is_root()) {
+        if let Some(name) = self.user_name.as_ref().filter(|name| **name != caller.name || !is_user) {
             let message = format!("The user with name {} cannot be found.", crate::error::short(name));
             return Err(ApiError::new("NoSuchEntity", message).status(404));
         }
