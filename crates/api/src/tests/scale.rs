@@ -61,7 +61,7 @@ async fn copy(world: &World, like: &str, n: u128) {
             ops.push(Op::Put(renamed(entry.key), renamed(String::from_utf8(entry.value).unwrap()).into()));
         }
     }
-    world.store.transact(Transaction { checks: Vec::new(), ops }).await.unwrap();
+    world.store.transact(Transaction { checks: Vec::new(), ops, soft: false }).await.unwrap();
 }
 
 /// What one call costs.
