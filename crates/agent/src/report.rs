@@ -87,13 +87,9 @@ impl Report {
         let mut ops = Vec::new();
         for association in associations.map(|record| &record.value) {
             let Some(failure) = new.remove(&association.id) else { continue };
-            let key: String = Key::gateway_failure(
-                &association.scope,
-                &association.endpoint,
-                &association.id,
-                &self.node,
-            )
-            .into();
+            let key: String =
+                Key::gateway_failure(&association.scope, &association.endpoint, &association.id, &self.node)
+                    .into();
             let row = GatewayFailure {
                 node: self.node.clone(),
                 association: association.id.clone(),

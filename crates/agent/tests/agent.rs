@@ -147,7 +147,11 @@ async fn without_privilege_an_association_fails_with_the_reason() {
 async fn a_certificate_that_is_gone_fails_the_association() {
     let world = World::start(InMemory::new()).await;
     let certificate: String = Key::certificate(&scope(), "c1").into();
-    world.store.transact(Transaction { checks: vec![], ops: vec![Op::Delete(certificate)], soft: false }).await.unwrap();
+    world
+        .store
+        .transact(Transaction { checks: vec![], ops: vec![Op::Delete(certificate)], soft: false })
+        .await
+        .unwrap();
     world.associate().await;
     let key = Key::association(&scope(), &endpoint_id(), &association().id);
     world

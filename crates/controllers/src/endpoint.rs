@@ -1,7 +1,8 @@
 //! One endpoint's associations, routes and rules, moved on by what the gateways have in force.
 
 use model::{
-    Applying, Association, AssociationCode, EndpointCode, GatewayStatus, Key, Listen, PolicyCode, RevocationCode, RouteCode, RouteTarget, RuleCode, Status, SubnetId,
+    Applying, Association, AssociationCode, EndpointCode, GatewayStatus, Key, Listen, PolicyCode,
+    RevocationCode, RouteCode, RouteTarget, RuleCode, Status, SubnetId,
 };
 
 use crate::{Changes, EndpointWorld, Versioned, Write};

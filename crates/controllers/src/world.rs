@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Applying, Association, AssociationCode, AssociationId, AuthorizationPolicy, AuthorizationRule, Certificate, Connection,
-    Endpoint, EndpointCode, EndpointId, Failure, GatewayFailure, GatewayStatus, Key, PolicyCode, RevocationCode, RevocationList,
-    Route, RouteCode, RuleCode, Scope, SecurityGroup, SecurityGroupId, Subnet, Termination, TokenRecord,
+    Applying, Association, AssociationCode, AssociationId, AuthorizationPolicy, AuthorizationRule,
+    Certificate, Connection, Endpoint, EndpointCode, EndpointId, Failure, GatewayFailure, GatewayStatus, Key,
+    PolicyCode, RevocationCode, RevocationList, Route, RouteCode, RuleCode, Scope, SecurityGroup,
+    SecurityGroupId, Subnet, Termination, TokenRecord,
 };
 
 /// A record and the revision that last wrote it.

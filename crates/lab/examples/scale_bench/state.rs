@@ -35,8 +35,9 @@ pub(crate) fn write(data: &Path, endpoints: usize) -> Result<State> {
     runtime.block_on(async {
         let store = RedbStore::open(data.join("store.redb")).await?;
         let mut records = commit(&store, shared(&key)?).await?;
-        let ids: Vec<EndpointId> =
-            (1..=endpoints).map(|n| Ok(EndpointId::from_entropy(u128::try_from(n)?))).collect::<Result<_>>()?;
+        let ids: Vec<EndpointId> = (1..=endpoints)
+            .map(|n| Ok(EndpointId::from_entropy(u128::try_from(n)?)))
+            .collect::<Result<_>>()?;
         for (number, batch) in ids.chunks(BATCH).enumerate() {
             let mut ops = Vec::new();
             for (n, id) in batch.iter().enumerate() {

@@ -212,9 +212,7 @@ fn check_alone(association: &FabricAssociation) -> Result<(), FabricError> {
     let wrong =
         |what: String| Err(FabricError::Permanent(format!("association {}: {what}", association.key)));
     if association.key.is_empty() || association.key.len() > MAX_KEY_BYTES {
-        return Err(FabricError::Permanent(format!(
-            "an association's key has 1 to {MAX_KEY_BYTES} bytes"
-        )));
+        return Err(FabricError::Permanent(format!("an association's key has 1 to {MAX_KEY_BYTES} bytes")));
     }
     if association.index == 0 {
         return wrong("index 0 is the host's own zone".to_owned());
