@@ -1,7 +1,7 @@
 //! The one writer: a thread that commits queued transactions in groups.
 //!
 //! Each transaction of a group is evaluated by itself, against what those before it did, and gets its own revision;
-//! only the two syncs of the disk are shared. Nobody is answered before the group is durable.
+//! only the two syncs of the disk are shared. Nobody is answered before the group is durable, unless all of it is soft.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
