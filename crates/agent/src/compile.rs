@@ -99,7 +99,9 @@ impl Compiler {
             }
         }
         let mut failures = BTreeMap::new();
-        for (owner, reason) in self.compiled.iter().filter_map(|(owner, of)| Some((owner, of.as_ref().err()?))) {
+        for (owner, reason) in
+            self.compiled.iter().filter_map(|(owner, of)| Some((owner, of.as_ref().err()?)))
+        {
             let associations = world.endpoints.get(owner).into_iter().flat_map(|of| of.associations.values());
             let wanted = associations.filter(|a| a.value.status.code.holds_endpoint());
             failures.extend(
