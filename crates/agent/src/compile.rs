@@ -61,13 +61,6 @@ impl Changed {
             Self::Some(owners) => owners.extend(touched.endpoints.iter().cloned()),
         }
     }
-
-    fn concerns(&self, owner: &Owner) -> bool {
-        match self {
-            Self::All => true,
-            Self::Some(owners) => owners.contains(owner),
-        }
-    }
 }
 
 /// A snapshot, and the associations that cannot be part of it.
@@ -87,47 +80,54 @@ impl Compiler {
         }
     }
 
-    /// The whole desired state. Only endpoints that `changed` names are compiled; the others are the same values as
+    /// The whole desired state. Only endpoints that `changed` names are looked at; the others are the same values as
     /// before.
     pub(crate) fn compile(&mut self, world: &World, changed: &Changed) -> Compiled {
-        let mut compiled = Compiled {
-            desired: Desired { revision: world.revision, endpoints: BTreeMap::new() },
-            failures: BTreeMap::new(),
-        };
         let now_unix = now().0;
-        if *changed == Changed::All {
-            self.lists.retain(world);
-            self.opened.retain(|arn, _| world.certificates.contains_key(arn));
-        }
-        let mut former = std::mem::take(&mut self.compiled);
-        for (owner, of) in &world.endpoints {
-            let Some((_, record)) = &of.endpoint else { continue };
-            if matches!(record.value.status.code, EndpointCode::Deleting | EndpointCode::Deleted) {
-                continue;
-            }
-            let outcome = match former.remove(owner) {
-                Some(outcome) if !changed.concerns(owner) => outcome,
-                before => match (before, self.endpoint(world, of, &record.value, now_unix)) {
-                    // A status that moved on changes nothing for a gateway.
-                    (Some(Ok(same)), Ok(anew)) if *same == anew => Ok(same),
-                    (_, anew) => anew.map(Arc::new),
-                },
-            };
-            match self.compiled.entry(owner.clone()).insert_entry(outcome).get() {
-                Ok(endpoint) => {
-                    compiled.desired.endpoints.insert(endpoint.id.clone(), Arc::clone(endpoint));
+        match changed {
+            Changed::All => {
+                self.lists.retain(world);
+                self.opened.retain(|arn, _| world.certificates.contains_key(arn));
+                self.compiled.retain(|owner, _| world.endpoints.contains_key(owner));
+                for owner in world.endpoints.keys() {
+                    self.compile_one(world, owner, now_unix);
                 }
-                Err(reason) => {
-                    let wanted = of.associations.values().filter(|a| a.value.status.code.holds_endpoint());
-                    compiled.failures.extend(
-                        wanted.map(|a| {
-                            (a.value.id.clone(), Failure { reason: reason.clone(), permanent: true })
-                        }),
-                    );
+            }
+            Changed::Some(owners) => {
+                for owner in owners {
+                    self.compile_one(world, owner, now_unix);
                 }
             }
         }
-        compiled
+        let mut failures = BTreeMap::new();
+        for (owner, reason) in
+            self.compiled.iter().filter_map(|(owner, of)| Some((owner, of.as_ref().err()?)))
+        {
+            let associations = world.endpoints.get(owner).into_iter().flat_map(|of| of.associations.values());
+            let wanted = associations.filter(|a| a.value.status.code.holds_endpoint());
+            failures.extend(
+                wanted.map(|a| (a.value.id.clone(), Failure { reason: reason.clone(), permanent: true })),
+            );
+        }
+        let serving = self.compiled.values().filter_map(|of| of.as_ref().ok());
+        let endpoints = serving.map(|endpoint| (endpoint.id.clone(), Arc::clone(endpoint))).collect();
+        Compiled { desired: Desired { revision: world.revision, endpoints }, failures }
+    }
+
+    /// Brings one endpoint up to what the records say now.
+    fn compile_one(&mut self, world: &World, owner: &Owner, now_unix: i64) {
+        let former = self.compiled.remove(owner);
+        let Some(of) = world.endpoints.get(owner) else { return };
+        let Some((_, record)) = &of.endpoint else { return };
+        if matches!(record.value.status.code, EndpointCode::Deleting | EndpointCode::Deleted) {
+            return;
+        }
+        let outcome = match (former, self.endpoint(world, of, &record.value, now_unix)) {
+            // A status that moved on changes nothing for a gateway.
+            (Some(Ok(same)), Ok(anew)) if *same == anew => Ok(same),
+            (_, anew) => anew.map(Arc::new),
+        };
+        self.compiled.insert(owner.clone(), outcome);
     }
 
     fn endpoint(

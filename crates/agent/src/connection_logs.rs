@@ -225,7 +225,7 @@ impl ConnectionLogWriter {
         let now_ms = unix_ms();
         let group_key: String = Key::log_group(&place.scope, &place.group).into();
         let Some(group) = typed::get::<LogGroup>(store, &group_key).await? else { return Ok(None) };
-        let mut transaction = Transaction { checks: Vec::new(), ops: Vec::new() };
+        let mut transaction = Transaction { checks: Vec::new(), ops: Vec::new(), soft: false };
         transaction.checks.push(Check::Modified(group_key.clone(), group.modified));
         let group = group.value;
         let stream_key: String = Key::log_stream(&place.scope, &group.id, &place.stream).into();

@@ -125,7 +125,7 @@ pub(crate) async fn commit(store: &dyn Store, changes: Changes) -> Result<Option
     let checks = changes.expect.into_iter().map(|(key, revision)| Check::Modified(key, revision)).collect();
     let puts = changes.put.into_iter().map(|(key, write)| Op::Put(key, encode(&write)));
     let deletes = changes.delete.into_iter().map(Op::Delete);
-    let transaction = Transaction { checks, ops: puts.chain(deletes).collect() };
+    let transaction = Transaction { checks, ops: puts.chain(deletes).collect(), soft: false };
     match store.transact(transaction).await? {
         Outcome::Committed(revision) => Ok(Some(revision)),
         Outcome::Conflict => Ok(None),

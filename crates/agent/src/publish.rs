@@ -120,7 +120,7 @@ impl Publisher {
 
     /// A row that the API has marked `terminating` keeps that mark until its end.
     async fn transaction(&self, rows: &[Connection]) -> Result<Transaction, AgentError> {
-        let mut transaction = Transaction { checks: Vec::new(), ops: Vec::new() };
+        let mut transaction = Transaction { checks: Vec::new(), ops: Vec::new(), soft: false };
         for row in rows {
             let key: String = Key::connection(&row.scope, &row.endpoint, &row.id).into();
             match typed::get::<Connection>(&*self.store, &key).await? {

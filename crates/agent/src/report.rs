@@ -102,8 +102,9 @@ impl Report {
         ops
     }
 
+    /// Soft: the next life finds out for itself what is in force, and believes nobody before.
     async fn commit(&self, ops: Vec<Op>) -> Result<(), AgentError> {
-        self.store.transact(Transaction { checks: Vec::new(), ops }).await?;
+        self.store.transact(Transaction { ops, ..Transaction::new() }.soft()).await?;
         Ok(())
     }
 }

@@ -167,7 +167,11 @@ async fn without_privilege_an_association_fails_with_the_reason() {
 async fn a_certificate_that_is_gone_fails_the_association() {
     let world = World::start(InMemory::new()).await;
     let certificate: String = Key::certificate(&scope(), "c1").into();
-    world.store.transact(Transaction { checks: vec![], ops: vec![Op::Delete(certificate)] }).await.unwrap();
+    world
+        .store
+        .transact(Transaction { checks: vec![], ops: vec![Op::Delete(certificate)], soft: false })
+        .await
+        .unwrap();
     world.associate().await;
     let key = Key::association(&scope(), &endpoint_id(), &association().id);
     world
@@ -248,7 +252,7 @@ async fn a_change_of_one_rule_concerns_one_endpoint() {
             let key = Key::route(&scope(), &id, &route.destination, &route.target);
             ops.push(Op::Put(key.into(), typed::encode(&route)));
         }
-        world.store.transact(Transaction { checks: vec![], ops }).await.unwrap();
+        world.store.transact(Transaction { checks: vec![], ops, soft: false }).await.unwrap();
     }
     let world = world.run().await;
     for n in 1..=ENDPOINTS {

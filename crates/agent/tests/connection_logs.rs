@@ -82,7 +82,7 @@ impl Logged {
         let key = Key::endpoint(&scope(), &endpoint_id());
         let record = typed::get::<Endpoint>(&*self.world.store, key.as_str()).await.unwrap().unwrap().value;
         let ops = vec![Op::Put(key.into(), typed::encode(&logging(record, with_context)))];
-        let transaction = Transaction { checks: vec![], ops };
+        let transaction = Transaction { checks: vec![], ops, soft: false };
         let Outcome::Committed(revision) = self.world.store.transact(transaction).await.unwrap() else {
             panic!("nothing was checked");
         };

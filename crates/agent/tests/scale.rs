@@ -54,7 +54,7 @@ async fn fill(world: &World, endpoints: u128) {
             let rule = rule(n, m, RuleCode::Active);
             ops.push(Op::Put(rule_key(&rule).into(), typed::encode(&rule)));
         }
-        world.store.transact(Transaction { checks: vec![], ops }).await.unwrap();
+        world.store.transact(Transaction { checks: vec![], ops, soft: false }).await.unwrap();
     }
 }
 
@@ -95,7 +95,7 @@ async fn cost(endpoints: u128) -> Counts {
     quiet(&world, &store).await;
     let before = store.counts();
     let more = rule(endpoints, RULES, RuleCode::Authorizing);
-    let put = Transaction { checks: vec![], ops: vec![typed::put(rule_key(&more), &more)] };
+    let put = Transaction { checks: vec![], ops: vec![typed::put(rule_key(&more), &more)], soft: false };
     let Outcome::Committed(from) = store.transact(put).await.unwrap() else { panic!("refused") };
     let mut changes = store.watch(prefix::ALL, from).await.unwrap();
     let key: String = rule_key(&more).into();

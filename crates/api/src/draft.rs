@@ -83,6 +83,6 @@ impl Draft {
 
     /// The store's form.
     pub(crate) fn into_transaction(self) -> Transaction {
-        Transaction { checks: self.checks, ops: self.ops }
+        Transaction { checks: self.checks, ops: self.ops, soft: false }
     }
 }

@@ -393,6 +393,7 @@ mod tests {
         &[("account", "111111111111", "'111111111111'")],
         &[("dev-open", "true", "true")],
         &[("metrics-listen", "127.0.0.1:2", "'127.0.0.1:2'")],
+        &[("dns-listen", "127.0.0.1:53", "['127.0.0.1:53']"), ("domain", "example.com", "'example.com'")],
         &[("master-key-file", "m", "'m'")],
         &[("workers", "3", "3")],
         &[("session-hour-seconds", "5", "5")],

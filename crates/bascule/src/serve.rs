@@ -286,7 +286,7 @@ async fn check_master_key(store: &dyn Store, key: &MasterKey, config: &Config) -
         None => {
             let sealed = key.seal(MASTER_KEY_CHECK, WORD.as_bytes())?;
             let put = Op::Put(MASTER_KEY_CHECK.to_owned(), store::typed::encode(&sealed));
-            store.transact(Transaction { checks: Vec::new(), ops: vec![put] }).await?;
+            store.transact(Transaction { checks: Vec::new(), ops: vec![put], soft: false }).await?;
             Ok(())
         }
     }

@@ -48,7 +48,8 @@ pub trait Store: Send + Sync + 'static {
     /// is of the newest revision, so two pages need not be of the same one.
     async fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Listing, StoreError>;
 
-    /// Does all of the transaction if every check holds, else nothing. `Committed` is durable. All its changes share
+    /// Does all of the transaction if every check holds, else nothing. `Committed` is durable, and so is all that was
+    /// committed before it; but for [`Transaction::soft`] ones. All its changes share
     /// one revision; a transaction that changes nothing (no op, or deletes of absent keys only) is `Committed` at the
     /// current revision without making a new one.
     ///

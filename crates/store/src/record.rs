@@ -88,6 +88,9 @@ pub struct Transaction {
     pub checks: Vec<Check>,
     /// Done in this order; at most one per key.
     pub ops: Vec<Op>,
+    /// Whether it may be lost with the power as long as nothing that may not be lost came after it. For what the next
+    /// start finds out anew; it spares the disk's syncs.
+    pub soft: bool,
 }
 
 impl Transaction {
@@ -134,6 +137,13 @@ impl Transaction {
     #[must_use]
     pub fn delete(mut self, key: impl Into<String>) -> Self {
         self.ops.push(Op::Delete(key.into()));
+        self
+    }
+
+    /// Lets it be lost with the power as long as nothing that may not be lost came after it.
+    #[must_use]
+    pub fn soft(mut self) -> Self {
+        self.soft = true;
         self
     }
 

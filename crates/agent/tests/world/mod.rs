@@ -70,7 +70,7 @@ impl World {
 
     pub async fn put<T: serde::Serialize>(&self, key: Key, record: &T) {
         let ops = vec![Op::Put(key.into(), typed::encode(record))];
-        self.store.transact(Transaction { checks: vec![], ops }).await.unwrap();
+        self.store.transact(Transaction { checks: vec![], ops, soft: false }).await.unwrap();
     }
 
     pub async fn records(&self) {

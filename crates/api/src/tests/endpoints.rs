@@ -416,3 +416,49 @@ async fn pages_of_endpoints() {
         "InvalidPaginationToken"
     );
 }
+
+#[tokio::test]
+async fn endpoints_by_name() {
+    let world = World::new();
+    let mut made = Vec::new();
+    for _ in 0..3 {
+        made.push(create(&world, &[]).await.ok().text("clientVpnEndpointId"));
+    }
+    made.sort();
+    let [a, b, c] = [0, 1, 2].map(|n: usize| made[n].as_str());
+    let by = |values: &[&str]| {
+        let values = values.iter().enumerate();
+        let mut pairs = vec![("Filter.1.Name".to_owned(), "endpoint-id".to_owned())];
+        pairs.extend(values.map(|(n, value)| (format!("Filter.1.Value.{}", n + 1), (*value).to_owned())));
+        pairs
+    };
+    let id = |value: &str| vec![("ClientVpnEndpointId.1".to_owned(), value.to_owned())];
+    let udp = |value: &str| {
+        vec![
+            ("Filter.2.Name".to_owned(), "transport-protocol".to_owned()),
+            ("Filter.2.Value.1".to_owned(), value.to_owned()),
+        ]
+    };
+    // A filter's value that names nothing is no mistake; an id is, whatever the filters.
+    let unknown = "cvpn-endpoint-00000000000000001";
+    let rows: Vec<(Vec<(String, String)>, Result<Vec<&str>, &str>)> = vec![
+        (by(&[b]), Ok(vec![b])),
+        (by(&[c, a, unknown, "x", a]), Ok(vec![a, c])),
+        (by(&["*"]), Ok(vec![a, b, c])),
+        (by(&[unknown]), Ok(vec![])),
+        ([by(&[a, b]), udp("udp")].concat(), Ok(vec![a, b])),
+        ([by(&[a, b]), udp("tcp")].concat(), Ok(vec![])),
+        ([id(a), by(&[a, b])].concat(), Ok(vec![a])),
+        ([id(a), by(&[b])].concat(), Ok(vec![])),
+        ([id(unknown), by(&[b])].concat(), Err("InvalidClientVpnEndpointId.NotFound")),
+    ];
+    for (pairs, expected) in rows {
+        let borrowed: Vec<(&str, &str)> =
+            pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let reply = world.call("DescribeClientVpnEndpoints", &borrowed).await;
+        match expected {
+            Ok(ids) => assert_eq!(reply.ok().all("clientVpnEndpointId"), ids, "{pairs:?}"),
+            Err(code) => assert_eq!(reply.code(), code, "{pairs:?}"),
+        }
+    }
+}

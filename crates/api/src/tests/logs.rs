@@ -260,7 +260,7 @@ async fn a_large_group_is_deleted_in_steps() {
     for start in [0, 2_000, 4_000] {
         let ops = (start..start + 2_000)
             .map(|number| store::typed::put(model::Key::log_batch(&world.scope, &stream.id, number), &batch));
-        let transaction = store::Transaction { checks: Vec::new(), ops: ops.collect() };
+        let transaction = store::Transaction { checks: Vec::new(), ops: ops.collect(), soft: false };
         store::Store::transact(world.store.as_ref(), transaction).await.unwrap();
     }
     ok(&world, "DeleteLogGroup", json!({"logGroupName": GROUP})).await;

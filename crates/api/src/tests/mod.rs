@@ -444,7 +444,7 @@ impl World {
                 ops.push(typed::put(record.key, &record.value));
             }
         }
-        self.store.transact(Transaction { checks: Vec::new(), ops }).await.unwrap();
+        self.store.transact(Transaction { checks: Vec::new(), ops, soft: false }).await.unwrap();
     }
 }
 

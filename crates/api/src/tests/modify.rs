@@ -309,7 +309,7 @@ async fn applying_security_groups_replaces_the_set() {
     more.id = "sg-0123456789abcdef0".parse().unwrap();
     more.name = "more".to_owned();
     let op = store::typed::put(model::Key::security_group(&world.scope, &more.id), &more);
-    let transaction = store::Transaction { checks: Vec::new(), ops: vec![op] };
+    let transaction = store::Transaction { checks: Vec::new(), ops: vec![op], soft: false };
     store::Store::transact(world.store.as_ref(), transaction).await.unwrap();
     let rows: [(&str, &[&str], &str); 7] = [
         (vpc.as_str(), &["sg-0123456789abcdef0"], ""),

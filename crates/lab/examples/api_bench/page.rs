@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::Plan;
 use crate::effect::Effect;
-use crate::measure::{machine, percentile};
+use crate::measure::{disk, machine, percentile};
 use crate::served::{CHANGE, DESCRIBE, Load, Start};
 
 /// All of it.
@@ -27,7 +27,7 @@ const EFFECT_MS: (f64, f64) = (1_000.0, 100.0);
 /// The page as Markdown.
 pub(crate) fn text(plan: &Plan, figures: &Figures) -> Result<String> {
     let mut out = String::from("# API figures\n\n");
-    writeln!(out, "Written by `cargo xtask bench api`. {}\n", machine())?;
+    writeln!(out, "Written by `cargo xtask bench api`. {}\n\n{}\n", machine(), disk()?)?;
     writeln!(
         out,
         "{} rounds of {} s for each kind of load, in turns; 8 kept connections; every request signed beforehand by the \

@@ -12,7 +12,7 @@ pub(crate) const CONNECTIONS: usize = 8;
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(60);
 /// Longest answer, bytes.
-const ANSWER_MAX_BYTES: usize = 1 << 20;
+const ANSWER_MAX_BYTES: usize = 16 << 20;
 
 /// The key every measured server is called with.
 pub(crate) const KEY: (&str, &str) = ("AKIABENCH00000000000", "bench-bench-bench-bench-bench-bench-bench");

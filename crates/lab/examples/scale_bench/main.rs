@@ -1,7 +1,8 @@
 //! What a large state costs, beside a small one: start, memory, questions, the change of one rule. `cargo xtask bench scale`
 //! builds and runs this.
 //!
-//! `scale_bench --bascule FILE --out FILE [--small N] [--large N] [--calls N] [--changes N] [--debug true]`
+//! `scale_bench --bascule FILE --out FILE [--small N] [--large N] [--calls N] [--changes N] [--debug true]
+//! [--fabric true]`; with the last, as root, the server has the kernel fabric, in a network namespace of its own.
 
 #[path = "../measure/mod.rs"]
 mod measure;
@@ -28,12 +29,18 @@ pub(crate) struct Plan {
     pub changes: usize,
     /// Whether it is a debug build.
     pub debug: bool,
+    /// Whether the server has the kernel fabric.
+    pub fabric: bool,
 }
 
 fn main() -> Result<()> {
     let plan = plan(std::env::args().skip(1))?;
-    let small = served::measure(&plan, plan.small)?;
-    let large = served::measure(&plan, plan.large)?;
+    let (small, large) = if plan.fabric {
+        // Sockets and processes of a thread that lives in the namespace are in it.
+        lab::Net::new("scale")?.run(|| both(&plan))?
+    } else {
+        both(&plan)?
+    };
     let text = page::text(&plan, &small, &large)?;
     if let Some(folder) = plan.out.parent() {
         std::fs::create_dir_all(folder)?;
@@ -41,6 +48,10 @@ fn main() -> Result<()> {
     std::fs::write(&plan.out, &text)?;
     println!("{text}\n{}", plan.out.display());
     Ok(())
+}
+
+fn both(plan: &Plan) -> Result<(served::Found, served::Found)> {
+    Ok((served::measure(plan, plan.small)?, served::measure(plan, plan.large)?))
 }
 
 fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
@@ -52,6 +63,7 @@ fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
         calls: 200,
         changes: 250,
         debug: false,
+        fabric: false,
     };
     while let Some(name) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{name} needs a value"))?;
@@ -63,6 +75,7 @@ fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
             "--calls" => plan.calls = value.parse()?,
             "--changes" => plan.changes = value.parse()?,
             "--debug" => plan.debug = value.parse()?,
+            "--fabric" => plan.fabric = value.parse()?,
             _ => bail!("there is no {name}"),
         }
     }

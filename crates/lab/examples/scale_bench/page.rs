@@ -5,20 +5,25 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use crate::Plan;
-use crate::measure::machine;
+use crate::measure::{disk, machine};
 use crate::served::{Found, ms};
 use crate::state::{ASSOCIATIONS, ROUTES, RULES};
 
 /// The page as Markdown.
 pub(crate) fn text(plan: &Plan, small: &Found, large: &Found) -> Result<String> {
     let mut out = String::from("# Figures of a large state\n\n");
+    let fabric = if plan.fabric {
+        "the server had the kernel fabric, so that every association has its device, routes and rules"
+    } else {
+        "the server ran without privileges, so without the kernel fabric: everything of the control plane is measured, \
+         nothing of the kernel"
+    };
     let built = if plan.debug { " A debug build: absolute figures mean nothing." } else { "" };
-    writeln!(out, "Written by `cargo xtask bench scale`. {}{built}\n", machine())?;
+    writeln!(out, "Written by `cargo xtask bench scale`. {}{built}\n\n{}\n", machine(), disk()?)?;
     writeln!(
         out,
         "Each endpoint has {ASSOCIATIONS} associations, {RULES} authorization rules and {ROUTES} routes. The state was written \
-         into the store beforehand; the server ran without privileges, so without the kernel fabric: everything of the \
-         control plane is measured, nothing of the kernel. Client and server share the cores; one call at a time.\n"
+         into the store beforehand; {fabric}. Client and server share the cores; one call at a time.\n"
     )?;
     writeln!(
         out,

@@ -58,10 +58,12 @@ struct Place {
     folder: tempfile::TempDir,
     program: PathBuf,
     data: PathBuf,
+    /// Whether the server runs as root with the kernel fabric.
+    fabric: bool,
 }
 
 impl Place {
-    fn new(program: &Path) -> Result<Self> {
+    fn new(program: &Path, fabric: bool) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
         // A copy: the folder it was built in may be closed to others.
@@ -73,12 +75,12 @@ impl Place {
         fs::set_permissions(&data, fs::Permissions::from_mode(0o700))?;
         let config = "[quotas]\nendpoints_per_region = 100000\nrules_per_endpoint = 100000\n";
         fs::write(folder.path().join("bascule.toml"), config)?;
-        Ok(Self { folder, program: copy, data })
+        Ok(Self { folder, program: copy, data, fabric })
     }
 
     /// Gives what is there to whom the server runs as.
     fn hand_over(&self) -> Result<()> {
-        if is_root() {
+        if is_root() && !self.fabric {
             chown(&self.data, Some(NOBODY), Some(NOBODY))?;
             for entry in fs::read_dir(&self.data)? {
                 chown(entry?.path(), Some(NOBODY), Some(NOBODY))?;
@@ -87,7 +89,7 @@ impl Place {
         Ok(())
     }
 
-    /// Starts it without privileges; the server once it is ready, and how long that took.
+    /// Starts it, without privileges unless it is to have the fabric; the server once it is ready, and how long that took.
     fn start(&self) -> Result<(Running, SocketAddr, f64)> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut command = Command::new(&self.program);
@@ -97,7 +99,9 @@ impl Place {
         command.env("BASCULE_ROOT_SECRET_ACCESS_KEY", load::KEY.1);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(File::create(self.folder.path().join("log"))?);
-        if is_root() {
+        if self.fabric {
+            command.args(["--gateway-address", "127.64.0.0/16"]);
+        } else if is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
         let started = Instant::now();
@@ -126,13 +130,15 @@ fn stop(mut running: Running) -> Result<()> {
 
 /// Everything at one size.
 pub(crate) fn measure(plan: &Plan, endpoints: usize) -> Result<Found> {
-    let place = Place::new(&plan.bascule)?;
+    let place = Place::new(&plan.bascule, plan.fabric)?;
     println!("writing {endpoints} endpoints");
     let state = state::write(&place.data, endpoints)?;
     place.hand_over()?;
     println!("starting on {} records", state.records);
     let (running, address, first_ms) = place.start()?;
-    all_told(address, &state.endpoints)?;
+    if !plan.fabric {
+        all_told(address, &state.endpoints)?;
+    }
     stop(running)?;
     let mut ready_ms = Vec::new();
     for _ in 0..STARTS {

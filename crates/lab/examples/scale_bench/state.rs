@@ -51,7 +51,7 @@ pub(crate) fn write(data: &Path, endpoints: usize) -> Result<State> {
 
 async fn commit(store: &RedbStore, ops: Vec<Op>) -> Result<usize> {
     let count = ops.len();
-    let outcome = store.transact(Transaction { checks: Vec::new(), ops }).await?;
+    let outcome = store.transact(Transaction { checks: Vec::new(), ops, soft: false }).await?;
     ensure!(matches!(outcome, Outcome::Committed(_)), "the store took nothing");
     Ok(count)
 }

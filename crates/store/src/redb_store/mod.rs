@@ -78,6 +78,7 @@ impl RedbStore {
             db: Arc::clone(&db),
             hub: Arc::clone(&hub),
             counters,
+            softs: 0,
             failpoint,
             failure: Arc::clone(&failure),
         };

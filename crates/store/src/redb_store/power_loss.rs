@@ -95,6 +95,15 @@ impl Disk {
         disk
     }
 
+    /// The power goes, with all that was not synced, and comes back.
+    pub(super) fn cut(&self) {
+        let mut state = locked(&self.0);
+        state.pending.clear();
+        state.view = state.platter.clone();
+        state.fuse = None;
+        state.dark = false;
+    }
+
     /// The power goes and comes back.
     fn cycle(&self, random: &mut Random) {
         let mut state = locked(&self.0);
@@ -250,7 +259,8 @@ async fn survivor(store: &RedbStore, candidates: &[Reference]) -> Result<usize, 
 type Answer<'s> = Pin<Box<dyn Future<Output = Result<Outcome, StoreError>> + 's>>;
 
 /// Several lives of one store; each ends in a loss of power or a clean end followed by one.
-async fn schedule(seed: u64, lies: bool) -> Result<Tally, String> {
+/// With `soft`, half of the transactions are: those after the last one that is not may be lost, but only from the end.
+async fn schedule(seed: u64, lies: bool, soft: bool) -> Result<Tally, String> {
     let mut random = Random::new(seed);
     let disk = Disk::holding(&EMPTY_STORE);
     locked(&disk.0).lies = lies;
@@ -284,6 +294,8 @@ async fn schedule(seed: u64, lies: bool) -> Result<Tally, String> {
         };
         tally.unheard += index as u64;
         let mut reference = candidates.swap_remove(index);
+        // The last state that must not be lost, and the softer ones since.
+        let mut last = vec![reference.clone()];
         candidates.clear();
         locked(&disk.0).fuse = Some(random.below(120));
         'life: for _ in 0..random.below(14) {
@@ -291,8 +303,9 @@ async fn schedule(seed: u64, lies: bool) -> Result<Tally, String> {
             let mut states = Vec::new();
             let mut ahead = reference.clone();
             for _ in 0..=random.below(5) {
-                let transaction = transaction(&mut random, &ahead);
-                states.push((ahead.transact(&transaction), ahead.clone()));
+                let mut transaction = transaction(&mut random, &ahead);
+                transaction.soft = soft && random.one_in(2);
+                states.push((ahead.transact(&transaction), ahead.clone(), transaction.soft));
                 batch.push(Box::pin(store.transact(transaction)));
             }
             // Polled once each, so that they are queued in this order.
@@ -310,7 +323,12 @@ async fn schedule(seed: u64, lies: bool) -> Result<Tally, String> {
                             return Err("an answer after a failure".to_owned());
                         }
                         tally.acknowledged += 1;
-                        reference = states[number].1.clone();
+                        let (state, soft) = (states[number].1.clone(), states[number].2);
+                        if !soft && state.revision > reference.revision {
+                            last.clear();
+                        }
+                        last.push(state.clone());
+                        reference = state;
                     }
                     Ok(outcome) => return Err(format!("{outcome:?}, not {:?}", states[number].0)),
                     Err(_) if !locked(&disk.0).dark => return Err("an error with the power on".to_owned()),
@@ -321,7 +339,8 @@ async fn schedule(seed: u64, lies: bool) -> Result<Tally, String> {
                 break 'life;
             }
         }
-        candidates.insert(0, reference);
+        last.append(&mut candidates);
+        candidates = last;
         if random.one_in(2) {
             // Not even what the end of a store writes.
             locked(&disk.0).dark = true;
@@ -344,10 +363,16 @@ fn runtime() -> tokio::runtime::Runtime {
 fn power_loss_loses_nothing_acknowledged() {
     let schedules: u64 =
         std::env::var("BASCULE_POWER_LOSS_SCHEDULES").ok().map_or(SCHEDULES, |text| text.parse().unwrap());
+    for soft in [false, true] {
+        lose_power(schedules, soft);
+    }
+}
+
+fn lose_power(schedules: u64, soft: bool) {
     let runtime = runtime();
     let mut whole = Tally::default();
     for seed in 0..schedules {
-        match runtime.block_on(schedule(seed, false)) {
+        match runtime.block_on(schedule(seed, false, soft)) {
             Ok(tally) => {
                 whole.acknowledged += tally.acknowledged;
                 whole.losses += tally.losses;
@@ -370,7 +395,7 @@ fn power_loss_on_a_lying_disk_is_noticed() {
     let noticed = (0..20)
         .filter(|&seed| {
             // redb itself may panic on what such a disk brings back.
-            let result = std::thread::spawn(move || runtime().block_on(schedule(seed, true))).join();
+            let result = std::thread::spawn(move || runtime().block_on(schedule(seed, true, false))).join();
             !matches!(result, Ok(Ok(_)))
         })
         .count();

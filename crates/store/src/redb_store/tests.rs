@@ -130,6 +130,31 @@ async fn waiting_transactions_share_a_commit_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn soft_transactions_cost_no_sync_and_last_from_the_next_on_that_does() {
+    let disk = Disk::holding(&EMPTY_STORE);
+    let store = open(&disk).unwrap();
+    let soft = |key: &str| put(key).soft();
+    store.transact(put("/a")).await.unwrap();
+    let before = locked(&disk.0).syncs;
+    for key in ["/b", "/c"] {
+        store.transact(soft(key)).await.unwrap();
+    }
+    assert_eq!(locked(&disk.0).syncs, before);
+    assert_eq!(store.list("/").await.unwrap().entries.len(), 3, "everybody sees them at once");
+    store.transact(put("/d")).await.unwrap();
+    assert!(locked(&disk.0).syncs > before);
+    store.transact(soft("/e")).await.unwrap();
+    locked(&disk.0).dark = true;
+    drop(store);
+    disk.cut();
+    let store = open(&disk).unwrap();
+    let left = store.list("/").await.unwrap();
+    let keys: Vec<&str> = left.entries.iter().map(|entry| entry.key.as_str()).collect();
+    assert_eq!((keys, left.revision), (vec!["/a", "/b", "/c", "/d"], 4), "the last one went with the power");
+    assert!(matches!(store.transact(put("/f")).await, Ok(Outcome::Committed(5))));
+}
+
+#[tokio::test]
 async fn a_failed_disk_ends_writes_and_watches_until_the_store_is_opened_anew() {
     let disk = Disk::holding(&EMPTY_STORE);
     let store = open(&disk).unwrap();

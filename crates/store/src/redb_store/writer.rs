@@ -1,9 +1,10 @@
 //! The one writer: a thread that commits queued transactions in groups.
 //!
 //! Each transaction of a group is evaluated by itself, against what those before it did, and gets its own revision;
-//! only the two syncs of the disk are shared. Nobody is answered before the group is durable.
+//! only the two syncs of the disk are shared. Nobody is answered before the group is durable, unless all of it is soft.
 
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use redb::{Database, Durability};
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +17,14 @@ use crate::{MAX_TRANSACTION_BYTES, Outcome, StoreError, Transaction};
 
 /// Most transactions in one group.
 const MAX_GROUP: usize = 256;
+
+/// Longest wait for those who were just answered to come again.
+const REGATHER_MAX: Duration = Duration::from_millis(4);
+/// Between two looks at the queue during that wait.
+const REGATHER_STEP: Duration = Duration::from_micros(50);
+
+/// Most soft commits in a row that are not synced: what they freed is not used again before.
+const MAX_SOFT: u32 = 256;
 
 /// Transactions that wait for the writer; further callers wait until there is room.
 pub(super) const QUEUE: usize = 1024;
@@ -30,6 +39,8 @@ pub(super) struct Writer {
     pub(super) db: Arc<Database>,
     pub(super) hub: Arc<Hub>,
     pub(super) counters: Counters,
+    /// Soft commits since the last durable one.
+    pub(super) softs: u32,
     pub(super) failpoint: Option<Failpoint>,
     /// Why the writer stopped early.
     pub(super) failure: Arc<OnceLock<StoreError>>,
@@ -39,9 +50,23 @@ impl Writer {
     /// Works until every sender is gone, or the storage fails: then the file must be opened anew, because only that
     /// tells whether the failed commit has happened.
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(first) = jobs.blocking_recv() {
-            let (transactions, answers) = gather(first, &mut jobs);
-            match self.commit(transactions) {
+        let mut last = Last::default();
+        loop {
+            let queued = jobs.try_recv().ok();
+            let busy = queued.is_some();
+            let Some(first) = queued.or_else(|| jobs.blocking_recv()) else { break };
+            let mut group = Group::of(first);
+            group.gather(&mut jobs);
+            if busy {
+                group.regather(&mut jobs, last);
+            }
+            let Group { transactions, answers, durable, .. } = group;
+            let (count, started) = (transactions.len(), Instant::now());
+            let committed = self.commit(transactions);
+            if durable {
+                last = Last { count, took: started.elapsed() };
+            }
+            match committed {
                 Ok((outcomes, commits)) => {
                     for commit in &commits {
                         self.hub.publish(commit);
@@ -69,11 +94,12 @@ impl Writer {
         self.hub.close(error);
     }
 
-    /// One durable commit of the whole group, or none when nothing changes.
+    /// One commit of the whole group, durable unless all of it is soft; none when nothing changes.
     fn commit(&mut self, group: Vec<Transaction>) -> Result<(Vec<Outcome>, Vec<Arc<Commit>>), StoreError> {
         let mut write = self.db.begin_write().map_err(failed)?;
-        write.set_durability(Durability::Immediate).map_err(failed)?;
-        write.set_two_phase_commit(true);
+        let soft = self.softs < MAX_SOFT && group.iter().all(|transaction| transaction.soft);
+        write.set_durability(if soft { Durability::None } else { Durability::Immediate }).map_err(failed)?;
+        write.set_two_phase_commit(!soft);
         let mut counters = self.counters;
         let mut outcomes = Vec::with_capacity(group.len());
         let mut commits = Vec::new();
@@ -113,6 +139,7 @@ impl Writer {
                 failpoint.after(number);
             }
             self.counters = counters;
+            self.softs = if soft { self.softs.saturating_add(1) } else { 0 };
         }
         Ok((outcomes, commits))
     }
@@ -125,21 +152,58 @@ impl Drop for Writer {
     }
 }
 
-/// `first` and what else is queued by now.
-fn gather(
-    first: Job,
-    jobs: &mut mpsc::Receiver<Job>,
-) -> (Vec<Transaction>, Vec<oneshot::Sender<Result<Outcome, StoreError>>>) {
-    let mut bytes = first.transaction.bytes();
-    let mut transactions = vec![first.transaction];
-    let mut answers = vec![first.answer];
-    while transactions.len() < MAX_GROUP
-        && bytes < MAX_TRANSACTION_BYTES
-        && let Ok(job) = jobs.try_recv()
-    {
-        bytes = bytes.saturating_add(job.transaction.bytes());
-        transactions.push(job.transaction);
-        answers.push(job.answer);
+/// The durable group before.
+#[derive(Clone, Copy, Default)]
+struct Last {
+    count: usize,
+    took: Duration,
+}
+
+/// Transactions that are committed together.
+struct Group {
+    transactions: Vec<Transaction>,
+    answers: Vec<oneshot::Sender<Result<Outcome, StoreError>>>,
+    bytes: usize,
+    /// Whether the disk is waited for.
+    durable: bool,
+}
+
+impl Group {
+    fn of(first: Job) -> Self {
+        let mut group = Self { transactions: Vec::new(), answers: Vec::new(), bytes: 0, durable: false };
+        group.add(first);
+        group
     }
-    (transactions, answers)
+
+    fn add(&mut self, job: Job) {
+        self.bytes = self.bytes.saturating_add(job.transaction.bytes());
+        self.durable |= !job.transaction.soft;
+        self.transactions.push(job.transaction);
+        self.answers.push(job.answer);
+    }
+
+    /// What else is queued by now.
+    fn gather(&mut self, jobs: &mut mpsc::Receiver<Job>) {
+        while self.transactions.len() < MAX_GROUP
+            && self.bytes < MAX_TRANSACTION_BYTES
+            && let Ok(job) = jobs.try_recv()
+        {
+            self.add(job);
+        }
+    }
+
+    /// Callers that write one thing after the other would fall into two halves, each waiting for the other's syncs: while
+    /// there was no rest, those just answered get a moment, a part of what a commit costs, to be in this group too.
+    fn regather(&mut self, jobs: &mut mpsc::Receiver<Job>, last: Last) {
+        let expected = self.transactions.len().saturating_add(last.count).min(MAX_GROUP);
+        let until = Instant::now() + (last.took / 2).min(REGATHER_MAX);
+        while self.durable
+            && self.transactions.len() < expected
+            && self.bytes < MAX_TRANSACTION_BYTES
+            && Instant::now() < until
+        {
+            std::thread::sleep(REGATHER_STEP);
+            self.gather(jobs);
+        }
+    }
 }
