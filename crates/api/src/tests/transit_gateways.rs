@@ -161,6 +161,12 @@ async fn what_a_gateway_cannot_be_changed_to() {
     assert_eq!(world.call("ModifyTransitGateway", &absent).await.code(), "InvalidTransitGatewayID.NotFound");
     assert_eq!(gateways().await, before);
     // With the endpoint gone, what it needed is free again.
+    let networks = on_endpoint(&world, "DescribeClientVpnTargetNetworks", &endpoint, &[]).await.ok();
+    for association in networks.all("associationId") {
+        let which = [("AssociationId", association.as_str())];
+        on_endpoint(&world, "DisassociateClientVpnTargetNetwork", &endpoint, &which).await.ok();
+    }
+    world.settle().await;
     on_endpoint(&world, "DeleteClientVpnEndpoint", &endpoint, &[]).await.ok();
     world.settle().await;
     let last = [on, ("Options.RemoveTransitGatewayCidrBlocks.1", BLOCK.1)];
