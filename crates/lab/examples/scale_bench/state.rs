@@ -148,7 +148,8 @@ fn one(ops: &mut Vec<Op>, id: &EndpointId, number: usize) -> Result<()> {
     put(ops, Key::listener(address, Transport::Udp, 443), &claim);
     for n in 0..ASSOCIATIONS {
         let association = Association {
-            id: AssociationId::from_entropy(u128::try_from(number * ASSOCIATIONS + n)? + 1),
+            // A device's name is made of the first digits: they must differ.
+            id: AssociationId::from_entropy((u128::try_from(number * ASSOCIATIONS + n)? + 1) << 40),
             endpoint: id.clone(),
             scope: scope.clone(),
             spec: AssociationSpec {
