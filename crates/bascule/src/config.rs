@@ -1,5 +1,7 @@
 //! Configuration of `serve`: flag, else environment variable, else file, else default.
 
+mod upstream;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +13,9 @@ use serde::Deserialize;
 
 use crate::Usage;
 use crate::cli::Serve;
+
+pub(crate) use upstream::Upstream;
+use upstream::UpstreamTable;
 
 /// The file's keys: those of the flags, and tables.
 #[derive(Debug, Default, Deserialize)]
@@ -38,6 +43,7 @@ struct File {
     audit_files: Option<usize>,
     quotas: Quotas,
     throttle_limits: Limits,
+    upstream: UpstreamTable,
 }
 
 /// Table `throttle-limits`: how fast calls may come when they are throttled.
@@ -87,6 +93,7 @@ pub(crate) struct Config {
     pub throttle: Option<Throttle>,
     pub endpoint_operations: Option<usize>,
     pub audit: AuditLimits,
+    pub upstream: Option<Upstream>,
 }
 
 impl Config {
@@ -123,6 +130,7 @@ impl Config {
         let throttle = throttle.then(|| file.throttle_limits.checked()).transpose()?;
         let audit =
             audit(flags.audit_file_bytes.or(file.audit_file_bytes), flags.audit_files.or(file.audit_files))?;
+        let upstream = file.upstream.checked(flags.upstream, listen, dev_open)?;
         let gateway_address = either(flags.gateway_address, file.gateway_address);
         let account = flags.account.or(file.account).unwrap_or_else(|| "000000000000".to_owned());
         Ok(Self {
@@ -161,6 +169,7 @@ impl Config {
             throttle,
             endpoint_operations,
             audit,
+            upstream,
         })
     }
 }
@@ -386,6 +395,7 @@ mod tests {
         &[("endpoint-operations", "10", "10")],
         &[("audit-file-bytes", "1000000", "1000000")],
         &[("audit-files", "5", "5")],
+        &[("upstream", "http://127.0.0.1:5000", "'http://127.0.0.1:5000'")],
     ];
 
     /// The contract: every flag has a configuration key of its name, and an environment variable.

@@ -17,6 +17,8 @@ pub const URL_FILE: &str = "api-url";
 pub(crate) struct AccessKey {
     pub id: String,
     pub secret: Zeroizing<String>,
+    /// Of temporary credentials.
+    pub token: Option<Zeroizing<String>>,
 }
 
 /// The first root key of a data directory: the one that stands in its `credentials`, else the environment's, else a fresh
@@ -28,7 +30,7 @@ pub(crate) fn first(data_dir: &Path) -> Result<AccessKey> {
     }
     let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let key = match (given("BASCULE_ROOT_ACCESS_KEY_ID"), given("BASCULE_ROOT_SECRET_ACCESS_KEY")) {
-        (Some(id), Some(secret)) => AccessKey { id, secret: Zeroizing::new(secret) },
+        (Some(id), Some(secret)) => AccessKey { id, secret: Zeroizing::new(secret), token: None },
         (None, None) => fresh()?,
         _ => return Err(crate::Usage(
             "BASCULE_ROOT_ACCESS_KEY_ID and BASCULE_ROOT_SECRET_ACCESS_KEY go together: one of them is missing"
@@ -55,7 +57,7 @@ pub(crate) fn read(path: &Path) -> Result<AccessKey> {
     let text = Zeroizing::new(
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
     );
-    let (mut id, mut secret, mut ours) = (None, None, false);
+    let (mut id, mut secret, mut token, mut ours) = (None, None, None, false);
     for line in text.lines().map(str::trim) {
         if line.starts_with('[') {
             ours = line == "[default]";
@@ -63,12 +65,13 @@ pub(crate) fn read(path: &Path) -> Result<AccessKey> {
             match name.trim() {
                 "aws_access_key_id" => id = Some(value.trim().to_owned()),
                 "aws_secret_access_key" => secret = Some(Zeroizing::new(value.trim().to_owned())),
+                "aws_session_token" => token = Some(Zeroizing::new(value.trim().to_owned())),
                 _ => {}
             }
         }
     }
     match (id, secret) {
-        (Some(id), Some(secret)) => Ok(AccessKey { id, secret }),
+        (Some(id), Some(secret)) => Ok(AccessKey { id, secret, token }),
         _ => bail!("{} has no access key under [default]", path.display()),
     }
 }
@@ -83,5 +86,6 @@ pub(crate) fn fresh() -> Result<AccessKey> {
     Ok(AccessKey {
         id: "AKIA".chars().chain(letters).collect(),
         secret: Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(secret)),
+        token: None,
     })
 }

@@ -18,6 +18,7 @@ mod root_keys;
 mod serve;
 mod telemetry;
 mod tls;
+mod upstream;
 
 use std::process::ExitCode;
 

@@ -224,7 +224,7 @@ fn read(data_dir: &Path, master_key: &MasterKey) -> Result<Option<Vec<RootKey>>>
             Usage(format!("{shown}: the secret of {id} does not open: another master key, or altered"))
         })?;
         let secret = std::str::from_utf8(&secret).map_err(|_| anyhow::anyhow!("{shown}: {id} is no key"))?;
-        let key = AccessKey { id, secret: Zeroizing::new(secret.to_owned()) };
+        let key = AccessKey { id, secret: Zeroizing::new(secret.to_owned()), token: None };
         keys.push(RootKey { key, created_at: row.created_at, active: row.active });
     }
     if keys.is_empty() || keys.len() > MAX_KEYS {

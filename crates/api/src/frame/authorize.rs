@@ -61,7 +61,7 @@ impl Judgement {
         }
     }
 
-    fn is_allowed(&self) -> bool {
+    pub(super) fn is_allowed(&self) -> bool {
         matches!(self, Self::Root | Self::Allow(_))
     }
 }
@@ -99,7 +99,7 @@ impl Api {
         Ok(())
     }
 
-    fn global_context(&self, call: &Call, service: Service, authentic: &Authentic) -> Context {
+    pub(super) fn global_context(&self, call: &Call, service: Service, authentic: &Authentic) -> Context {
         let now = (self.clock)();
         let Caller { name, account, tags, .. } = &authentic.caller;
         let region = match service.is_global() {
@@ -137,11 +137,16 @@ impl Api {
 
 fn judge(policies: &Policies, action: &str, resource: &str, context: &Context) -> Judgement {
     let request = policy::Request { action, resource, context };
+    judgement(policies, policy::evaluate(policies.documents(), &request))
+}
+
+/// A decision in the words of these policies.
+pub(super) fn judgement(policies: &Policies, decision: Decision) -> Judgement {
     let named = |found: StatementRef| Statement {
         policy: policies.name(found.policy).to_owned(),
         statement: found.sid.unwrap_or_else(|| found.statement.to_string()),
     };
-    match policy::evaluate(policies.documents(), &request) {
+    match decision {
         Decision::Allow { statement } => Judgement::Allow(named(statement)),
         Decision::ExplicitDeny { statement } => Judgement::ExplicitDeny(named(statement)),
         Decision::ImplicitDeny => Judgement::ImplicitDeny,

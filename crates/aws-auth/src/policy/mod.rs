@@ -5,9 +5,11 @@
 
 mod condition;
 mod document;
+mod elsewhere;
 mod evaluate;
 mod json;
 mod pattern;
 
 pub use document::{Effect, MAX_DOCUMENT_BYTES, MAX_VALUES, Policy, PolicyError};
+pub use elsewhere::{Elsewhere, evaluate_elsewhere};
 pub use evaluate::{Decision, Request, StatementRef, evaluate};

@@ -39,7 +39,8 @@ fn the_first_start_makes_a_key_that_stays() {
 #[test]
 fn a_directory_of_an_earlier_version_keeps_its_key() {
     let (dir, master) = (tempfile::tempdir().unwrap(), master());
-    let key = AccessKey { id: "AKIAEARLIER000000000".into(), secret: Zeroizing::new("s".repeat(40)) };
+    let key =
+        AccessKey { id: "AKIAEARLIER000000000".into(), secret: Zeroizing::new("s".repeat(40)), token: None };
     credentials::write(&dir.path().join(CREDENTIALS_FILE), &key).unwrap();
     let opened = RootKeys::open_or_make(dir.path(), &master).unwrap();
     assert_eq!(ids(&opened), [(key.id.clone(), true)]);
