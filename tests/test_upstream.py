@@ -130,7 +130,7 @@ def test_writes_pass_where_they_are_allowed(server):
 
 
 def test_bodies_and_headers_pass_untouched(server):
-    s3 = client(server, "s3")
+    s3 = client(server, "s3", signature_version="s3v4")
     content = bytes(range(256)) * 4096
     s3.create_bucket(Bucket="vpn-profiles")
     try:
@@ -248,7 +248,8 @@ def test_no_secret_is_written_down(make_server, moto):
     fails(client(server, "ssm").get_parameter, Name="none")
     server.stop()
     texts = [server.errors(), *(path.read_text(errors="replace") for path in (server.data / "audit").iterdir())]
-    assert all(texts) and not any(SECRET in text for text in texts)
+    assert any("DescribeRegions" in text for text in texts)
+    assert not any(SECRET in text for text in texts)
 
 
 def test_no_loop(make_server, moto):
@@ -260,9 +261,8 @@ def test_no_loop(make_server, moto):
     assert client(last, "ec2").describe_regions()["Regions"]
 
 
-def test_what_is_there_is_listed(server, moto):
-    for url in (server.url,):
-        listed = json.loads(urllib.request.urlopen(f"{url}/coverage", timeout=30).read())
+def test_what_is_there_is_listed(server):
+    listed = json.loads(urllib.request.urlopen(f"{server.url}/coverage", timeout=30).read())
     services = {row["service"]: row for row in listed["services"]}
     assert set(services) == {"ec2", "acm", "sts", "iam", "logs"}
     assert "CreateClientVpnEndpoint" in services["ec2"]["actions"]
