@@ -29,14 +29,18 @@ provider "aws" {
   skip_metadata_api_check     = true
   skip_region_validation      = true
   max_retries                 = 3
+  s3_use_path_style           = true
 
   endpoints {
-    acm    = var.url
-    ec2    = var.url
-    iam    = var.url
-    lambda = var.url
-    logs   = var.url
-    sts    = var.url
+    acm        = var.url
+    cloudwatch = var.url
+    ec2        = var.url
+    iam        = var.url
+    lambda     = var.url
+    logs       = var.url
+    s3         = var.url
+    ssm        = var.url
+    sts        = var.url
   }
 
   default_tags {

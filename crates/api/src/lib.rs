@@ -12,6 +12,7 @@ mod check;
 mod clock;
 mod condition_keys;
 mod config;
+mod coverage;
 mod cx;
 mod draft;
 mod ec2;
@@ -37,12 +38,14 @@ mod sts;
 mod taggable;
 mod tags;
 mod touch;
+mod upstream;
 
 #[cfg(test)]
 mod tests;
 
 pub use audit::{AuditFiles, AuditLimits, AuditSink, NoAudit, Proof, Rotated};
 pub use config::{AddressError, Addresses, Advertise, Bucket, Config, MAX_BODY_BYTES, Throttle};
+pub use coverage::coverage_json;
 pub use frame::{Answer, Api, Call};
 pub use identities::{
     Caller, FileIdentities, Identities, Identity, Policies, Rights, Role, RoleSession, Session, UsersError,
@@ -54,3 +57,7 @@ pub use ports::{
 };
 pub use registry::members_json;
 pub use server::serve;
+pub use upstream::{
+    AddressFault, Destination, MAX_FORWARDED_AT_ONCE, MAX_UPSTREAM_ANSWER_BYTES, Transport, Upstream,
+    UpstreamFault, UpstreamUrl,
+};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -151,6 +151,14 @@ async fn route(api: &Api, request: Request<Incoming>, peer: IpAddr, secure: bool
                 None => plain(StatusCode::NOT_FOUND, "no metrics here\n".to_owned()),
             }
         }
+        // Signed, it may be for a service at the upstream.
+        "/coverage"
+            if request.method() == http::Method::GET && !request.headers().contains_key(AUTHORIZATION) =>
+        {
+            let mut response = plain(StatusCode::OK, crate::coverage::coverage_json().to_string());
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
         _ => fallback(api, request, peer, secure).await,
     }
 }
@@ -199,15 +207,30 @@ fn texts(headers: &HeaderMap) -> Option<Vec<(String, String)>> {
 fn response(answer: Answer) -> Response<Full<Bytes>> {
     let mut response =
         plain(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), answer.body);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    let headers = response.headers_mut();
+    match HeaderValue::from_str(&answer.content_type) {
+        Ok(content_type) if !content_type.is_empty() => headers.insert(CONTENT_TYPE, content_type),
+        _ => headers.remove(CONTENT_TYPE),
+    };
     if let Ok(id) = HeaderValue::from_str(&answer.request_id) {
-        response.headers_mut().insert(REQUEST_ID, id);
+        headers.insert(REQUEST_ID, id);
+    }
+    for (name, value) in &answer.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+        {
+            // The upstream's own id of the request takes the place of ours.
+            if name == REQUEST_ID {
+                headers.insert(name, value);
+            } else {
+                headers.append(name, value);
+            }
+        }
     }
     response
 }
 
-fn plain(status: StatusCode, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response

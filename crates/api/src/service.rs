@@ -2,6 +2,7 @@
 //! (spec: aws-client-vpn §2.0.1).
 
 use aws_auth::AuthFault;
+use bytes::Bytes;
 
 use crate::error::{ApiError, short};
 use crate::registry::Registered;
@@ -24,6 +25,10 @@ pub(crate) enum Service {
     OtherQuery,
     /// A JSON service that is not served.
     OtherJson,
+    /// A service that is not served and answers errors as S3 does.
+    OtherS3,
+    /// A service that is not served and speaks CBOR.
+    OtherCbor,
 }
 
 /// How a service speaks.
@@ -54,6 +59,10 @@ pub(crate) enum Refusal {
     Denied,
     /// Calls of this action come too fast.
     Throttled,
+    /// A write of this service, which the operator does not let pass to the upstream.
+    NotForwarded(String),
+    /// The upstream does not answer; why.
+    Unavailable(String),
     /// It would have been done.
     DryRun,
     /// Not a method or path of the service.
@@ -87,10 +96,18 @@ impl Service {
         }
     }
 
+    /// Every service that is served.
+    pub(crate) const OURS: [Self; 5] = [Self::Ec2, Self::Acm, Self::Sts, Self::Iam, Self::Logs];
+
+    /// The served service of that name in credential scopes.
+    pub(crate) fn by_signing_name(name: &str) -> Option<Self> {
+        Self::OURS.into_iter().find(|service| service.signing_name() == Some(name))
+    }
+
     pub(crate) fn protocol(self) -> Protocol {
         match self {
-            Self::Ec2 | Self::Sts | Self::Iam | Self::OtherQuery => Protocol::Query,
-            Self::Acm | Self::Logs | Self::OtherJson => Protocol::Json,
+            Self::Ec2 | Self::Sts | Self::Iam | Self::OtherQuery | Self::OtherS3 => Protocol::Query,
+            Self::Acm | Self::Logs | Self::OtherJson | Self::OtherCbor => Protocol::Json,
         }
     }
 
@@ -102,7 +119,7 @@ impl Service {
             Self::Iam => "iam",
             Self::Acm => "acm",
             Self::Logs => "logs",
-            Self::OtherQuery | Self::OtherJson => "other",
+            Self::OtherQuery | Self::OtherJson | Self::OtherS3 | Self::OtherCbor => "other",
         }
     }
 
@@ -110,7 +127,7 @@ impl Service {
     pub(crate) fn signing_name(self) -> Option<&'static str> {
         match self {
             Self::Ec2 | Self::Sts | Self::Iam | Self::Acm | Self::Logs => Some(self.name()),
-            Self::OtherQuery | Self::OtherJson => None,
+            Self::OtherQuery | Self::OtherJson | Self::OtherS3 | Self::OtherCbor => None,
         }
     }
 
@@ -125,23 +142,31 @@ impl Service {
             Self::Ec2 => Some(ec2::shapes::VERSION),
             Self::Sts => Some(sts::VERSION),
             Self::Iam => Some(iam::VERSION),
-            Self::Acm | Self::Logs | Self::OtherQuery | Self::OtherJson => None,
+            Self::Acm | Self::Logs | Self::OtherQuery | Self::OtherJson | Self::OtherS3 | Self::OtherCbor => {
+                None
+            }
+        }
+    }
+
+    /// The actions that are there.
+    pub(crate) fn actions(self) -> &'static [Registered] {
+        match self {
+            Self::Ec2 => ec2::ACTIONS,
+            Self::Sts => sts::ACTIONS,
+            Self::Iam => iam::ACTIONS,
+            Self::Acm => acm::ACTIONS,
+            Self::Logs => logs::ACTIONS,
+            Self::OtherQuery | Self::OtherJson | Self::OtherS3 | Self::OtherCbor => &[],
         }
     }
 
     /// Finds an action.
     pub(crate) fn action(self, name: &str) -> Result<&'static Registered, Refusal> {
-        let (actions, not_built): (&'static [Registered], &[&str]) = match self {
-            Self::Ec2 => (ec2::ACTIONS, ec2::NOT_BUILT),
-            Self::Sts => (sts::ACTIONS, &[]),
-            Self::Iam => (iam::ACTIONS, &[]),
-            Self::Acm => (acm::ACTIONS, &[]),
-            Self::Logs => (logs::ACTIONS, &[]),
-            Self::OtherQuery | Self::OtherJson => (&[], &[]),
-        };
-        match actions.iter().find(|action| action.name == name) {
+        match self.actions().iter().find(|action| action.name == name) {
             Some(action) => Ok(action),
-            None if not_built.contains(&name) => Err(Refusal::NotBuilt(name.to_owned())),
+            None if self == Self::Ec2 && ec2::NOT_BUILT.contains(&name) => {
+                Err(Refusal::NotBuilt(name.to_owned()))
+            }
             None => Err(Refusal::UnknownAction(name.to_owned())),
         }
     }
@@ -170,16 +195,26 @@ impl Service {
             Refusal::NotBuilt(name) => {
                 ApiError::new("UnsupportedOperation", format!("The action {name} is not built yet"))
             }
-            Refusal::Denied => match self {
-                Self::Ec2 => ApiError::new("UnauthorizedOperation", DENIED).status(403),
-                Self::Sts | Self::Iam | Self::OtherQuery => ApiError::new("AccessDenied", DENIED).status(403),
-                Self::Acm | Self::Logs | Self::OtherJson => ApiError::new("AccessDeniedException", DENIED),
+            Refusal::Denied => self.denied(DENIED.to_owned()),
+            Refusal::NotForwarded(service) => self.denied(format!(
+                "Bascule sends this on to its upstream only if `allow` in `[upstream]` of its configuration names \"{service}\""
+            )),
+            // UNVERIFIED: the texts; the codes are those the services document for themselves.
+            Refusal::Unavailable(why) => match self {
+                Self::Ec2 => ApiError::new("Unavailable", why).status(503),
+                Self::Sts | Self::Iam | Self::OtherQuery | Self::OtherS3 => {
+                    ApiError::new("ServiceUnavailable", why).status(503)
+                }
+                Self::Acm | Self::Logs | Self::OtherJson | Self::OtherCbor => {
+                    ApiError::new("ServiceUnavailableException", why).status(503)
+                }
             },
             // UNVERIFIED: the texts; the codes are those each service documents.
             Refusal::Throttled => match self {
                 Self::Ec2 => ApiError::new("RequestLimitExceeded", "Request limit exceeded.").status(503),
+                Self::OtherS3 => ApiError::new("SlowDown", "Please reduce your request rate.").status(503),
                 Self::Sts | Self::Iam | Self::OtherQuery => ApiError::new("Throttling", "Rate exceeded"),
-                Self::Acm | Self::Logs | Self::OtherJson => {
+                Self::Acm | Self::Logs | Self::OtherJson | Self::OtherCbor => {
                     ApiError::new("ThrottlingException", "Rate exceeded")
                 }
             },
@@ -192,6 +227,18 @@ impl Service {
                 ApiError::new("InvalidRequest", "There is nothing at this path").status(404)
             }
             Refusal::Http(_) => ApiError::new("InvalidRequest", "The method is not allowed").status(405),
+        }
+    }
+
+    fn denied(self, why: String) -> ApiError {
+        match self {
+            Self::Ec2 => ApiError::new("UnauthorizedOperation", why).status(403),
+            Self::Sts | Self::Iam | Self::OtherQuery | Self::OtherS3 => {
+                ApiError::new("AccessDenied", why).status(403)
+            }
+            Self::Acm | Self::Logs | Self::OtherJson | Self::OtherCbor => {
+                ApiError::new("AccessDeniedException", why)
+            }
         }
     }
 
@@ -227,6 +274,10 @@ impl Service {
             ),
             (AuthFault::UnknownKey, Protocol::Query) => match self {
                 Self::Ec2 => self.mismatch(""),
+                Self::OtherS3 => {
+                    let message = "The AWS Access Key Id you provided does not exist in our records.";
+                    ApiError::new("InvalidAccessKeyId", message).status(403)
+                }
                 _ => {
                     let message = "The security token included in the request is invalid.";
                     ApiError::new("InvalidClientTokenId", message).status(403)
@@ -241,10 +292,12 @@ impl Service {
                 let message = "AWS was not able to validate the provided access credentials";
                 ApiError::new("AuthFailure", message).status(401)
             }
-            Self::Sts | Self::Iam | Self::OtherQuery => {
+            Self::Sts | Self::Iam | Self::OtherQuery | Self::OtherS3 => {
                 ApiError::new("SignatureDoesNotMatch", text).status(403)
             }
-            Self::Acm | Self::Logs | Self::OtherJson => ApiError::new("InvalidSignatureException", text),
+            Self::Acm | Self::Logs | Self::OtherJson | Self::OtherCbor => {
+                ApiError::new("InvalidSignatureException", text)
+            }
         }
     }
 
@@ -252,15 +305,19 @@ impl Service {
     pub(crate) fn success(self, action: &str, request_id: &str, body: &str) -> String {
         match self {
             Self::Ec2 => aws_query::wrap_response(action, ec2::shapes::NAMESPACE, request_id, body),
-            Self::Sts | Self::OtherQuery => sts::wrap(action, sts::NAMESPACE, request_id, body),
+            Self::Sts | Self::OtherQuery | Self::OtherS3 => {
+                sts::wrap(action, sts::NAMESPACE, request_id, body)
+            }
             Self::Iam => sts::wrap(action, iam::NAMESPACE, request_id, body),
-            Self::Acm | Self::Logs | Self::OtherJson => body.to_owned(),
+            Self::Acm | Self::Logs | Self::OtherJson | Self::OtherCbor => body.to_owned(),
         }
     }
 
     /// The document of an error.
-    pub(crate) fn failure(self, error: &ApiError, request_id: &str) -> String {
-        match self {
+    pub(crate) fn failure(self, error: &ApiError, request_id: &str) -> Bytes {
+        let text = match self {
+            Self::OtherCbor => return cbor_failure(error).into(),
+            Self::OtherS3 => s3_failure(error, request_id),
             Self::Ec2 => aws_query::ec2_error_xml(&error.code, &error.message, request_id),
             Self::Sts | Self::Iam | Self::OtherQuery => {
                 let namespace = match self {
@@ -279,7 +336,8 @@ impl Service {
             Self::Acm | Self::Logs | Self::OtherJson => {
                 serde_json::json!({ "__type": error.code, "message": error.message }).to_string()
             }
-        }
+        };
+        text.into()
     }
 
     /// The content type of both documents.
@@ -289,9 +347,38 @@ impl Service {
                 Self::Ec2 => "text/xml;charset=UTF-8",
                 _ => "text/xml",
             },
+            Protocol::Json if self == Self::OtherCbor => "application/cbor",
             Protocol::Json => "application/x-amz-json-1.1",
         }
     }
+}
+
+/// S3 has the error as the document itself.
+fn s3_failure(error: &ApiError, request_id: &str) -> String {
+    let mut text = format!("{}<Error>", aws_query::XML_DECLARATION);
+    for (name, value) in
+        [("Code", error.code.as_ref()), ("Message", error.message.as_str()), ("RequestId", request_id)]
+    {
+        text.push_str(&format!("<{name}>"));
+        aws_query::escape(value, &mut text);
+        text.push_str(&format!("</{name}>"));
+    }
+    text.push_str("</Error>");
+    text
+}
+
+/// A map of two texts (RFC 8949 §3).
+fn cbor_failure(error: &ApiError) -> Vec<u8> {
+    const MAP_OF_TWO: u8 = 0xa2;
+    const TEXT_WITH_TWO_BYTES_OF_LENGTH: u8 = 0x79;
+    let mut out = vec![MAP_OF_TWO];
+    for text in ["__type", error.code.as_ref(), "message", short(&error.message).as_ref()] {
+        let length = u16::try_from(text.len()).expect("invariant: shortened texts have less than 64 KiB");
+        out.push(TEXT_WITH_TWO_BYTES_OF_LENGTH);
+        out.extend(length.to_be_bytes());
+        out.extend(text.as_bytes());
+    }
+    out
 }
 
 const DENIED: &str = "You are not authorized to perform this operation.";
@@ -299,6 +386,33 @@ const DENIED: &str = "You are not authorized to perform this operation.";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn services_that_are_not_ours_have_errors_their_clients_read() {
+        let error = |service: Service| {
+            let error = service.error(Refusal::Unavailable("why <".to_owned()));
+            (error.code.to_string(), service.failure(&error, "r"))
+        };
+        let (code, body) = error(Service::OtherS3);
+        assert_eq!(code, "ServiceUnavailable");
+        let text = std::str::from_utf8(&body).unwrap();
+        assert!(text.ends_with(
+            "<Error><Code>ServiceUnavailable</Code><Message>why &lt;</Message><RequestId>r</RequestId></Error>"
+        ));
+        let (code, body) = error(Service::OtherCbor);
+        assert_eq!(code, "ServiceUnavailableException");
+        let expected: &[u8] =
+            b"\xa2\x79\x00\x06__type\x79\x00\x1bServiceUnavailableException\x79\x00\x07message\x79\x00\x05why <";
+        assert_eq!(body.as_ref(), expected);
+        assert_eq!(error(Service::Ec2).0, "Unavailable");
+        assert_eq!(
+            Service::OtherJson.error(Refusal::NotForwarded("ssm".into())).code,
+            "AccessDeniedException"
+        );
+        let refused = Service::OtherS3.error(Refusal::NotForwarded("s3".into()));
+        assert_eq!((refused.code.as_ref(), refused.status), ("AccessDenied", 403));
+        assert!(refused.message.contains("[upstream]") && refused.message.contains("\"s3\""));
+    }
 
     #[test]
     fn services_are_told_apart() {

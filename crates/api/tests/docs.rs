@@ -27,6 +27,34 @@ fn the_tables_are_exact() {
     }
 }
 
+/// `GET /coverage` lists what the page does, each action of each service once.
+#[test]
+fn the_tables_are_what_the_port_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("../../docs/actions.md")).expect("docs/actions.md");
+    let mut documented: Vec<(String, String)> = page
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
+            let (action, shown) = (cells.next()?.trim_end_matches('`'), cells.next()?);
+            let (name, _) = SERVICES.iter().find(|(_, service)| *service == shown)?;
+            Some(((*name).to_owned(), action.to_owned()))
+        })
+        .collect();
+    let coverage = api::coverage_json();
+    let mut served = Vec::new();
+    for service in coverage["services"].as_array().expect("services") {
+        let name = service["service"].as_str().expect("a name");
+        for action in service["actions"].as_array().expect("actions") {
+            served.push((name.to_owned(), action.as_str().expect("a name").to_owned()));
+        }
+    }
+    documented.sort();
+    served.sort();
+    assert!(served.len() > 20);
+    assert_eq!(documented, served);
+}
+
 fn tables(sources: &Path) -> String {
     let mut text = String::from("\n\n| action | service | notes |\n|---|---|---|\n");
     let mut count = 0;

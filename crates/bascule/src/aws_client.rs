@@ -302,12 +302,8 @@ fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result
 
 fn tls() -> anyhow::Result<ureq::tls::TlsConfig> {
     use ureq::tls::{Certificate, RootCerts, TlsConfig};
-    let bundle =
-        std::env::var_os("AWS_CA_BUNDLE").unwrap_or_else(|| "/etc/ssl/certs/ca-certificates.crt".into());
-    let pem = std::fs::read_to_string(&bundle)
-        .map_err(|error| anyhow::anyhow!("AWS_CA_BUNDLE = {}: {error}", bundle.display()))?;
     let roots: Vec<Certificate<'static>> =
-        pki::certificates_from_pem(&pem)?.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+        crate::tls::authorities()?.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
     let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     Ok(TlsConfig::builder()
         .root_certs(RootCerts::from(roots))

@@ -183,6 +183,9 @@ pub(crate) struct Serve {
     /// Operations in flight on one endpoint at most, as AWS has 10 [default: any number]
     #[arg(long, value_name = "N", env = "BASCULE_ENDPOINT_OPERATIONS")]
     pub endpoint_operations: Option<usize>,
+    /// Another AWS-compatible server for what is not built here; {service} and {region} stand for the call's
+    #[arg(long, value_name = "URL", env = "BASCULE_UPSTREAM")]
+    pub upstream: Option<String>,
     /// Largest file of the audit trail [default: 67108864]
     #[arg(long, value_name = "BYTES", env = "BASCULE_AUDIT_FILE_BYTES")]
     pub audit_file_bytes: Option<u64>,

@@ -1,5 +1,7 @@
 //! Configuration of `serve`: flag, else environment variable, else file, else default.
 
+mod upstream;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +14,9 @@ use serde::Deserialize;
 use crate::Usage;
 use crate::cli::Serve;
 use crate::connect_handler::{Handler, Settings};
+
+pub(crate) use upstream::Upstream;
+use upstream::UpstreamTable;
 
 /// The file's keys: those of the flags, and tables.
 #[derive(Debug, Default, Deserialize)]
@@ -41,6 +46,7 @@ struct File {
     quotas: Quotas,
     throttle_limits: Limits,
     connect_handler: Vec<Settings>,
+    upstream: UpstreamTable,
 }
 
 /// Table `throttle-limits`: how fast calls may come when they are throttled.
@@ -93,6 +99,7 @@ pub(crate) struct Config {
     pub endpoint_operations: Option<usize>,
     pub audit: AuditLimits,
     pub connect_handlers: Vec<Handler>,
+    pub upstream: Option<Upstream>,
 }
 
 impl Config {
@@ -129,6 +136,7 @@ impl Config {
         let throttle = throttle.then(|| file.throttle_limits.checked()).transpose()?;
         let audit =
             audit(flags.audit_file_bytes.or(file.audit_file_bytes), flags.audit_files.or(file.audit_files))?;
+        let upstream = file.upstream.checked(flags.upstream, listen, dev_open)?;
         let gateway_address = either(flags.gateway_address, file.gateway_address);
         let domain = flags.domain.or(file.domain).map(|domain| check_domain(&domain)).transpose()?;
         let dns_listen = if flags.dns_listen.is_empty() { file.dns_listen } else { flags.dns_listen };
@@ -176,6 +184,7 @@ impl Config {
             endpoint_operations,
             audit,
             connect_handlers: Settings::handlers(file.connect_handler)?,
+            upstream,
         })
     }
 }
@@ -402,6 +411,7 @@ mod tests {
         &[("endpoint-operations", "10", "10")],
         &[("audit-file-bytes", "1000000", "1000000")],
         &[("audit-files", "5", "5")],
+        &[("upstream", "http://127.0.0.1:5000", "'http://127.0.0.1:5000'")],
     ];
 
     /// The contract: every flag has a configuration key of its name, and an environment variable.

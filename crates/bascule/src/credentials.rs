@@ -17,6 +17,7 @@ pub const URL_FILE: &str = "api-url";
 pub(crate) struct AccessKey {
     pub id: String,
     pub secret: Zeroizing<String>,
+    /// Of temporary credentials.
     pub session_token: Option<Zeroizing<String>>,
 }
 

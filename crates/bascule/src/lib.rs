@@ -23,6 +23,7 @@ mod root_keys;
 mod serve;
 mod telemetry;
 mod tls;
+mod upstream;
 
 use std::process::ExitCode;
 

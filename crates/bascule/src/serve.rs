@@ -24,7 +24,7 @@ use crate::credentials::URL_FILE;
 use crate::dns;
 use crate::outbound::Outbound;
 use crate::root_keys::{self, RootKeys};
-use crate::{Usage, logging, private_file, privileges, telemetry, tls};
+use crate::{Usage, logging, private_file, privileges, telemetry, tls, upstream};
 
 /// Threads of the control plane's runtime; packets have their own.
 const RUNTIME_THREADS: usize = 2;
@@ -54,6 +54,7 @@ struct Prepared {
     addresses: Addresses,
     identities: FileIdentities,
     master_key: MasterKey,
+    upstream: Option<api::Upstream>,
 }
 
 pub(crate) fn run(flags: Box<cli::Serve>) -> Result<()> {
@@ -78,6 +79,7 @@ fn prepare(config: Config) -> Result<Prepared> {
     let users = config.data_dir.join("users.toml");
     let identities = FileIdentities::open(config.account.clone(), roots, users)
         .map_err(|error| Usage(error.to_string()))?;
+    let upstream = config.upstream.as_ref().map(upstream::open).transpose()?;
     let bind = |address| TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"));
     let listener = bind(config.listen)?;
     let metrics_listener = config.metrics_listen.map(bind).transpose()?;
@@ -86,7 +88,17 @@ fn prepare(config: Config) -> Result<Prepared> {
     let addresses = addresses(&config, fabric.is_some())?;
     // From here on nothing needs a privilege, and no thread has started yet.
     privileges::give_up()?;
-    Ok(Prepared { config, fabric, listener, metrics_listener, dns, addresses, identities, master_key })
+    Ok(Prepared {
+        config,
+        fabric,
+        listener,
+        metrics_listener,
+        dns,
+        addresses,
+        identities,
+        master_key,
+        upstream,
+    })
 }
 
 fn addresses(config: &Config, kernel_fabric: bool) -> Result<Addresses> {
@@ -131,8 +143,17 @@ impl agent::Lines for ConnectionLines {
 }
 
 async fn serve(prepared: Prepared) -> Result<()> {
-    let Prepared { config, fabric, listener, metrics_listener, dns, addresses, identities, master_key } =
-        prepared;
+    let Prepared {
+        config,
+        fabric,
+        listener,
+        metrics_listener,
+        dns,
+        addresses,
+        identities,
+        master_key,
+        upstream,
+    } = prepared;
     let url = format!("{}://{}", if config.tls.is_some() { "https" } else { "http" }, listener.local_addr()?);
     if config.dev_open {
         tracing::warn!("dev-open: any credentials are accepted");
@@ -162,7 +183,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
         let snapshot = engine.as_ref().map(|engine| engine.snapshot()).unwrap_or_default();
         format!("{}{}", metrics.render(), telemetry::data_plane(&snapshot))
     };
-    let api = Api::new(
+    let mut api = Api::new(
         api_config(&config, addresses),
         store.clone(),
         master_key.clone(),
@@ -172,6 +193,10 @@ async fn serve(prepared: Prepared) -> Result<()> {
     )
     .with_metrics(render)
     .with_audit(audit.clone());
+    if let Some(upstream) = upstream {
+        tracing::info!(?upstream, "what is not built here is forwarded");
+        api = api.with_upstream(upstream);
+    }
     let (readiness, api) = (api.readiness(), Arc::new(api));
     let (ready, mut is_ready) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);

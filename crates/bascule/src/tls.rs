@@ -67,6 +67,16 @@ fn times(certificate: &Path, key: &Path) -> [Option<SystemTime>; 2] {
     [certificate, key].map(|path| std::fs::metadata(path).and_then(|data| data.modified()).ok())
 }
 
+/// The authorities of servers that we call: the bundle of `AWS_CA_BUNDLE`, else the host's; DER.
+pub(crate) fn authorities() -> Result<Vec<Vec<u8>>> {
+    let bundle =
+        std::env::var_os("AWS_CA_BUNDLE").unwrap_or_else(|| "/etc/ssl/certs/ca-certificates.crt".into());
+    let bundle = Path::new(&bundle);
+    let pem =
+        std::fs::read_to_string(bundle).with_context(|| format!("AWS_CA_BUNDLE = {}", bundle.display()))?;
+    Ok(pki::certificates_from_pem(&pem)?)
+}
+
 /// Whether the files are good, before the process gives up what it may need to say so.
 pub(crate) fn check(certificate: &Path, key: &Path) -> Result<()> {
     read(certificate, key).map(drop)

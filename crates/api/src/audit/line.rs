@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::Forwarded;
+
 /// One call.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,6 +49,9 @@ pub(crate) struct Line<'a> {
     /// Resources for which there was no room.
     #[serde(skip_serializing_if = "is_zero")]
     pub resources_left_out: usize,
+    /// What became of it at the upstream; absent when it was not sent there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<&'a Forwarded>,
     /// The error's code; absent for success.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub error_code: &'a str,

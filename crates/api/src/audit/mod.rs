@@ -2,12 +2,14 @@
 //! call's own road. The frame makes the lines; where they go stands behind [`AuditSink`].
 
 mod files;
+mod forwarded;
 mod line;
 mod parameters;
 
 use async_trait::async_trait;
 
 pub use files::{AuditFiles, AuditLimits, Rotated};
+pub(crate) use forwarded::Forwarded;
 pub(crate) use line::{Decided, Identity, Judged, Line, SessionAttributes, SessionContext, SessionIssuer};
 pub(crate) use parameters::{of_form, of_json};
 

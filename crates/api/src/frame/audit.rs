@@ -10,14 +10,15 @@ use serde_json::Value;
 use super::Call;
 use super::authorize::{Judgement, Ruling};
 use crate::audit::{
-    AuditSink, Decided, Identity, Judged, Line, Proof, SessionAttributes, SessionContext, SessionIssuer,
-    of_form, of_json,
+    AuditSink, Decided, Forwarded, Identity, Judged, Line, Proof, SessionAttributes, SessionContext,
+    SessionIssuer, of_form, of_json,
 };
 use crate::clock;
 use crate::error::short;
 use crate::identities::{Caller, Session};
 use crate::registry::Input;
 use crate::service::Service;
+use crate::upstream::ForwardedAnswer;
 
 /// Most resources named in a line; the rest is counted.
 const MAX_RESOURCES: usize = 50;
@@ -32,6 +33,9 @@ pub(crate) struct Audit {
     started: Instant,
     /// The service the call is for, as soon as it is known.
     pub service: Service,
+    /// The service's name when it is none of ours.
+    elsewhere: Option<String>,
+    forwarded: Option<Forwarded>,
     action: String,
     caller: Option<Identity>,
     proof: Proof,
@@ -58,6 +62,8 @@ impl Audit {
             came_at: now,
             started: Instant::now(),
             service: Service::OtherQuery,
+            elsewhere: None,
+            forwarded: None,
             action: String::new(),
             caller: None,
             proof: Proof::Unproven,
@@ -112,6 +118,23 @@ impl Audit {
         self.action = short(name).into_owned();
     }
 
+    /// It is for a service at the upstream.
+    pub(crate) fn elsewhere(&mut self, service: &str) {
+        self.elsewhere = Some(service.to_owned());
+    }
+
+    /// It is on its way there.
+    pub(crate) fn forwarded(&mut self, forwarded: Forwarded) {
+        self.forwarded = Some(forwarded);
+    }
+
+    /// The upstream has answered.
+    pub(crate) fn upstream_answered(&mut self, answer: &ForwardedAnswer) {
+        if let Some(forwarded) = &mut self.forwarded {
+            forwarded.answered(answer);
+        }
+    }
+
     /// The parameters, once they have the action's form: then no name is a stranger's.
     pub(crate) fn parameters(&mut self, input: &Input<'_>, dry_run: bool) {
         let kept = match input {
@@ -152,6 +175,7 @@ impl Audit {
         metrics::histogram!("bascule_api_request_seconds", "service" => service)
             .record(elapsed.as_secs_f64());
         let duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        let service = self.elsewhere.as_deref().unwrap_or(service);
         let decided = self.decided.as_ref();
         tracing::info!(
             target: "audit",
@@ -164,6 +188,7 @@ impl Audit {
             decision = decided.map_or("", |decided| decided.effect),
             policy = decided.and_then(|decided| decided.policy.as_deref()).unwrap_or_default(),
             statement = decided.and_then(|decided| decided.statement.as_deref()).unwrap_or_default(),
+            upstream = self.forwarded.as_ref().map_or("", |forwarded| forwarded.upstream.as_str()),
             status,
             code = %self.code,
             elapsed_us = duration_us,
@@ -184,6 +209,7 @@ impl Audit {
             decision: decided,
             resources: &self.judged,
             resources_left_out: self.resources_left_out,
+            forwarded: self.forwarded.as_ref(),
             error_code: &self.code,
             http_status: status,
             request_id: &self.request_id,

@@ -65,7 +65,7 @@ impl Judgement {
         }
     }
 
-    fn is_allowed(&self) -> bool {
+    pub(super) fn is_allowed(&self) -> bool {
         matches!(self, Self::Root | Self::Allow(_))
     }
 }
@@ -116,7 +116,7 @@ impl Api {
         };
         let mut context = base.clone();
         self.describe(touch, &authentic.scope, &mut context).await?;
-        let own = within(caller, policies, action, resource, &context);
+        let own = within(caller, policies, |policies| judge(policies, action, resource, &context));
         Ok(match assumed {
             None => own,
             Some(None) => Judgement::ImplicitDeny,
@@ -130,7 +130,7 @@ impl Api {
         self.identities.role(&account.parse().ok()?, name)
     }
 
-    fn global_context(&self, call: &Call, service: Service, authentic: &Authentic) -> Context {
+    pub(super) fn global_context(&self, call: &Call, service: Service, authentic: &Authentic) -> Context {
         let now = (self.clock)();
         let Caller { name, account, tags, session, .. } = &authentic.caller;
         let region = match service.is_global() {
@@ -187,16 +187,14 @@ fn denial(service: Service, caller: &Caller, action: &str, resource: &str) -> Re
 }
 
 /// What the caller's policies say, and those that bound its session.
-fn within(
+pub(super) fn within(
     caller: &Caller,
     policies: &Policies,
-    action: &str,
-    resource: &str,
-    context: &Context,
+    judge: impl Fn(&Policies) -> Judgement,
 ) -> Judgement {
-    let own = judge(policies, action, resource, context);
+    let own = judge(policies);
     match caller.role().and_then(|session| session.limits.as_ref()) {
-        Some(limits) if own.is_allowed() => match judge(limits, action, resource, context) {
+        Some(limits) if own.is_allowed() => match judge(limits) {
             Judgement::Allow(_) => own,
             denied => denied,
         },
@@ -224,11 +222,16 @@ fn trusted(role: &Role, caller: &Caller, action: &str, context: &Context, own: J
 
 fn judge(policies: &Policies, action: &str, resource: &str, context: &Context) -> Judgement {
     let request = policy::Request { action, resource, context };
+    judgement(policies, policy::evaluate(policies.documents(), &request))
+}
+
+/// A decision in the words of these policies.
+pub(super) fn judgement(policies: &Policies, decision: Decision) -> Judgement {
     let named = |found: StatementRef| Statement {
         policy: policies.name(found.policy).to_owned(),
         statement: found.sid.unwrap_or_else(|| found.statement.to_string()),
     };
-    match policy::evaluate(policies.documents(), &request) {
+    match decision {
         Decision::Allow { statement } => Judgement::Allow(named(statement)),
         Decision::ExplicitDeny { statement } => Judgement::ExplicitDeny(named(statement)),
         Decision::ImplicitDeny => Judgement::ImplicitDeny,

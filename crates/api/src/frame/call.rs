@@ -1,11 +1,13 @@
 //! A call as it came over HTTP, and its answer: plain values, so that tests need no socket.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use aws_auth::SignedRequest;
 use bytes::Bytes;
 
 use crate::service::{Protocol, Refusal, Service};
+use crate::upstream::ForwardedAnswer;
 
 /// A call, its body read whole.
 #[derive(Clone)]
@@ -39,11 +41,24 @@ pub struct Answer {
     /// HTTP status.
     pub status: u16,
     /// Of the body.
-    pub content_type: &'static str,
+    pub content_type: Cow<'static, str>,
     /// For the `x-amzn-RequestId` header.
     pub request_id: String,
+    /// Of an upstream's answer, beside the content type; names in lower case.
+    pub headers: Vec<(String, String)>,
     /// The document.
-    pub body: String,
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// An upstream's, with our own id of the call beside its own.
+    pub(crate) fn forwarded(answer: ForwardedAnswer, request_id: String) -> Self {
+        let ForwardedAnswer { status, mut headers, body } = answer;
+        let content_type = headers.iter().position(|(name, _)| name == "content-type");
+        let content_type = content_type.map(|at| headers.remove(at).1).unwrap_or_default().into();
+        headers.push(("x-bascule-request-id".to_owned(), request_id.clone()));
+        Self { status, content_type, request_id, headers, body }
+    }
 }
 
 impl Call {

@@ -1,12 +1,13 @@
 //! The frame: the one road every call takes, and its order. An action is a stop on it and cannot leave one out.
 //!
-//! method and path → form → signature → action known → throttle → decode and check → authorize every resource →
+//! method and path → form → signature → action known (else: forwarded, see `forward`) → throttle → decode and check → authorize every resource →
 //! `DryRun` → client token → run and commit in one transaction → wait for the effect → answer → audit.
 
 mod audit;
 mod authorize;
 mod call;
 mod commit;
+mod forward;
 mod origin;
 mod resources;
 mod session;
@@ -32,6 +33,7 @@ use crate::ports::{Convergence, LiveConnections};
 use crate::registry::{Input, Registered};
 use crate::service::{Protocol, Refusal, Service};
 use crate::sessions::Sessions;
+use crate::upstream::{self, ForwardedAnswer, Upstream, Wanted};
 
 pub use call::{Answer, Call};
 pub(crate) use session::Origin;
@@ -54,6 +56,7 @@ pub struct Api {
     clock: Clock,
     ready: Arc<AtomicBool>,
     metrics: Option<Metrics>,
+    upstream: Option<Upstream>,
 }
 
 /// What is known of a call once its signature is accepted.
@@ -62,6 +65,14 @@ struct Authentic {
     /// The lasting key it goes back to.
     origin: Origin,
     scope: Scope,
+}
+
+/// What a call came to.
+enum Done {
+    /// An action of ours, and its encoded answer.
+    Own(&'static str, String),
+    /// The upstream's answer.
+    Elsewhere(ForwardedAnswer),
 }
 
 /// An action ready to run, with what the frame read beside it.
@@ -96,6 +107,7 @@ impl Api {
             clock: Box::new(crate::clock::wall),
             ready: Arc::new(AtomicBool::new(false)),
             metrics: None,
+            upstream: None,
         }
     }
 
@@ -110,6 +122,13 @@ impl Api {
     #[must_use]
     pub fn with_audit(mut self, sink: Arc<dyn AuditSink>) -> Self {
         self.audit = sink;
+        self
+    }
+
+    /// Sends there what is not built here.
+    #[must_use]
+    pub fn with_upstream(mut self, upstream: Upstream) -> Self {
+        self.upstream = Some(upstream);
         self
     }
 
@@ -140,7 +159,11 @@ impl Api {
         let (service, result) = self.road(call, &mut audit).await;
         audit.service = service;
         let (status, body) = match result {
-            Ok((name, body)) => (200, service.success(name, &request_id, &body)),
+            Ok(Done::Own(name, body)) => (200, service.success(name, &request_id, &body).into()),
+            Ok(Done::Elsewhere(answer)) => {
+                audit.finish(answer.status).await;
+                return Answer::forwarded(answer, request_id);
+            }
             Err(refusal) => {
                 let error = service.error(refusal);
                 audit.code = error.code.to_string();
@@ -148,20 +171,23 @@ impl Api {
             }
         };
         audit.finish(status).await;
-        Answer { status, content_type: service.content_type(), request_id, body }
+        let content_type = service.content_type().into();
+        Answer { status, content_type, request_id, headers: Vec::new(), body }
     }
 
     /// The road up to an action's encoded answer, and the service the answer is for.
-    async fn road(
-        &self,
-        call: &Call,
-        audit: &mut audit::Audit,
-    ) -> (Service, Result<(&'static str, String), Refusal>) {
+    async fn road(&self, call: &Call, audit: &mut audit::Audit) -> (Service, Result<Done, Refusal>) {
         let signed = call.signed();
         let presented = aws_auth::parse(&signed);
-        let signing_name = presented.as_ref().ok().map(|presented| presented.scope.service.as_str());
+        let scope = presented.as_ref().ok().map(|presented| presented.scope.clone());
+        let signing_name = scope.as_ref().map(|scope| scope.service.as_str());
         let target = call.header("x-amz-target");
         let mut service = Service::of(target, signing_name, None);
+        if let Some(wanted) = self.foreign(call, service, signing_name) {
+            audit.service = wanted.form;
+            let result = Box::pin(self.elsewhere(call, &signed, presented, &wanted, audit)).await;
+            return (wanted.form, result);
+        }
         if let Some(refusal) = call.wrong_http(service) {
             return (service, Err(refusal));
         }
@@ -188,7 +214,16 @@ impl Api {
                 audit.action(known.name);
             }
             let authentic = self.authenticate(call, &signed, presented, service, audit)?;
-            let registered = known(service, name, &common)?;
+            let registered = match known(service, name, &common) {
+                Err(Refusal::UnknownAction(name) | Refusal::NotBuilt(name))
+                    if self.upstream_of(call).is_some() && upstream::own(call, service, &name).is_some() =>
+                {
+                    let wanted = upstream::own(call, service, &name).ok_or(Refusal::UnknownAction(name))?;
+                    let region = scope.as_ref().map(|scope| scope.region.as_str()).unwrap_or_default();
+                    return self.forward(call, &wanted, &authentic, region, audit).await.map(Done::Elsewhere);
+                }
+                known => known?,
+            };
             session::may(service, registered.name, &authentic.caller)?;
             self.throttle(service, registered, &authentic.scope)?;
             let input = match service.protocol() {
@@ -201,10 +236,24 @@ impl Api {
                 return Err(Refusal::DryRun);
             }
             let body = self.run(&decoded, &authentic).await?;
-            Ok((decoded.name, body))
+            Ok(Done::Own(decoded.name, body))
         };
         let result = Box::pin(result).await;
         (service, result)
+    }
+
+    /// The road of a call for a service that is none of ours.
+    async fn elsewhere(
+        &self,
+        call: &Call,
+        signed: &SignedRequest<'_>,
+        presented: Result<aws_auth::Presented, AuthFault>,
+        wanted: &Wanted,
+        audit: &mut audit::Audit,
+    ) -> Result<Done, Refusal> {
+        let region = presented.as_ref().map(|presented| presented.scope.region.clone()).unwrap_or_default();
+        let authentic = self.authenticate(call, signed, presented, wanted.form, audit)?;
+        self.forward(call, wanted, &authentic, &region, audit).await.map(Done::Elsewhere)
     }
 
     fn authenticate(
@@ -244,7 +293,8 @@ impl Api {
         if service.is_global() {
             return Ok(Authentic { scope: Scope::global(&caller.account), caller, origin });
         }
-        if !self.config.regions.is_empty() && !self.config.regions.contains(&region) {
+        let elsewhere = upstream::is_global(&presented.scope.service);
+        if !self.config.regions.is_empty() && !self.config.regions.contains(&region) && !elsewhere {
             return Err(Refusal::Region);
         }
         Ok(Authentic { scope: Scope { account: caller.account.clone(), region }, caller, origin })

@@ -78,6 +78,15 @@ impl Api {
     }
 }
 
+/// The same of what is not built here: credentials of a user's session do nothing with IAM, nor with STS.
+pub(super) fn may_elsewhere(service: &str, caller: &Caller) -> Result<(), Refusal> {
+    let of_user = caller.session.as_ref().is_some_and(|session| session.role.is_none());
+    if of_user && matches!(service, "iam" | "sts") {
+        return Err(Refusal::Auth(AuthFault::UnknownKey));
+    }
+    Ok(())
+}
+
 /// What AWS keeps from temporary credentials: no session makes another of the same rights, and one that is not a role's
 /// does nothing with IAM.
 pub(super) fn may(service: Service, action: &str, caller: &Caller) -> Result<(), Refusal> {

@@ -28,6 +28,7 @@ mod tags;
 mod throttling;
 mod tokens;
 mod transit_gateways;
+mod upstream;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -196,7 +197,7 @@ pub(super) struct Reply {
     pub status: u16,
     pub body: String,
     pub request_id: String,
-    pub content_type: &'static str,
+    pub content_type: String,
 }
 
 impl Reply {
@@ -310,8 +311,9 @@ impl World {
     }
 
     pub(super) async fn send(&self, call: Call) -> Reply {
-        let Answer { status, content_type, request_id, body } = self.api.handle(&call).await;
-        Reply { status, body, request_id, content_type }
+        let Answer { status, content_type, request_id, body, .. } = self.api.handle(&call).await;
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        Reply { status, body, request_id, content_type: content_type.into_owned() }
     }
 
     /// Imports a certificate and says its ARN.

@@ -69,6 +69,29 @@ impl Cover {
             (true, false) => !unknown || effect == Effect::Deny,
         }
     }
+
+    /// Of actions: whether all of a service's are covered.
+    pub(crate) fn covers_all(&self, service: &str, context: &Context) -> bool {
+        match self.except {
+            true => !self.patterns.iter().any(|pattern| pattern.names_some_of(service)),
+            false => self.names_all_of(service, context),
+        }
+    }
+
+    /// Of actions: whether any of a service's can be covered.
+    pub(crate) fn covers_some(&self, service: &str, context: &Context) -> bool {
+        match self.except {
+            true => !self.names_all_of(service, context),
+            false => self.patterns.iter().any(|pattern| pattern.names_some_of(service)),
+        }
+    }
+
+    /// Whether one pattern names whatever the service may have: only wildcards fit a name of wildcards.
+    fn names_all_of(&self, service: &str, context: &Context) -> bool {
+        const LONGER_THAN_ANY_NAME: usize = 256;
+        let name = format!("{service}:{}", "*".repeat(LONGER_THAN_ANY_NAME));
+        self.patterns.iter().any(|pattern| pattern.matches(&name, context, self.fold) == Some(true))
+    }
 }
 
 impl Policy {

@@ -5,11 +5,13 @@
 
 mod condition;
 mod document;
+mod elsewhere;
 mod evaluate;
 mod json;
 mod pattern;
 mod trust;
 
 pub use document::{Effect, MAX_DOCUMENT_BYTES, MAX_VALUES, Policy, PolicyError};
+pub use elsewhere::{Elsewhere, evaluate_elsewhere};
 pub use evaluate::{Decision, Request, StatementRef, evaluate};
 pub use trust::{Trust, TrustPolicy, TrustRequest};

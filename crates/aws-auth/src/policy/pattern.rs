@@ -93,6 +93,12 @@ impl Pattern {
         out
     }
 
+    /// Of an action: whether it can name any of a service's.
+    pub(crate) fn names_some_of(&self, service: &str) -> bool {
+        let outline = self.outline();
+        outline.split(':').next().is_some_and(|own| own == "*" || own.eq_ignore_ascii_case(service))
+    }
+
     /// The keys of its policy variables.
     pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|part| match part {
