@@ -3,8 +3,8 @@
 import pytest
 
 from support.calls import Caller
+from support.terraform import TERRAFORM, Terraform, left
 from support.upstreams import Moto, settings, variables
-from test_terraform import TERRAFORM, Terraform, left
 from test_upstream import client, fails, package
 
 pytestmark = pytest.mark.skipif(TERRAFORM is None, reason="no program terraform: Terraform's scenarios did not run")
@@ -17,7 +17,7 @@ def test_a_stack_of_both(places, make_server, certificates, outside):
     moto = Moto(places.folder())
     try:
         server = make_server("--account", MOTO_ACCOUNT, config=settings(moto.url, ALLOWED), variables=variables())
-        one = Terraform(places.folder(), server, certificates.folder, outside, "upstream")
+        one = Terraform(places, server, certificates.folder, outside, "upstream")
         path = one.folder / "package.zip"
         path.write_bytes(package())
         outputs = one.apply(package=path)

@@ -1,17 +1,19 @@
 //! Calls of our own to HTTP servers that the configuration names: one connection each, no redirects, bounded answers.
 //! Whoever calls bounds the time.
 
-use std::sync::Arc;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
+
+/// Bytes of an answer's head.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,33 +24,15 @@ pub(crate) enum Failed {
     TooLong,
 }
 
-/// An answer, whatever it says.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
-}
-
 /// A caller that trusts the authorities of this host.
 pub(crate) struct Outbound {
     tls: TlsConnector,
 }
 
 impl Outbound {
-    /// Reads the host's authorities. Without any, only plain HTTP works.
+    /// Reads the host's authorities.
     pub(crate) fn new() -> Result<Self> {
-        let mut roots = rustls::RootCertStore::empty();
-        let found = rustls_native_certs::load_native_certs();
-        let (good, bad) = roots.add_parsable_certificates(found.certs);
-        tracing::debug!(good, bad, "authorities of this host");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .context("TLS of calls to others")?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
+        Ok(Self { tls: crate::tls::connector()? })
     }
 
     /// One POST.
@@ -58,7 +42,7 @@ impl Outbound {
         headers: Vec<(HeaderName, HeaderValue)>,
         body: Bytes,
         max_answer_bytes: usize,
-    ) -> Result<Reply, Failed> {
+    ) -> Result<Response<Bytes>, Failed> {
         let host = target.host().ok_or_else(|| unreachable("no host"))?;
         let secure = target.scheme_str() == Some("https");
         let port = target.port_u16().unwrap_or(if secure { 443 } else { 80 });
@@ -82,37 +66,28 @@ impl Outbound {
     }
 }
 
-async fn exchange<S>(
+/// One request and its answer on a connection that ends with it.
+pub(crate) async fn exchange<S>(
     stream: S,
     request: Request<Full<Bytes>>,
     max_answer_bytes: usize,
-) -> Result<Reply, Failed>
+) -> Result<Response<Bytes>, Failed>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| unreachable(&error.to_string()))?;
-    let answered = async {
-        let answer = sender.send_request(request).await.map_err(|error| unreachable(&error.to_string()))?;
-        let (parts, body) = answer.into_parts();
-        let body = Limited::new(body, max_answer_bytes).collect().await;
-        let body = body.map_err(|error| match error.downcast::<http_body_util::LengthLimitError>() {
-            Ok(_) => Failed::TooLong,
-            Err(error) => unreachable(&error.to_string()),
-        })?;
-        Ok(Reply { status: parts.status, headers: parts.headers, body: body.to_bytes() })
-    };
-    // The connection is driven only while its answer is waited for, and ends with that.
-    tokio::pin!(connection);
-    tokio::pin!(answered);
-    tokio::select! {
-        answer = &mut answered => answer,
-        ended = &mut connection => match ended {
-            Ok(()) => answered.await,
-            Err(error) => Err(unreachable(&error.to_string())),
-        },
-    }
+    let broken = |error: hyper::Error| unreachable(&error.to_string());
+    let mut builder = hyper::client::conn::http1::Builder::new();
+    builder.max_buf_size(MAX_HEAD_BYTES);
+    let (mut sender, connection) =
+        builder.handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.map_err(broken)?;
+    // Ends with this call, whether it is answered or given up.
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
+    let body = Limited::new(body, max_answer_bytes).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() { Failed::TooLong } else { unreachable(&error.to_string()) }
+    })?;
+    Ok(Response::from_parts(head, body.to_bytes()))
 }
 
 fn unreachable(why: &str) -> Failed {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -69,12 +69,28 @@ fn times(certificate: &Path, key: &Path) -> [Option<SystemTime>; 2] {
 
 /// The authorities of servers that we call: the bundle of `AWS_CA_BUNDLE`, else the host's; DER.
 pub(crate) fn authorities() -> Result<Vec<Vec<u8>>> {
-    let bundle =
-        std::env::var_os("AWS_CA_BUNDLE").unwrap_or_else(|| "/etc/ssl/certs/ca-certificates.crt".into());
+    let Some(bundle) = std::env::var_os("AWS_CA_BUNDLE") else {
+        let found = rustls_native_certs::load_native_certs();
+        return Ok(found.certs.into_iter().map(|certificate| certificate.to_vec()).collect());
+    };
     let bundle = Path::new(&bundle);
     let pem =
         std::fs::read_to_string(bundle).with_context(|| format!("AWS_CA_BUNDLE = {}", bundle.display()))?;
     Ok(pki::certificates_from_pem(&pem)?)
+}
+
+/// TLS towards servers that we call. Where the host has no authorities, nobody is trusted.
+pub(crate) fn connector() -> Result<TlsConnector> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(authorities()?.into_iter().map(Into::into));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("TLS of calls to others")?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// Whether the files are good, before the process gives up what it may need to say so.

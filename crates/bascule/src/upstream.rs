@@ -5,31 +5,28 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use api::{Destination, MAX_UPSTREAM_ANSWER_BYTES, Transport, Upstream, UpstreamFault, UpstreamUrl};
 use aws_auth::{Credentials, Secret};
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
+use crate::outbound::{self, Failed};
 use crate::{Usage, config, credentials, tls};
 
 /// Environment variables of the credentials. Not those of the AWS tools: they are for whoever calls us.
 const KEY_ID: &str = "BASCULE_UPSTREAM_ACCESS_KEY_ID";
 const SECRET: &str = "BASCULE_UPSTREAM_SECRET_ACCESS_KEY";
 const TOKEN: &str = "BASCULE_UPSTREAM_SESSION_TOKEN";
-/// Bytes of an answer's head.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// The upstream of this configuration. Reads credentials and authorities, so that a fault in them ends the start.
 pub(crate) fn open(settings: &config::Upstream) -> Result<Upstream> {
-    let connector = settings.url.is_tls().then(connector).transpose()?;
+    let connector = settings.url.is_tls().then(tls::connector).transpose()?;
     Ok(Upstream::new(
         settings.url.clone(),
         find(settings.credentials_file.as_deref())?,
@@ -63,19 +60,6 @@ fn find(file: Option<&Path>) -> Result<Credentials> {
         .into()),
         _ => Err(Usage(format!("{KEY_ID} and {SECRET} go together: one of them is missing")).into()),
     }
-}
-
-fn connector() -> Result<TlsConnector> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(tls::authorities()?.into_iter().map(Into::into));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .context("the TLS of the upstream")?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 struct Client {
@@ -118,24 +102,14 @@ async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let garbled = |error: hyper::Error| {
-        tracing::warn!(upstream = to.authority, %error, "the upstream did not answer properly");
-        UpstreamFault::Garbled
-    };
-    let mut builder = hyper::client::conn::http1::Builder::new();
-    builder.max_buf_size(MAX_HEAD_BYTES);
-    let (mut sender, connection) =
-        builder.handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.map_err(garbled)?;
-    // Ends with this call, whether it is answered or given up.
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
-    let response = sender.send_request(request.map(Full::new)).await.map_err(garbled)?;
-    let (head, body) = response.into_parts();
-    let body = Limited::new(body, MAX_UPSTREAM_ANSWER_BYTES).collect().await.map_err(|error| {
-        tracing::warn!(upstream = to.authority, %error, "the upstream's answer breaks off");
-        if error.is::<LengthLimitError>() { UpstreamFault::TooLong } else { UpstreamFault::Garbled }
-    })?;
-    Ok(Response::from_parts(head, body.to_bytes()))
+    let answer = outbound::exchange(stream, request.map(Full::new), MAX_UPSTREAM_ANSWER_BYTES).await;
+    answer.map_err(|failed| match failed {
+        Failed::TooLong => UpstreamFault::TooLong,
+        Failed::Unreachable(error) => {
+            tracing::warn!(upstream = to.authority, error, "the upstream did not answer properly");
+            UpstreamFault::Garbled
+        }
+    })
 }
 
 /// Whether the upstream is the server itself, as far as its address tells; the header on what is forwarded tells the rest.

@@ -210,7 +210,7 @@ async fn writes_pass_for_the_services_that_are_named() {
     assert_eq!(double.count(), 5);
     for (call, status, code, service) in [
         (query(ROOT, "ec2", "RunInstances"), 403, "UnauthorizedOperation", "ec2"),
-        (query(ROOT, "sts", "GetSessionToken"), 403, "AccessDenied", "sts"),
+        (query(ROOT, "sts", "GetFederationToken"), 403, "AccessDenied", "sts"),
         (query(ROOT, "iam", "CreateRole"), 403, "AccessDenied", "iam"),
         (json_call(ROOT, "ssm", "AmazonSSM.PutParameter"), 400, "AccessDeniedException", "ssm"),
         (

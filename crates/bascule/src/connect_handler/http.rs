@@ -37,11 +37,11 @@ pub(super) async fn ask(
             HandlerFailure::ServiceError
         }
     })?;
-    if answer.headers.contains_key(FUNCTION_ERROR) {
+    if answer.headers().contains_key(FUNCTION_ERROR) {
         return Err(HandlerFailure::ExecutionError);
     }
-    match answer.status {
-        StatusCode::OK => Ok(answer.body),
+    match answer.status() {
+        StatusCode::OK => Ok(answer.into_body()),
         StatusCode::TOO_MANY_REQUESTS => Err(HandlerFailure::Throttled),
         // Of Lambda's it says that the service failed; a plain handler's own is the handler's.
         status if status.is_server_error() && matches!(handler.place, Place::Url(_)) => {
