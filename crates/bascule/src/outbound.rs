@@ -26,13 +26,15 @@ pub(crate) enum Failed {
 
 /// A caller that trusts the authorities of this host.
 pub(crate) struct Outbound {
-    tls: TlsConnector,
+    /// `None`: nothing that is called speaks it.
+    tls: Option<TlsConnector>,
 }
 
 impl Outbound {
-    /// Reads the host's authorities.
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self { tls: crate::tls::connector()? })
+    /// One that calls these. Reads the host's authorities if one of them wants to be called by TLS.
+    pub(crate) fn to<'u>(mut targets: impl Iterator<Item = &'u Uri>) -> Result<Self> {
+        let secure = targets.any(is_secure);
+        Ok(Self { tls: secure.then(crate::tls::connector).transpose()? })
     }
 
     /// One POST.
@@ -44,7 +46,7 @@ impl Outbound {
         max_answer_bytes: usize,
     ) -> Result<Response<Bytes>, Failed> {
         let host = target.host().ok_or_else(|| unreachable("no host"))?;
-        let secure = target.scheme_str() == Some("https");
+        let secure = is_secure(target);
         let port = target.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let authority = target.authority().map(ToString::to_string).unwrap_or_default();
         let path = target.path_and_query().map_or("/", |path| path.as_str());
@@ -61,7 +63,9 @@ impl Outbound {
             return exchange(stream, request, max_answer_bytes).await;
         }
         let server = ServerName::try_from(name.to_owned()).map_err(|e| unreachable(&e.to_string()))?;
-        let stream = self.tls.connect(server, stream).await.map_err(|e| unreachable(&e.to_string()))?;
+        // Never without TLS where it was asked for.
+        let tls = self.tls.as_ref().ok_or_else(|| unreachable("no TLS"))?;
+        let stream = tls.connect(server, stream).await.map_err(|e| unreachable(&e.to_string()))?;
         exchange(stream, request, max_answer_bytes).await
     }
 }
@@ -88,6 +92,10 @@ where
         if error.is::<LengthLimitError>() { Failed::TooLong } else { unreachable(&error.to_string()) }
     })?;
     Ok(Response::from_parts(head, body.to_bytes()))
+}
+
+fn is_secure(target: &Uri) -> bool {
+    target.scheme_str() == Some("https")
 }
 
 fn unreachable(why: &str) -> Failed {

@@ -205,7 +205,8 @@ async fn serve(prepared: Prepared) -> Result<()> {
         let advertised = config.advertise.as_ref().and_then(|(host, _)| host.parse().ok());
         dns::start(dns::Zone { domain, server }, advertised, store.clone(), dns)?;
     }
-    tokio::spawn(connect_handler::run(plane.clone(), config.connect_handlers.clone(), Outbound::new()?));
+    let outbound = Outbound::to(config.connect_handlers.iter().map(|handler| handler.uri()))?;
+    tokio::spawn(connect_handler::run(plane.clone(), config.connect_handlers.clone(), outbound));
     let mut agent = Agent::new(store.clone(), plane, master_key, NODE, ready);
     if let Some(session_hour) = config.session_hour {
         agent = agent.with_session_hour(session_hour);

@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -67,22 +68,25 @@ fn times(certificate: &Path, key: &Path) -> [Option<SystemTime>; 2] {
     [certificate, key].map(|path| std::fs::metadata(path).and_then(|data| data.modified()).ok())
 }
 
-/// The authorities of servers that we call: the bundle of `AWS_CA_BUNDLE`, else the host's; DER.
-pub(crate) fn authorities() -> Result<Vec<Vec<u8>>> {
+/// The authorities of servers that we call: the bundle of `AWS_CA_BUNDLE`, else the host's.
+pub(crate) fn authorities() -> Result<Vec<CertificateDer<'static>>> {
     let Some(bundle) = std::env::var_os("AWS_CA_BUNDLE") else {
-        let found = rustls_native_certs::load_native_certs();
-        return Ok(found.certs.into_iter().map(|certificate| certificate.to_vec()).collect());
+        return Ok(rustls_native_certs::load_native_certs().certs);
     };
     let bundle = Path::new(&bundle);
-    let pem =
-        std::fs::read_to_string(bundle).with_context(|| format!("AWS_CA_BUNDLE = {}", bundle.display()))?;
-    Ok(pki::certificates_from_pem(&pem)?)
+    authorities_in(bundle).with_context(|| format!("AWS_CA_BUNDLE = {}", bundle.display()))
+}
+
+/// The certificates of a bundle, however many.
+fn authorities_in(bundle: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let certificates = CertificateDer::pem_file_iter(bundle)?.collect::<Result<_, _>>()?;
+    Ok(certificates)
 }
 
 /// TLS towards servers that we call. Where the host has no authorities, nobody is trusted.
 pub(crate) fn connector() -> Result<TlsConnector> {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(authorities()?.into_iter().map(Into::into));
+    roots.add_parsable_certificates(authorities()?);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -113,4 +117,20 @@ fn read(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>> {
     let certified = CertifiedKey::from_der(chain, der, &provider)
         .with_context(|| format!("tls-key = {} does not go with tls-cert", key.display()))?;
     Ok(Arc::new(certified))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host's bundle holds more certificates than anybody may import.
+    #[test]
+    fn a_bundle_of_many_authorities_is_read() {
+        let certificate = include_str!("../../pki/tests/certs/ca-rsa.pem");
+        let bundle = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(bundle.path(), certificate.repeat(300)).unwrap();
+        assert_eq!(authorities_in(bundle.path()).unwrap().len(), 300);
+        std::fs::write(bundle.path(), certificate.replace("MII", "!!!")).unwrap();
+        assert!(authorities_in(bundle.path()).is_err());
+    }
 }

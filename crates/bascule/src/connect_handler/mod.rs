@@ -97,7 +97,7 @@ mod tests {
             public_ip: "192.0.2.7".parse().unwrap(),
         };
         let (began, virtually) = (Instant::now(), tokio::time::Instant::now());
-        let said = ask(&handlers, &Outbound::new().unwrap(), &question).await;
+        let said = ask(&handlers, &Outbound::to(handlers.iter().map(Handler::uri)).unwrap(), &question).await;
         assert_eq!(said, Err(HandlerFailure::TimedOut));
         assert_eq!(virtually.elapsed(), HANDLER_TIME);
         assert!(began.elapsed() < HANDLER_TIME);

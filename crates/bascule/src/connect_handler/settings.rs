@@ -67,6 +67,13 @@ impl Settings {
 }
 
 impl Handler {
+    /// Where it is asked.
+    pub(crate) fn uri(&self) -> &::http::Uri {
+        match &self.place {
+            Place::Url(uri) | Place::Lambda(uri) => uri,
+        }
+    }
+
     /// Whether this is the function of an ARN.
     pub(super) fn is_named_by(&self, arn: &str) -> bool {
         let (name, qualifier) = name_of(arn);
