@@ -158,7 +158,11 @@ CREATE_ROWS = {
         "InvalidParameterCombination",
         "",
     ),
-    "gateway": ({"TransitGatewayConfiguration.TransitGatewayId": "tgw-1"}, "UnsupportedOperation", "gateway"),
+    "gateway unknown": (
+        {"TransitGatewayConfiguration.TransitGatewayId": "tgw-1"},
+        "InvalidTransitGatewayID.NotFound",
+        "tgw-1",
+    ),
 }
 
 
