@@ -49,16 +49,18 @@ pub(super) struct Writer {
 impl Writer {
     /// Works until every sender is gone, or the storage fails: then the file must be opened anew, because only that
     /// tells whether the failed commit has happened.
-    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    pub(super) fn run(mut self, jobs: mpsc::Receiver<Job>) {
+        let mut queue = Queue(jobs);
+        let jobs = &mut queue.0;
         let mut last = Last::default();
         loop {
             let queued = jobs.try_recv().ok();
             let busy = queued.is_some();
             let Some(first) = queued.or_else(|| jobs.blocking_recv()) else { break };
             let mut group = Group::of(first);
-            group.gather(&mut jobs);
+            group.gather(jobs);
             if busy {
-                group.regather(&mut jobs, last);
+                group.regather(jobs, last);
             }
             let Group { transactions, answers, durable, .. } = group;
             let (count, started) = (transactions.len(), Instant::now());
@@ -152,6 +154,18 @@ impl Drop for Writer {
     }
 }
 
+/// The writer's end of the queue.
+struct Queue(mpsc::Receiver<Job>);
+
+impl Drop for Queue {
+    /// A receiver that is merely dropped leaves behind what is sent in that moment, and its caller waits for ever. Closed
+    /// first, it has nothing more to give only when nobody is sending any more.
+    fn drop(&mut self) {
+        self.0.close();
+        while self.0.blocking_recv().is_some() {}
+    }
+}
+
 /// The durable group before.
 #[derive(Clone, Copy, Default)]
 struct Last {
@@ -205,5 +219,24 @@ impl Group {
             std::thread::sleep(REGATHER_STEP);
             self.gather(jobs);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sends_while_the_writer_ends_does_not_wait_for_it() {
+        let (jobs, queue) = mpsc::channel(1);
+        let room = jobs.try_reserve().unwrap();
+        let ending = std::thread::spawn(move || drop(Queue(queue)));
+        while !jobs.is_closed() {
+            std::thread::yield_now();
+        }
+        let (answer, mut outcome) = oneshot::channel();
+        room.send(Job { transaction: Transaction::default(), answer });
+        ending.join().unwrap();
+        assert_eq!(outcome.try_recv().err(), Some(oneshot::error::TryRecvError::Closed));
     }
 }
