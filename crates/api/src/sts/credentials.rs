@@ -6,7 +6,7 @@ use model::Timestamp;
 use crate::clock;
 use crate::cx::Cx;
 use crate::error::{ApiError, short};
-use crate::sessions::{Grant, Issued};
+use crate::sessions::{Grant, Issued, RoleGrant};
 
 #[derive(ToXml)]
 #[xml(case = "pascal")]
@@ -15,6 +15,18 @@ pub(super) struct Credentials {
     secret_access_key: String,
     session_token: String,
     expiration: String,
+}
+
+/// What the caller is given from now on, for so many seconds.
+pub(super) fn grant(cx: &Cx<'_>, life_s: i64, role: Option<RoleGrant>) -> Grant {
+    Grant {
+        origin: cx.origin.key.clone(),
+        account: cx.origin.account.clone(),
+        user: cx.origin.user.clone(),
+        issued_s: cx.now.0,
+        expires_s: cx.now.0.saturating_add(life_s),
+        role,
+    }
 }
 
 /// Credentials of that grant.

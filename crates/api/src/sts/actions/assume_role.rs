@@ -14,8 +14,8 @@ use crate::check;
 use crate::cx::Cx;
 use crate::error::{ApiError, short};
 use crate::identities::Role;
-use crate::sessions::{Grant, RoleGrant};
-use crate::sts::credentials::{Credentials, constraint, invalid, issue, no_second_factor};
+use crate::sessions::RoleGrant;
+use crate::sts::credentials::{Credentials, constraint, grant, invalid, issue, no_second_factor};
 use crate::touch::{Resource, Touch};
 
 /// How long it is unless asked for otherwise, seconds; and longest session begun from a role's session (AWS's own).
@@ -213,14 +213,7 @@ impl Action for AssumeRole {
             transitive,
         };
         let packed_policy_size = packed_percent(&held)?;
-        let grant = Grant {
-            origin: cx.origin.key.clone(),
-            account: cx.origin.account.clone(),
-            user: cx.origin.user.clone(),
-            issued_s: cx.now.0,
-            expires_s: cx.now.0.saturating_add(life_s),
-            role: Some(held),
-        };
+        let grant = grant(cx, life_s, Some(held));
         let assumed = grant.caller(cx.identities).ok_or_else(ApiError::unavailable)?;
         let answer = Answer {
             credentials: issue(cx, &grant)?,

@@ -7,8 +7,7 @@ use aws_query::{FromQuery, ToXml};
 use crate::action::{Action, Decision};
 use crate::cx::Cx;
 use crate::error::ApiError;
-use crate::sessions::Grant;
-use crate::sts::credentials::{Credentials, issue, no_second_factor};
+use crate::sts::credentials::{Credentials, grant, issue, no_second_factor};
 use crate::touch::Touch;
 
 /// How long it is unless asked for otherwise, seconds (AWS's own).
@@ -47,14 +46,7 @@ impl Action for GetSessionToken {
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
         let asked_s = self.duration_seconds.map_or(DEFAULT_SECONDS, i64::from);
         let life_s = if cx.caller.is_root() { asked_s.min(ROOT_MAX_SECONDS) } else { asked_s };
-        let grant = Grant {
-            origin: cx.origin.key.clone(),
-            account: cx.origin.account.clone(),
-            user: cx.origin.user.clone(),
-            issued_s: cx.now.0,
-            expires_s: cx.now.0.saturating_add(life_s),
-            role: None,
-        };
+        let grant = grant(cx, life_s, None);
         Ok(Decision::read(Answer { credentials: issue(cx, &grant)? }))
     }
 }
