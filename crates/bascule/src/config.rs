@@ -330,11 +330,11 @@ fn advertise(text: &str) -> Result<(String, Option<u16>)> {
 mod tests {
     use super::*;
 
-    fn load(flags: Serve) -> Result<Config> {
+    pub(super) fn load(flags: Serve) -> Result<Config> {
         Config::load(Serve { data_dir: Some("d".into()), ..flags })
     }
 
-    fn refused(flags: Serve) -> String {
+    pub(super) fn refused(flags: Serve) -> String {
         let error = load(flags).unwrap_err();
         assert!(error.is::<Usage>(), "exit code 2");
         error.to_string()

@@ -18,8 +18,10 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failed {
-    /// Nobody answered as HTTP has it.
+    /// Nobody is there, or not with the TLS that was asked for.
     Unreachable(String),
+    /// What is there does not answer as HTTP has it.
+    Garbled(String),
     /// The answer is longer than it may be.
     TooLong,
 }
@@ -30,11 +32,26 @@ pub(crate) struct Outbound {
     tls: Option<TlsConnector>,
 }
 
+/// Where a call goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Server<'a> {
+    /// Name or address, without brackets.
+    pub host: &'a str,
+    /// The port.
+    pub port: u16,
+    /// Whether over TLS.
+    pub tls: bool,
+}
+
 impl Outbound {
     /// One that calls these. Reads the host's authorities if one of them wants to be called by TLS.
     pub(crate) fn to<'u>(mut targets: impl Iterator<Item = &'u Uri>) -> Result<Self> {
-        let secure = targets.any(is_secure);
-        Ok(Self { tls: secure.then(crate::tls::connector).transpose()? })
+        Self::with_tls(targets.any(is_secure))
+    }
+
+    /// One that can speak TLS, for which the host's authorities are read, or none.
+    pub(crate) fn with_tls(tls: bool) -> Result<Self> {
+        Ok(Self { tls: tls.then(crate::tls::connector).transpose()? })
     }
 
     /// One POST.
@@ -46,32 +63,46 @@ impl Outbound {
         max_answer_bytes: usize,
     ) -> Result<Response<Bytes>, Failed> {
         let host = target.host().ok_or_else(|| unreachable("no host"))?;
-        let secure = is_secure(target);
-        let port = target.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let tls = is_secure(target);
+        let server = Server {
+            // In brackets only where it stands in a URL.
+            host: host.trim_start_matches('[').trim_end_matches(']'),
+            port: target.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            tls,
+        };
         let authority = target.authority().map(ToString::to_string).unwrap_or_default();
         let path = target.path_and_query().map_or("/", |path| path.as_str());
         let mut request = Request::post(path).header(header::HOST, authority);
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let request = request.body(Full::new(body)).map_err(|error| unreachable(&error.to_string()))?;
-        // In brackets only where it stands in a URL.
-        let name = host.trim_start_matches('[').trim_end_matches(']');
-        let stream = TcpStream::connect((name, port)).await.map_err(|e| unreachable(&e.to_string()))?;
+        let request = request.body(body).map_err(unreachable)?;
+        self.send(server, request, max_answer_bytes).await
+    }
+
+    /// One request, whole with its `Host`, on a connection of its own.
+    pub(crate) async fn send(
+        &self,
+        to: Server<'_>,
+        request: Request<Bytes>,
+        max_answer_bytes: usize,
+    ) -> Result<Response<Bytes>, Failed> {
+        let request = request.map(Full::new);
+        let stream = TcpStream::connect((to.host, to.port)).await.map_err(unreachable)?;
         let _ = stream.set_nodelay(true);
-        if !secure {
+        if !to.tls {
             return exchange(stream, request, max_answer_bytes).await;
         }
-        let server = ServerName::try_from(name.to_owned()).map_err(|e| unreachable(&e.to_string()))?;
+        let name = ServerName::try_from(to.host.to_owned()).map_err(unreachable)?;
         // Never without TLS where it was asked for.
         let tls = self.tls.as_ref().ok_or_else(|| unreachable("no TLS"))?;
-        let stream = tls.connect(server, stream).await.map_err(|e| unreachable(&e.to_string()))?;
+        let stream = tls.connect(name, stream).await.map_err(unreachable)?;
         exchange(stream, request, max_answer_bytes).await
     }
 }
 
 /// One request and its answer on a connection that ends with it.
-pub(crate) async fn exchange<S>(
+async fn exchange<S>(
     stream: S,
     request: Request<Full<Bytes>>,
     max_answer_bytes: usize,
@@ -79,7 +110,7 @@ pub(crate) async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let broken = |error: hyper::Error| unreachable(&error.to_string());
+    let broken = |error: hyper::Error| Failed::Garbled(error.to_string());
     let mut builder = hyper::client::conn::http1::Builder::new();
     builder.max_buf_size(MAX_HEAD_BYTES);
     let (mut sender, connection) =
@@ -89,7 +120,7 @@ where
     driver.spawn(connection);
     let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
     let body = Limited::new(body, max_answer_bytes).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() { Failed::TooLong } else { unreachable(&error.to_string()) }
+        if error.is::<LengthLimitError>() { Failed::TooLong } else { Failed::Garbled(error.to_string()) }
     })?;
     Ok(Response::from_parts(head, body.to_bytes()))
 }
@@ -98,6 +129,6 @@ fn is_secure(target: &Uri) -> bool {
     target.scheme_str() == Some("https")
 }
 
-fn unreachable(why: &str) -> Failed {
-    Failed::Unreachable(why.to_owned())
+fn unreachable(why: impl ToString) -> Failed {
+    Failed::Unreachable(why.to_string())
 }

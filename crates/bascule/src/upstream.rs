@@ -10,14 +10,9 @@ use api::{Destination, MAX_UPSTREAM_ANSWER_BYTES, Transport, Upstream, UpstreamF
 use aws_auth::{Credentials, Secret};
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
-use crate::outbound::{self, Failed};
-use crate::{Usage, config, credentials, tls};
+use crate::outbound::{Failed, Outbound, Server};
+use crate::{Usage, config, credentials};
 
 /// Environment variables of the credentials. Not those of the AWS tools: they are for whoever calls us.
 const KEY_ID: &str = "BASCULE_UPSTREAM_ACCESS_KEY_ID";
@@ -26,13 +21,13 @@ const TOKEN: &str = "BASCULE_UPSTREAM_SESSION_TOKEN";
 
 /// The upstream of this configuration. Reads credentials and authorities, so that a fault in them ends the start.
 pub(crate) fn open(settings: &config::Upstream) -> Result<Upstream> {
-    let connector = settings.url.is_tls().then(tls::connector).transpose()?;
+    let outbound = Outbound::with_tls(settings.url.is_tls())?;
     Ok(Upstream::new(
         settings.url.clone(),
         find(settings.credentials_file.as_deref())?,
         settings.allow.iter().cloned(),
         Duration::from_secs(settings.timeout_seconds),
-        Arc::new(Client { connector }),
+        Arc::new(Client(outbound)),
     ))
 }
 
@@ -62,9 +57,7 @@ fn find(file: Option<&Path>) -> Result<Credentials> {
     }
 }
 
-struct Client {
-    connector: Option<TlsConnector>,
-}
+struct Client(Outbound);
 
 #[async_trait::async_trait]
 impl Transport for Client {
@@ -73,43 +66,20 @@ impl Transport for Client {
         to: &Destination,
         request: Request<Bytes>,
     ) -> Result<Response<Bytes>, UpstreamFault> {
-        let stream = TcpStream::connect((to.host.as_str(), to.port)).await.map_err(|error| {
-            tracing::warn!(upstream = to.authority, %error, "the upstream cannot be reached");
-            UpstreamFault::Unreachable
-        })?;
-        let _ = stream.set_nodelay(true);
-        match (&self.connector, to.tls) {
-            (None, false) => exchange(stream, to, request).await,
-            (Some(connector), true) => {
-                let name = ServerName::try_from(to.host.clone()).map_err(|_| UpstreamFault::Unreachable)?;
-                let stream = connector.connect(name, stream).await.map_err(|error| {
-                    tracing::warn!(upstream = to.authority, %error, "no TLS with the upstream");
-                    UpstreamFault::Unreachable
-                })?;
-                exchange(stream, to, request).await
+        let server = Server { host: &to.host, port: to.port, tls: to.tls };
+        let answer = self.0.send(server, request, MAX_UPSTREAM_ANSWER_BYTES).await;
+        answer.map_err(|failed| match failed {
+            Failed::TooLong => UpstreamFault::TooLong,
+            Failed::Unreachable(error) => {
+                tracing::warn!(upstream = to.authority, error, "the upstream cannot be reached");
+                UpstreamFault::Unreachable
             }
-            // Never without TLS where it was asked for.
-            _ => Err(UpstreamFault::Unreachable),
-        }
+            Failed::Garbled(error) => {
+                tracing::warn!(upstream = to.authority, error, "the upstream did not answer properly");
+                UpstreamFault::Garbled
+            }
+        })
     }
-}
-
-async fn exchange<S>(
-    stream: S,
-    to: &Destination,
-    request: Request<Bytes>,
-) -> Result<Response<Bytes>, UpstreamFault>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let answer = outbound::exchange(stream, request.map(Full::new), MAX_UPSTREAM_ANSWER_BYTES).await;
-    answer.map_err(|failed| match failed {
-        Failed::TooLong => UpstreamFault::TooLong,
-        Failed::Unreachable(error) => {
-            tracing::warn!(upstream = to.authority, error, "the upstream did not answer properly");
-            UpstreamFault::Garbled
-        }
-    })
 }
 
 /// Whether the upstream is the server itself, as far as its address tells; the header on what is forwarded tells the rest.
@@ -144,7 +114,7 @@ mod tests {
             let _ = stream.shutdown().await;
         });
         let request = Request::get("/").header("host", &to.authority).body(Bytes::new()).unwrap();
-        let got = Client { connector: None }.send(&to, request).await;
+        let got = Client(Outbound::with_tls(false).unwrap()).send(&to, request).await;
         serving.abort();
         got
     }
@@ -176,7 +146,7 @@ mod tests {
         drop(listener);
         let to = url.fixed().unwrap();
         let request = || Request::get("/").body(Bytes::new()).unwrap();
-        let client = Client { connector: None };
+        let client = Client(Outbound::with_tls(false).unwrap());
         assert_eq!(client.send(&to, request()).await.unwrap_err(), UpstreamFault::Unreachable);
         // Over TLS or not at all.
         let to = Destination { tls: true, ..to };

@@ -108,19 +108,8 @@ impl UpstreamTable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Config;
-    use crate::Usage;
+    use super::super::tests::{load, refused};
     use crate::cli::Serve;
-
-    fn load(flags: Serve) -> anyhow::Result<Config> {
-        Config::load(Serve { data_dir: Some("d".into()), ..flags })
-    }
-
-    fn refused(flags: Serve) -> String {
-        let error = load(flags).unwrap_err();
-        assert!(error.is::<Usage>(), "exit code 2");
-        error.to_string()
-    }
 
     #[test]
     fn an_upstream_is_checked() {

@@ -32,7 +32,7 @@ pub(super) async fn ask(
     let answer = outbound.post(&target, headers, Bytes::from(request), MAX_ANSWER_BYTES).await;
     let answer = answer.map_err(|failed| match failed {
         Failed::TooLong => HandlerFailure::InvalidResponse,
-        Failed::Unreachable(why) => {
+        Failed::Unreachable(why) | Failed::Garbled(why) => {
             tracing::warn!(function, why, "a connect handler cannot be reached");
             HandlerFailure::ServiceError
         }

@@ -1,5 +1,5 @@
 //! Connect handlers (spec: aws-client-vpn §4.5): the functions that endpoints name, mapped by configuration to an HTTP
-//! address, to a Lambda-compatible server, or to a program. What a client says never steers where a question goes.
+//! address or to a Lambda-compatible server. What a client says never steers where a question goes.
 
 mod form;
 mod http;
