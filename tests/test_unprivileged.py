@@ -28,7 +28,7 @@ def test_an_association_fails_and_says_what_to_type(unprivileged, certificates):
     endpoint = world.endpoint()
     association = world.associate(endpoint, subnet, until=("association-failed",))
     status = world.networks(endpoint)[association]["Status"]
-    assert "run bascule serve as root" in status["Message"], status
+    assert "run bascule serve as root" in status["Message"] and "--fabric userspace" in status["Message"], status
     assert world.status(endpoint) == "pending-associate"
     error = world.refused(
         "CreateClientVpnRoute", ClientVpnEndpointId=endpoint, DestinationCidrBlock="0.0.0.0/0", TargetVpcSubnetId=subnet

@@ -86,8 +86,10 @@ class Server:
         self.data.mkdir(mode=0o700)
         self.arguments = ["--data-dir", self.data, "--listen", "127.0.0.1:0", *arguments]
         self.variables = variables or {}
-        # Without privileges there is no kernel fabric: such servers do not get in each other's way.
         self.as_nobody = not privileged and os.geteuid() == 0
+        if (self.as_nobody or FABRIC_MISSING is not None) and "--fabric" not in arguments:
+            # Those with a fabric would all listen at the same addresses.
+            self.arguments += ["--fabric", "none"]
         self.binary = places.binary_for_nobody() if self.as_nobody else BINARY
         if config is not None:
             path = self.folder / "bascule.toml"

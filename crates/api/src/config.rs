@@ -18,6 +18,8 @@ pub struct Config {
     pub quotas: Quotas,
     /// The addresses endpoints may be given.
     pub addresses: Addresses,
+    /// Ports of endpoints that the gateway may not bind, each with the one it binds instead, which profiles then name.
+    pub moved_ports: Vec<(u16, u16)>,
     /// Endpoints are named under this domain, and profiles use that name; `None`: AWS-style names, and profiles use the address.
     pub domain: Option<String>,
     /// What profiles name when clients reach the gateway through something else.
@@ -74,6 +76,7 @@ impl Default for Config {
             regions: Vec::new(),
             quotas: Quotas::default(),
             addresses: Addresses::default(),
+            moved_ports: Vec::new(),
             domain: None,
             advertise: None,
             dev_open: false,

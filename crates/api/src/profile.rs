@@ -48,7 +48,9 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 /// With a domain: the endpoint's name under it, resolved anew with a random label each time. Without: the address as it is.
 fn remote(out: &mut String, endpoint: &Endpoint, config: &Config) {
     let advertise = config.advertise.as_ref();
-    let port = advertise.and_then(|advertise| advertise.port).unwrap_or(endpoint.spec.listen.port);
+    let listen = endpoint.spec.listen.port;
+    let moved = config.moved_ports.iter().find(|(port, _)| *port == listen).map(|(_, instead)| *instead);
+    let port = advertise.and_then(|advertise| advertise.port).or(moved).unwrap_or(listen);
     let address = advertise
         .map(|advertise| advertise.host.clone())
         .or_else(|| endpoint.spec.listen.address.map(|address| address.to_string()));

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::FabricKind;
+
 /// AWS Client VPN that you run yourself.
 #[derive(Debug, Parser)]
 #[command(name = "bascule", about, disable_version_flag = true)]
@@ -135,6 +137,12 @@ pub(crate) struct Serve {
     /// An address, CIDR or range that endpoints may be bound to (repeatable) [default: the host's own]
     #[arg(long, value_name = "ADDR", env = "BASCULE_GATEWAY_ADDRESS", value_delimiter = ',')]
     pub gateway_address: Vec<String>,
+    /// What lies behind the tunnels: the kernel's devices and filters, or ordinary sockets of this process [default: auto]
+    #[arg(long, value_name = "KIND", env = "BASCULE_FABRIC")]
+    pub fabric: Option<FabricKind>,
+    /// An address or CIDR of this host that clients may reach through the user-space fabric (repeatable) [default: none]
+    #[arg(long, value_name = "ADDR", env = "BASCULE_USERSPACE_HOST", value_delimiter = ',')]
+    pub userspace_host: Vec<String>,
     /// Endpoints are named under this domain, and the exported profile uses that name
     #[arg(long, value_name = "DOMAIN", env = "BASCULE_DOMAIN")]
     pub domain: Option<String>,

@@ -1,5 +1,6 @@
 //! Configuration of `serve`: flag, else environment variable, else file, else default.
 
+mod fabric;
 mod upstream;
 
 use std::net::{IpAddr, SocketAddr};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use api::{Addresses, AuditLimits, Bucket, Throttle};
+use ipnet::IpNet;
 use model::{AccountId, Quotas, RegionName};
 use serde::Deserialize;
 
@@ -15,6 +17,8 @@ use crate::Usage;
 use crate::cli::Serve;
 use crate::connect_handler::{Handler, Settings};
 
+pub(crate) use fabric::FabricKind;
+use fabric::FabricTable;
 pub(crate) use upstream::Upstream;
 use upstream::UpstreamTable;
 
@@ -25,6 +29,8 @@ struct File {
     data_dir: Option<PathBuf>,
     listen: Option<SocketAddr>,
     gateway_address: Vec<String>,
+    fabric: FabricTable,
+    userspace_host: Vec<String>,
     domain: Option<String>,
     dns_listen: Vec<SocketAddr>,
     advertise: Option<String>,
@@ -80,6 +86,11 @@ pub(crate) struct Config {
     pub gateway_addresses: Option<Addresses>,
     /// Whether one of them is loopback.
     pub loopback_gateway: bool,
+    pub fabric: FabricKind,
+    /// Addresses of this host that clients may reach through the user-space fabric.
+    pub userspace_hosts: Vec<IpNet>,
+    /// Its bounds.
+    pub userspace_limits: usernet::Limits,
     pub domain: Option<String>,
     /// Where DNS is answered; empty: nowhere.
     pub dns_listen: Vec<SocketAddr>,
@@ -155,6 +166,9 @@ impl Config {
             listen,
             loopback_gateway: gateway_address.iter().any(|text| starts_loopback(text)),
             gateway_addresses: addresses(&gateway_address)?,
+            fabric: flags.fabric.or(file.fabric.kind()).unwrap_or_default(),
+            userspace_limits: file.fabric.limits()?,
+            userspace_hosts: userspace_hosts(&either(flags.userspace_host, file.userspace_host))?,
             domain,
             dns_listen,
             advertise: flags.advertise.or(file.advertise).map(|text| advertise(&text)).transpose()?,
@@ -265,6 +279,27 @@ fn addresses(texts: &[String]) -> Result<Option<Addresses>> {
     Ok(Some(parsed.map_err(|why| Usage(format!("gateway-address = {}: {why}", texts.join(","))))?))
 }
 
+/// Most addresses and blocks of `userspace-host`.
+const MAX_USERSPACE_HOSTS: usize = 1_000;
+
+fn userspace_hosts(texts: &[String]) -> Result<Vec<IpNet>> {
+    if texts.len() > MAX_USERSPACE_HOSTS {
+        return usage(format!("userspace-host: {} of them, at most {MAX_USERSPACE_HOSTS}", texts.len()));
+    }
+    let parse = |text: &String| {
+        let text = text.trim();
+        let net = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>());
+        match net {
+            Ok(net) if net.addr().is_loopback() || net.addr().is_unspecified() && net.prefix_len() > 0 => {
+                usage(format!("userspace-host = {text}: loopback is never reached through a tunnel"))
+            }
+            Ok(net) => Ok(net.trunc()),
+            Err(_) => usage(format!("userspace-host = {text}: not an address and not a CIDR block")),
+        }
+    };
+    texts.iter().map(parse).collect()
+}
+
 fn usage<T>(what: impl Into<String>) -> Result<T> {
     Err(Usage(what.into()).into())
 }
@@ -368,6 +403,10 @@ mod tests {
         );
         let bad = Serve { gateway_address: vec!["10.0.0.9-10.0.0.1".into()], ..Default::default() };
         assert!(refused(bad).contains("gateway-address = 10.0.0.9-10.0.0.1"));
+        for text in ["127.0.0.1", "::1", "127.0.0.0/8", "somewhere"] {
+            let bad = Serve { userspace_host: vec![text.into()], ..Default::default() };
+            assert!(refused(bad).contains(&format!("userspace-host = {text}")));
+        }
     }
 
     #[test]
@@ -388,11 +427,34 @@ mod tests {
         assert!(why.contains("listem") && why.contains("line 1"), "{why}");
     }
 
+    #[test]
+    fn the_fabric_is_a_word_or_a_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bascule.toml");
+        let with = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Serve { config: Some(path.clone()), ..Default::default() }
+        };
+        assert_eq!(load(with("")).unwrap().fabric, FabricKind::Auto);
+        assert_eq!(load(with("fabric = 'none'")).unwrap().fabric, FabricKind::None);
+        assert_eq!(load(with("[fabric]\nkind = 'kernel'")).unwrap().fabric, FabricKind::Kernel);
+        assert!(refused(with("fabric = 'other'")).contains("other"));
+        let limits = load(with("[fabric]\nclient-flows = 7")).unwrap().userspace_limits;
+        assert_eq!(limits, usernet::Limits { client_flows: 7, ..usernet::Limits::default() });
+        for (text, why) in
+            [("client-flows = 0", "fabric.client-flows = 0"), ("buffer-bytes = 1", "fabric.buffer-bytes = 1")]
+        {
+            assert!(refused(with(&format!("[fabric]\n{text}"))).contains(why));
+        }
+    }
+
     /// Each flag of `serve` with what it needs beside it: name, value, and the value as TOML.
     const FLAGS: &[&[(&str, &str, &str)]] = &[
         &[("data-dir", "elsewhere", "'elsewhere'")],
         &[("listen", "127.0.0.1:1", "'127.0.0.1:1'")],
         &[("gateway-address", "192.0.2.1,192.0.2.8/30", "['192.0.2.1', '192.0.2.8/30']")],
+        &[("fabric", "userspace", "'userspace'")],
+        &[("userspace-host", "192.0.2.1,192.0.2.8/30", "['192.0.2.1', '192.0.2.8/30']")],
         &[("domain", "example.com", "'example.com'")],
         &[("advertise", "192.0.2.1:443", "'192.0.2.1:443'")],
         &[("tls-cert", "c", "'c'"), ("tls-key", "k", "'k'")],

@@ -3,6 +3,7 @@
 //! Layer 5. Nothing here decides anything about Client VPN: it puts the parts together.
 
 pub mod aws_client;
+mod behind;
 mod cli;
 mod client_command;
 mod config;

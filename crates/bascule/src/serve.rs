@@ -10,13 +10,13 @@ use anyhow::{Context, Result};
 use api::{
     Addresses, Advertise, Api, AuditFiles, FileIdentities, LiveConnections, Rotated, StoreConvergence,
 };
-use engine::{DataPlane, Engine, EngineConfig, InMemory};
+use engine::DataPlane;
 use model::{Connection, EndpointId};
-use netio::HelperFabric;
 use store::{MasterKey, Op, RedbStore, Store, Transaction};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::behind::{Behind, Plane};
 use crate::cli;
 use crate::config::Config;
 use crate::connect_handler;
@@ -42,12 +42,11 @@ const AUDIT_TIMEOUT: Duration = Duration::from_secs(1);
 const NODE: &str = "local";
 /// Store key of a sealed word, outside the records' folder.
 const MASTER_KEY_CHECK: &str = "/meta/master-key-check";
-const NO_PRIVILEGE: &str = "the kernel fabric is not at hand: run bascule serve as root (with /dev/net/tun and the nft program), then disassociate and associate again";
 
 /// What needs privileges or a single thread, done before both go.
 struct Prepared {
     config: Config,
-    fabric: Option<HelperFabric>,
+    behind: Behind,
     listener: TcpListener,
     metrics_listener: Option<TcpListener>,
     dns: Vec<dns::Sockets>,
@@ -84,13 +83,13 @@ fn prepare(config: Config) -> Result<Prepared> {
     let listener = bind(config.listen)?;
     let metrics_listener = config.metrics_listen.map(bind).transpose()?;
     let dns = config.dns_listen.iter().map(|address| dns::Sockets::bind(*address)).collect::<Result<_>>()?;
-    let fabric = if netio::fabric_available() { Some(HelperFabric::spawn()?) } else { None };
-    let addresses = addresses(&config, fabric.is_some())?;
+    let behind = Behind::choose(config.fabric)?;
+    let addresses = addresses(&config, behind.is_kernel())?;
     // From here on nothing needs a privilege, and no thread has started yet.
     privileges::give_up()?;
     Ok(Prepared {
         config,
-        fabric,
+        behind,
         listener,
         metrics_listener,
         dns,
@@ -145,7 +144,7 @@ impl agent::Lines for ConnectionLines {
 async fn serve(prepared: Prepared) -> Result<()> {
     let Prepared {
         config,
-        fabric,
+        behind,
         listener,
         metrics_listener,
         dns,
@@ -162,14 +161,13 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(config.data_dir.join("store.redb")).await?);
     check_master_key(&*store, &master_key, &config).await?;
     let master_key = Arc::new(master_key);
-    let engine = fabric.map(|fabric| start_engine(&config, fabric)).transpose()?;
-    let plane: Arc<dyn DataPlane> = match &engine {
-        Some(engine) => engine.clone(),
-        None => {
-            tracing::warn!("no client can connect: {NO_PRIVILEGE}");
-            Arc::new(InMemory::refusing(NO_PRIVILEGE))
-        }
-    };
+    let moved_ports = behind.moved_ports();
+    let mut listening: Vec<SocketAddr> = config.dns_listen.clone();
+    listening.push(listener.local_addr()?);
+    if let Some(listener) = &metrics_listener {
+        listening.push(listener.local_addr()?);
+    }
+    let Plane { plane, figures } = behind.start(&config, &listening, moved_ports.clone())?;
     let identities = Arc::new(identities);
     tokio::spawn(identities.clone().follow());
     let following =
@@ -179,12 +177,9 @@ async fn serve(prepared: Prepared) -> Result<()> {
         AuditFiles::start(&config.data_dir.join(AUDIT_FOLDER), config.audit)
             .with_context(|| format!("cannot write to {}", config.data_dir.join(AUDIT_FOLDER).display()))?,
     );
-    let render = move || {
-        let snapshot = engine.as_ref().map(|engine| engine.snapshot()).unwrap_or_default();
-        format!("{}{}", metrics.render(), telemetry::data_plane(&snapshot))
-    };
+    let render = move || format!("{}{}", metrics.render(), figures.render());
     let mut api = Api::new(
-        api_config(&config, addresses),
+        api_config(&config, addresses, moved_ports),
         store.clone(),
         master_key.clone(),
         identities,
@@ -318,20 +313,13 @@ async fn check_master_key(store: &dyn Store, key: &MasterKey, config: &Config) -
     }
 }
 
-fn start_engine(config: &Config, fabric: HelperFabric) -> Result<Arc<Engine>> {
-    let mut seed = [0; 32];
-    aws_lc_rs::rand::fill(&mut seed).ok().context("the system gave no randomness")?;
-    let mut engine = EngineConfig::new(seed);
-    engine.workers = config.workers.unwrap_or(0);
-    Ok(Engine::start(engine, Box::new(fabric))?)
-}
-
-fn api_config(config: &Config, addresses: Addresses) -> api::Config {
+fn api_config(config: &Config, addresses: Addresses, moved_ports: Vec<(u16, u16)>) -> api::Config {
     api::Config {
         account: config.account.clone(),
         regions: config.regions.clone(),
         quotas: config.quotas.clone(),
         addresses,
+        moved_ports,
         domain: config.domain.clone(),
         advertise: config.advertise.clone().map(|(host, port)| Advertise { host, port }),
         dev_open: config.dev_open,

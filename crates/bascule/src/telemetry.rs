@@ -79,6 +79,30 @@ pub(crate) fn data_plane(snapshot: &Snapshot) -> String {
     text
 }
 
+/// The user-space fabric's figures in the same form.
+pub(crate) fn user_fabric(figures: &usernet::Figures) -> String {
+    let mut text = String::new();
+    let mut figure =
+        |name: &str, kind: &str, help: &str, label: &str, rows: &std::collections::BTreeMap<&str, u64>| {
+            let _ = writeln!(
+                text,
+                "# HELP bascule_userspace_{name} {help}\n# TYPE bascule_userspace_{name} {kind}"
+            );
+            for (row, value) in rows {
+                let _ = writeln!(text, "bascule_userspace_{name}{{{label}=\"{row}\"}} {value}");
+            }
+        };
+    figure("flows", "gauge", "Flows of clients in user space.", "protocol", &figures.open);
+    figure("flows_total", "counter", "Flows of clients begun in user space.", "protocol", &figures.begun);
+    figure("refused_total", "counter", "What was not carried in user space.", "reason", &figures.refused);
+    let bytes = figures.buffer_bytes;
+    let _ = writeln!(
+        text,
+        "# HELP bascule_userspace_buffer_bytes Memory that open connections may fill.\n# TYPE bascule_userspace_buffer_bytes gauge\nbascule_userspace_buffer_bytes {bytes}"
+    );
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

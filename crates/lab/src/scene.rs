@@ -34,7 +34,7 @@ impl Default for SceneOptions {
     fn default() -> Self {
         let arguments =
             ["--workers", "2", "--gateway-address", "10.99.0.1,10.99.0.2"].map(str::to_owned).to_vec();
-        Self { clients: 1, server: ServerOptions { arguments, environment: Vec::new() } }
+        Self { clients: 1, server: ServerOptions { arguments, ..ServerOptions::default() } }
     }
 }
 

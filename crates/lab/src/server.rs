@@ -21,6 +21,8 @@ pub struct ServerOptions {
     pub arguments: Vec<String>,
     /// Environment variables.
     pub environment: Vec<(String, String)>,
+    /// Runs it as an ordinary user without any capability.
+    pub as_nobody: bool,
 }
 
 /// What came of a start.
@@ -64,7 +66,15 @@ impl Server {
 
     /// Starts it without waiting, for tests that expect it to die.
     pub(crate) fn spawn(net: &Net, data_dir: &Path, options: &ServerOptions) -> Result<Logged> {
-        let mut command = net.command(binary());
+        let mut command = if options.as_nobody {
+            own(data_dir)?;
+            let mut command = net.command("setpriv");
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]);
+            command.arg(for_everybody(data_dir)?);
+            command
+        } else {
+            net.command(binary())
+        };
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
@@ -140,6 +150,28 @@ impl Server {
             .wait(Duration::from_secs(8))
             .with_context(|| format!("still running; it said:\n{}", self.log()))
     }
+}
+
+/// Makes the data directory, and gives it to the user that the server runs as.
+fn own(data_dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(data_dir)?;
+    std::fs::set_permissions(data_dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    std::os::unix::fs::chown(data_dir, Some(65_534), Some(65_534))?;
+    // Others may pass through the folder it is in.
+    if let Some(parent) = data_dir.parent() {
+        std::fs::set_permissions(parent, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+/// The program beside the data directory, where everybody may run it: the folder it was built in may be closed to others.
+fn for_everybody(data_dir: &Path) -> Result<PathBuf> {
+    let program = data_dir.with_file_name("bascule");
+    if !program.exists() {
+        let built = binary();
+        std::fs::hard_link(&built, &program).or_else(|_| std::fs::copy(&built, &program).map(drop))?;
+    }
+    Ok(program)
 }
 
 /// The server's program: `BASCULE_BIN`, or where cargo builds it.

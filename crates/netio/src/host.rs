@@ -10,9 +10,22 @@ use crate::kernel::netlink::Netlink;
 /// Whether this process could run a fabric: the privilege, `/dev/net/tun`, and the `nft` program.
 #[must_use]
 pub fn fabric_available() -> bool {
-    caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN).unwrap_or(false)
-        && std::fs::File::options().read(true).write(true).open("/dev/net/tun").is_ok()
-        && nft_program().is_some()
+    fabric_lacks().is_empty()
+}
+
+/// What this process lacks to run a fabric, in words.
+#[must_use]
+pub fn fabric_lacks() -> Vec<&'static str> {
+    let has_cap = caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN).unwrap_or(false);
+    let has_tun = std::fs::File::options().read(true).write(true).open("/dev/net/tun").is_ok();
+    [
+        (has_cap, "the privilege (CAP_NET_ADMIN)"),
+        (has_tun, "/dev/net/tun"),
+        (nft_program().is_some(), "the program nft"),
+    ]
+    .into_iter()
+    .filter_map(|(has, what)| (!has).then_some(what))
+    .collect()
 }
 
 /// Where `nft` is, by `PATH` and where distributions put it.

@@ -20,4 +20,5 @@ pub use fabric::{
     MAX_SOCKETS, MAX_TOWARD, MAX_TUN_MTU, MIN_TUN_MTU, Outlet, link_name,
 };
 pub use helper::{HELPER_ARGUMENT, run_fabric_helper};
-pub use host::{fabric_available, host_addresses, nft_program};
+pub use host::{fabric_available, fabric_lacks, host_addresses, nft_program};
+pub use kernel::bind::{bind_tcp, bind_udp};

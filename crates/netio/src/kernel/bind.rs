@@ -29,6 +29,22 @@ pub(super) enum Kind {
     Tcp,
 }
 
+/// Binds a `SO_REUSEPORT` group as this process may: non-blocking UDP sockets in worker order.
+///
+/// # Errors
+/// The address is not ours, or is taken, or the port is kept from this user.
+pub fn bind_udp(address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {
+    group(Kind::Udp, address, sockets)
+}
+
+/// The same of listening TCP sockets.
+///
+/// # Errors
+/// As for [`bind_udp`].
+pub fn bind_tcp(address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {
+    group(Kind::Tcp, address, sockets)
+}
+
 /// `sockets` of them, in order. Steering counts on the order of binding.
 pub(super) fn group(kind: Kind, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {
     if !(1..=MAX_SOCKETS).contains(&sockets) {

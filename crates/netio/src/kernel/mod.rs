@@ -20,7 +20,7 @@
 //! mends it), routing tables and connection marks `0x0ba5….`, packet marks `0x0ba4….` to `0x0ba6….`, and rules of
 //! priority 2981 to 2983. Nothing else is touched but the sysctls that are logged.
 
-mod bind;
+pub(crate) mod bind;
 mod netfilter;
 pub(crate) mod netlink;
 mod nft;

@@ -1,0 +1,101 @@
+//! The fabric in the configuration: `fabric = "KIND"`, or a table `[fabric]`.
+
+use std::fmt;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use usernet::Limits;
+
+use super::usage;
+
+/// What lies behind the tunnels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FabricKind {
+    /// The kernel's where it may be had, else in user space.
+    #[default]
+    Auto,
+    /// TUN devices, routes and nftables of the kernel.
+    Kernel,
+    /// Ordinary sockets of this process.
+    Userspace,
+    /// Nothing: the API only, and every association fails.
+    None,
+}
+
+/// Table `fabric`, or its kind alone.
+#[derive(Debug, Default)]
+pub(super) struct FabricTable(FabricKeys);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct FabricKeys {
+    kind: Option<FabricKind>,
+    flows: Option<usize>,
+    association_flows: Option<usize>,
+    client_flows: Option<usize>,
+    buffer_bytes: Option<usize>,
+}
+
+/// Least memory of connections, bytes: room for a few.
+const MIN_BUFFER_BYTES: usize = 1 << 20;
+
+impl FabricTable {
+    pub(super) fn kind(&self) -> Option<FabricKind> {
+        self.0.kind
+    }
+
+    /// Bounds of the user-space fabric.
+    pub(super) fn limits(&self) -> Result<Limits> {
+        let default = Limits::default();
+        let keys = &self.0;
+        let limits = Limits {
+            flows: keys.flows.unwrap_or(default.flows),
+            association_flows: keys.association_flows.unwrap_or(default.association_flows),
+            client_flows: keys.client_flows.unwrap_or(default.client_flows),
+            buffer_bytes: keys.buffer_bytes.unwrap_or(default.buffer_bytes),
+        };
+        let flows = [
+            ("flows", limits.flows),
+            ("association-flows", limits.association_flows),
+            ("client-flows", limits.client_flows),
+        ];
+        if let Some((name, _)) = flows.into_iter().find(|(_, count)| *count == 0) {
+            return usage(format!("fabric.{name} = 0: no flow could ever begin"));
+        }
+        if limits.buffer_bytes < MIN_BUFFER_BYTES {
+            return usage(format!(
+                "fabric.buffer-bytes = {}: at least {MIN_BUFFER_BYTES}",
+                limits.buffer_bytes
+            ));
+        }
+        Ok(limits)
+    }
+}
+
+impl<'de> Deserialize<'de> for FabricTable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = FabricTable;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("auto, kernel, userspace, none, or a table")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, kind: &str) -> std::result::Result<FabricTable, E> {
+                let kind = FabricKind::from_str(kind, false)
+                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Str(kind), &self))?;
+                Ok(FabricTable(FabricKeys { kind: Some(kind), ..FabricKeys::default() }))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, keys: A) -> std::result::Result<FabricTable, A::Error> {
+                FabricKeys::deserialize(MapAccessDeserializer::new(keys)).map(FabricTable)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}

@@ -1,0 +1,335 @@
+//! The user-space fabric with a server that is an ordinary user without capabilities: the same verdicts as the kernel's,
+//! crowds, transfers, and a limit that refuses politely.
+
+mod common;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::{Echo, Scene, SceneOptions, TARGETS, eventually};
+use swarm::{Dialect, Expectation, Group, Profile, Setup, Swarm};
+
+/// Echo services at both targets.
+const PORTS: [u16; 2] = [7, 8];
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a row may take until it is as it shall be: changes are in force within a second of a quiet machine.
+const SETTLED: Duration = Duration::from_secs(15);
+/// The transfer's length, bytes each way.
+const TRANSFER_BYTES: usize = 4 << 20;
+
+/// A scene whose server runs with this fabric; in user space as nobody.
+fn scene(fabric: &str, more: &str) -> Result<Scene> {
+    let mut scene = Scene::without_server(SceneOptions::default())?;
+    // Ping sockets for everybody: what a distribution sets.
+    let range = "net.ipv4.ping_group_range=0 2147483647";
+    scene.server_net.output("sysctl", &["-q", "-w", range])?;
+    let config = scene.dir().join("bascule.toml");
+    std::fs::write(&config, format!("[fabric]\nkind = '{fabric}'\n{more}"))?;
+    let options = scene.server_options();
+    options.as_nobody = fabric == "userspace";
+    options.arguments.extend(["--config".to_owned(), config.display().to_string()]);
+    scene.start_server()?;
+    Ok(scene)
+}
+
+fn client(scene: &Scene, endpoint: &str, count: usize) -> Result<Swarm> {
+    let profile = Profile::load(&scene.profile(endpoint)?)?;
+    let setup = Arc::new(Setup::new(profile, Dialect::V2_6)?);
+    let group = Group { label: "client".to_owned(), setup, count };
+    Ok(scene.clients[0].net.run(|| Swarm::start(&[group], 100.0))?)
+}
+
+/// A figure of the server.
+fn counted(scene: &Scene, name: &str) -> Result<u64> {
+    let text: String = scene.server_net.run(|| scene.server().client().get("/metrics"))?;
+    let lines = text.lines().filter_map(|line| line.strip_prefix(name));
+    lines
+        .map(|rest| rest.trim().parse::<u64>().with_context(|| format!("{name}{rest}")))
+        .next()
+        .unwrap_or(Ok(0))
+}
+
+/// A permission of a security group: protocol, first and last port (or ICMP type and code), block.
+type Rule = (&'static str, i32, i32, &'static str);
+
+/// What is tried in each row, by name: protocol and port, target.
+const PROBES: [(&str, &str); 10] = [
+    ("tcp 7 a", "10.77.1.10:7"),
+    ("tcp 8 a", "10.77.1.10:8"),
+    ("udp 7 a", "10.77.1.10:7/udp"),
+    ("udp 8 a", "10.77.1.10:8/udp"),
+    ("ping a", "10.77.1.10"),
+    ("tcp 7 b", "10.77.2.10:7"),
+    ("tcp 8 b", "10.77.2.10:8"),
+    ("udp 7 b", "10.77.2.10:7/udp"),
+    ("udp 8 b", "10.77.2.10:8/udp"),
+    ("ping b", "10.77.2.10"),
+];
+const ALL_A: &[&str] = &["tcp 7 a", "tcp 8 a", "udp 7 a", "udp 8 a", "ping a"];
+const ALL_B: &[&str] = &["tcp 7 b", "tcp 8 b", "udp 7 b", "udp 8 b", "ping b"];
+const EVERYTHING: &[Rule] = &[("-1", -1, -1, "0.0.0.0/0")];
+const VPC: &str = "10.77.0.0/16";
+
+/// Blocks that an authorization rule covers, rules of the security group, and what passes; nothing else does.
+const ROWS: [(&[&str], &[Rule], &[&[&str]]); 12] = [
+    (&[VPC], EVERYTHING, &[ALL_A, ALL_B]),
+    (&[VPC], &[], &[]),
+    (&[VPC], &[("-1", -1, -1, "10.77.1.10/32")], &[ALL_A]),
+    (&[VPC], &[("tcp", 7, 7, VPC)], &[&["tcp 7 a", "tcp 7 b"]]),
+    (&[VPC], &[("tcp", 0, 65_535, "10.77.1.0/24")], &[&["tcp 7 a", "tcp 8 a"]]),
+    (&[VPC], &[("udp", 8, 9, "10.77.2.10/32")], &[&["udp 8 b"]]),
+    (&[VPC], &[("icmp", -1, -1, "10.77.1.0/24")], &[&["ping a"]]),
+    (&[VPC], &[("icmp", 8, -1, "10.77.2.0/24"), ("icmp", 0, -1, "10.77.1.0/24")], &[&["ping b"]]),
+    (&[VPC], &[("47", -1, -1, VPC), ("udp", 7, 7, "10.77.1.8/31")], &[]),
+    (&["10.77.1.0/24"], EVERYTHING, &[ALL_A]),
+    (&["10.77.2.10/32", "10.77.1.9/32"], EVERYTHING, &[ALL_B]),
+    (&[], EVERYTHING, &[]),
+];
+
+struct Table {
+    scene: Scene,
+    endpoint: String,
+    group: String,
+    client: Swarm,
+    _echoes: Vec<Echo>,
+}
+
+impl Table {
+    fn new(fabric: &str) -> Result<Self> {
+        let scene = scene(fabric, "")?;
+        let mut echoes = Vec::new();
+        for target in &scene.targets {
+            for port in PORTS {
+                echoes.push(Echo::start(&target.net, port)?);
+            }
+        }
+        let (vpc, [subnet, _]) = scene.make_vpc()?;
+        let parameters = [("GroupName", "tried"), ("GroupDescription", "tried"), ("VpcId", vpc.as_str())];
+        let group = scene.ec2("CreateSecurityGroup", &parameters)?.text("groupId")?;
+        let endpoint = scene.make_endpoint(&[("VpcId", &vpc), ("SecurityGroupId.1", &group)])?;
+        scene.associate(&endpoint, &subnet)?;
+        let client = client(&scene, &endpoint, 1)?;
+        ensure!(client.all_up(PATIENCE), "{:?}: {}", client.failures(), scene.server_log());
+        let table = Self { scene, endpoint, group, client, _echoes: echoes };
+        table.change("RevokeSecurityGroupEgress", EVERYTHING)?;
+        Ok(table)
+    }
+
+    fn change(&self, action: &str, rules: &[Rule]) -> Result<()> {
+        let mut parameters = vec![("GroupId".to_owned(), self.group.clone())];
+        for (number, (protocol, from, to, block)) in (1..).zip(rules) {
+            let name = |member: &str| format!("IpPermissions.{number}.{member}");
+            parameters.push((name("IpProtocol"), (*protocol).to_owned()));
+            parameters.push((name("FromPort"), from.to_string()));
+            parameters.push((name("ToPort"), to.to_string()));
+            parameters.push((name("IpRanges.1.CidrIp"), (*block).to_owned()));
+        }
+        let parameters: Vec<_> =
+            parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        if !rules.is_empty() {
+            self.scene.ec2(action, &parameters)?;
+        }
+        Ok(())
+    }
+
+    fn authorize(&self, blocks: &[&str], revoke: bool) -> Result<()> {
+        for block in blocks {
+            if revoke {
+                let parameters = [
+                    ("ClientVpnEndpointId", self.endpoint.as_str()),
+                    ("TargetNetworkCidr", *block),
+                    ("RevokeAllGroups", "true"),
+                ];
+                self.scene.ec2("RevokeClientVpnIngress", &parameters)?;
+            } else {
+                self.scene.authorize(&self.endpoint, block)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What did not hold.
+    fn wrong(&self, passes: &[&[&str]]) -> Result<Vec<String>> {
+        let expectations: Vec<Arc<Expectation>> = PROBES
+            .iter()
+            .map(|(name, target)| {
+                let text = if !passes.iter().any(|some| some.contains(name)) {
+                    format!("deny {target} within 700ms")
+                } else if name.starts_with("ping") {
+                    format!("ping {target}")
+                } else {
+                    format!("reach {target} echo")
+                };
+                Ok(Arc::new(text.parse()?))
+            })
+            .collect::<Result<_>>()?;
+        let mut wrong = Vec::new();
+        self.client.expect(
+            &expectations,
+            |_, _| true,
+            PATIENCE,
+            |outcome| {
+                if !outcome.verdict.held {
+                    wrong.push(format!("{}: {}", outcome.expectation, outcome.verdict.detail));
+                }
+            },
+        );
+        Ok(wrong)
+    }
+
+    /// Packets that the gateway's policy, and those that the security group stopped.
+    fn stopped(&self) -> Result<(u64, u64)> {
+        let policy = ["no-rule", "no-route"]
+            .iter()
+            .map(|reason| {
+                counted(&self.scene, &format!("bascule_dropped_packets_total{{reason=\"{reason}\"}}"))
+            })
+            .sum::<Result<u64>>()?;
+        Ok((policy, counted(&self.scene, "bascule_userspace_refused_total{reason=\"egress\"}")?))
+    }
+}
+
+fn verdicts(fabric: &str) -> Result<()> {
+    let table = Table::new(fabric)?;
+    for (number, (blocks, rules, passes)) in ROWS.iter().enumerate() {
+        table.authorize(blocks, false)?;
+        table.change("AuthorizeSecurityGroupEgress", rules)?;
+        let before = table.stopped()?;
+        let mut last = Vec::new();
+        let held = eventually("the row", SETTLED, || {
+            last = table.wrong(passes).ok()?;
+            last.is_empty().then_some(())
+        });
+        held.with_context(|| format!("{fabric}, row {number} {blocks:?} {rules:?}: {last:#?}"))?;
+        // A denial is the policy's own, not a packet that was lost.
+        let after = table.stopped()?;
+        let denied = |name: &&str| !passes.iter().any(|some| some.contains(name));
+        if PROBES.iter().map(|(name, _)| name).any(denied) {
+            let by_group = blocks.contains(&VPC);
+            let came = if by_group { after.1 > before.1 } else { after.0 > before.0 };
+            ensure!(came || by_group && fabric == "kernel", "row {number}: {before:?}, then {after:?}");
+        }
+        table.change("RevokeSecurityGroupEgress", rules)?;
+        table.authorize(blocks, true)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_kernel_gives_these_verdicts() -> Result<()> {
+    lab::or_skip(|| verdicts("kernel"))
+}
+
+#[test]
+fn the_user_space_fabric_gives_the_same_verdicts() -> Result<()> {
+    lab::or_skip(|| verdicts("userspace"))
+}
+
+/// Bytes of memory that the server has.
+fn memory(scene: &Scene) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", scene.server().id()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib << 10)
+}
+
+fn transfer(target: &str) -> Result<()> {
+    let mut stream = TcpStream::connect_timeout(&format!("{target}:7").parse()?, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let data: Vec<u8> = (0..TRANSFER_BYTES).map(|n| u8::try_from(n % 251).unwrap_or_default()).collect();
+    let mut writer = stream.try_clone()?;
+    let sent = data.clone();
+    let sending = std::thread::spawn(move || writer.write_all(&sent));
+    let mut back = vec![0; TRANSFER_BYTES];
+    stream.read_exact(&mut back)?;
+    sending.join().ok().context("the sender stopped")??;
+    ensure!(back == data, "what came back is not what was sent");
+    Ok(())
+}
+
+#[test]
+fn two_hundred_clients_a_real_one_among_them_and_a_limit_that_is_polite() -> Result<()> {
+    const CLIENTS: usize = 200;
+    const FLOWS: usize = 20;
+    lab::or_skip(|| {
+        let scene = scene("userspace", &format!("client-flows = {FLOWS}\n"))?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", scene.server().id()))?;
+        ensure!(status.contains("CapEff:\t0000000000000000"), "{status}");
+        let _echo = Echo::start(&scene.targets[0].net, 7)?;
+        let (_, [subnet, _]) = scene.make_vpc()?;
+        let endpoint = scene.make_endpoint(&[])?;
+        scene.associate(&endpoint, &subnet)?;
+        scene.authorize(&endpoint, "10.77.1.0/24")?;
+
+        // An unmodified client.
+        let profile = scene.profile(&endpoint)?;
+        // A namespace keeps ports below 1024 from ordinary users: the profile names the port that was bound.
+        ensure!(std::fs::read_to_string(&profile)?.contains(" 10443"), "the port");
+        let mut real = scene.connect(0, &profile, "real", &[])?;
+        ensure!(scene.reaches(0, TARGETS[0]), "a ping; {}", scene.server_log());
+        let net = &scene.clients[0].net;
+        net.run(|| transfer(TARGETS[0]))?;
+
+        // One connection too many for one client is refused, and there is room again when others end.
+        let far: SocketAddr = format!("{}:7", TARGETS[0]).parse()?;
+        let connect = || TcpStream::connect_timeout(&far, Duration::from_secs(5));
+        let mut held = Vec::new();
+        let refused = net.run(|| {
+            (0..=FLOWS).find_map(|_| match connect() {
+                Ok(stream) => {
+                    held.push(stream);
+                    None
+                }
+                Err(error) => Some(error),
+            })
+        });
+        let refused = refused.context("no connection was refused")?;
+        ensure!(refused.kind() == ErrorKind::ConnectionRefused, "{refused}");
+        ensure!(counted(&scene, "bascule_userspace_refused_total{reason=\"client-flows\"}")? >= 1);
+        drop(held);
+        eventually("room again", PATIENCE, || net.run(connect).ok())?;
+
+        let swarm = client(&scene, &endpoint, CLIENTS)?;
+        ensure!(swarm.all_up(PATIENCE), "{:?}", swarm.failures());
+        let expectations = vec![
+            Arc::new("reach 10.77.1.10:7 echo within 25s".parse()?),
+            Arc::new("reach 10.77.1.10:7/udp echo within 25s".parse()?),
+        ];
+        let mut wrong = Vec::new();
+        swarm.expect(
+            &expectations,
+            |_, _| true,
+            PATIENCE,
+            |outcome| {
+                if !outcome.verdict.held {
+                    wrong.push(format!("{} {}", outcome.client, outcome.verdict.detail));
+                }
+            },
+        );
+        ensure!(wrong.is_empty(), "{} of {}: {:?}", wrong.len(), 2 * CLIENTS, wrong.first());
+        let bytes = memory(&scene)?;
+        println!("the server has {} MiB with {CLIENTS} clients", bytes >> 20);
+        ensure!(bytes < 400 << 20, "{bytes} bytes of memory");
+
+        // All of it ends with the association.
+        let mut stream = net.run(connect)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let rows = scene.ec2("DescribeClientVpnTargetNetworks", &[("ClientVpnEndpointId", &endpoint)])?;
+        let association = rows.text("clientVpnTargetNetworks/item/associationId")?;
+        scene.disassociate(&endpoint, &association)?;
+        eventually("pending-associate", PATIENCE, || {
+            scene.endpoint_status(&endpoint).ok().filter(|status| status == "pending-associate")
+        })?;
+        for protocol in ["tcp", "udp", "icmp"] {
+            let open = counted(&scene, &format!("bascule_userspace_flows{{protocol=\"{protocol}\"}}"))?;
+            ensure!(open == 0, "{open} flows of {protocol} are left");
+        }
+        real.wait_for("Connection reset command was pushed by server", 0, PATIENCE)?;
+        stream.set_read_timeout(Some(Duration::from_millis(300)))?;
+        ensure!(!matches!(stream.read(&mut [0; 16]), Ok(1..)), "something still comes");
+        Ok(())
+    })
+}

@@ -1,0 +1,432 @@
+//! Packets of the tunnel: checked views of what clients send, and what we answer.
+
+use std::net::{IpAddr, SocketAddr};
+
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{
+    Icmpv4DstUnreachable, Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv6DstUnreachable, Icmpv6Message,
+    Icmpv6Packet, Icmpv6Repr, IpAddress, IpProtocol, IpRepr, Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr,
+    TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UdpPacket, UdpRepr,
+};
+
+use crate::stats::Refusal;
+
+pub(crate) const ICMP: u8 = 1;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
+pub(crate) const ICMP_V6: u8 = 58;
+
+/// Hops a packet of ours may take.
+const HOP_LIMIT: u8 = 64;
+const IPV4_HEADER_BYTES: usize = 20;
+const IPV6_HEADER_BYTES: usize = 40;
+const UDP_HEADER_BYTES: usize = 8;
+const ECHO_HEADER_BYTES: usize = 8;
+/// Of a packet that an ICMP message is about, what follows its IP header: enough for ports.
+const QUOTED_BYTES: usize = 8;
+/// The unit of a fragment's offset.
+const FRAGMENT_UNIT_BYTES: usize = 8;
+
+/// A whole packet of a client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packet<'p> {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    /// Without what may follow its IP length.
+    pub(crate) whole: &'p [u8],
+    pub(crate) inside: Inside<'p>,
+}
+
+/// What is in it; checksums are right.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Inside<'p> {
+    Tcp(Segment),
+    Udp { source: u16, destination: u16, data: &'p [u8] },
+    Echo { ident: u16, number: u16, data: &'p [u8] },
+}
+
+/// What we need to know of a TCP segment before a stack sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    pub(crate) source: u16,
+    pub(crate) destination: u16,
+    pub(crate) syn: bool,
+    pub(crate) ack: bool,
+    pub(crate) rst: bool,
+    sequence: TcpSeqNumber,
+    acknowledged: TcpSeqNumber,
+    /// Sequence numbers it takes.
+    length: usize,
+}
+
+/// Looks at a packet of a client.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Packet<'_>, Refusal> {
+    let (source, destination, protocol, whole, payload) = match bytes.first().map(|first| first >> 4) {
+        Some(4) => {
+            let ip = Ipv4Packet::new_checked(bytes).map_err(|_| Refusal::Malformed)?;
+            if !ip.verify_checksum() {
+                return Err(Refusal::Malformed);
+            }
+            if ip.more_frags() || ip.frag_offset() != 0 {
+                return Err(Refusal::Fragment);
+            }
+            let whole = bytes.get(..usize::from(ip.total_len())).ok_or(Refusal::Malformed)?;
+            (IpAddr::V4(ip.src_addr()), IpAddr::V4(ip.dst_addr()), ip.next_header(), whole, ip.payload())
+        }
+        Some(6) => {
+            let ip = Ipv6Packet::new_checked(bytes).map_err(|_| Refusal::Malformed)?;
+            let whole = bytes.get(..ip.total_len()).ok_or(Refusal::Malformed)?;
+            (IpAddr::V6(ip.src_addr()), IpAddr::V6(ip.dst_addr()), ip.next_header(), whole, ip.payload())
+        }
+        _ => return Err(Refusal::Malformed),
+    };
+    let inside = inside(source, destination, protocol, payload)?;
+    Ok(Packet { source, destination, whole, inside })
+}
+
+fn inside(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: IpProtocol,
+    payload: &[u8],
+) -> Result<Inside<'_>, Refusal> {
+    let (from, to): (IpAddress, IpAddress) = (source.into(), destination.into());
+    match (protocol, source, destination) {
+        (IpProtocol::Tcp, _, _) => {
+            let tcp = TcpPacket::new_checked(payload).map_err(|_| Refusal::Malformed)?;
+            if !tcp.verify_checksum(&from, &to) {
+                return Err(Refusal::Malformed);
+            }
+            Ok(Inside::Tcp(Segment {
+                source: tcp.src_port(),
+                destination: tcp.dst_port(),
+                syn: tcp.syn(),
+                ack: tcp.ack(),
+                rst: tcp.rst(),
+                sequence: tcp.seq_number(),
+                acknowledged: tcp.ack_number(),
+                length: tcp.segment_len(),
+            }))
+        }
+        (IpProtocol::Udp, _, _) => {
+            let udp = UdpPacket::new_checked(payload).map_err(|_| Refusal::Malformed)?;
+            if !udp.verify_checksum(&from, &to) {
+                return Err(Refusal::Malformed);
+            }
+            Ok(Inside::Udp { source: udp.src_port(), destination: udp.dst_port(), data: udp.payload() })
+        }
+        (IpProtocol::Icmp, IpAddr::V4(_), _) => {
+            let icmp = Icmpv4Packet::new_checked(payload).map_err(|_| Refusal::Malformed)?;
+            if !icmp.verify_checksum() {
+                return Err(Refusal::Malformed);
+            }
+            if icmp.msg_type() != Icmpv4Message::EchoRequest {
+                return Err(Refusal::Protocol);
+            }
+            Ok(Inside::Echo { ident: icmp.echo_ident(), number: icmp.echo_seq_no(), data: icmp.data() })
+        }
+        (IpProtocol::Icmpv6, IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let icmp = Icmpv6Packet::new_checked(payload).map_err(|_| Refusal::Malformed)?;
+            if !icmp.verify_checksum(&source, &destination) {
+                return Err(Refusal::Malformed);
+            }
+            if icmp.msg_type() != Icmpv6Message::EchoRequest {
+                return Err(Refusal::Protocol);
+            }
+            Ok(Inside::Echo { ident: icmp.echo_ident(), number: icmp.echo_seq_no(), data: icmp.payload() })
+        }
+        _ => Err(Refusal::Protocol),
+    }
+}
+
+fn header(from: IpAddr, to: IpAddr, protocol: IpProtocol, length: usize) -> IpRepr {
+    IpRepr::new(from.into(), to.into(), protocol, length, HOP_LIMIT)
+}
+
+/// Writes a packet: its IP header, then what `fill` puts behind it.
+fn write(out: &mut Vec<u8>, ip: &IpRepr, fill: impl FnOnce(&mut [u8])) {
+    out.clear();
+    out.resize(ip.buffer_len(), 0);
+    ip.emit(&mut out[..], &ChecksumCapabilities::default());
+    if let Some(payload) = out.get_mut(ip.header_len()..) {
+        fill(payload);
+    }
+}
+
+/// Answers a segment with a reset that its sender believes. False, and nothing, if it is a reset itself.
+pub(crate) fn reset(packet: &Packet<'_>, segment: &Segment, out: &mut Vec<u8>) -> bool {
+    if segment.rst {
+        return false;
+    }
+    // As a host without that connection does (RFC 9293, 3.10.7.1).
+    let (seq_number, ack_number) = if segment.ack {
+        (segment.acknowledged, None)
+    } else {
+        (TcpSeqNumber(0), Some(segment.sequence + segment.length))
+    };
+    let tcp = TcpRepr {
+        src_port: segment.destination,
+        dst_port: segment.source,
+        control: TcpControl::Rst,
+        seq_number,
+        ack_number,
+        window_len: 0,
+        window_scale: None,
+        max_seg_size: None,
+        sack_permitted: false,
+        sack_ranges: [None; 3],
+        timestamp: None,
+        payload: &[],
+    };
+    let ip = header(packet.destination, packet.source, IpProtocol::Tcp, tcp.buffer_len());
+    write(out, &ip, |payload| {
+        let mut payload = TcpPacket::new_unchecked(payload);
+        tcp.emit(&mut payload, &ip.src_addr(), &ip.dst_addr(), &ChecksumCapabilities::default());
+    });
+    true
+}
+
+/// Why something could not be delivered, as ICMP says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreachable {
+    Network,
+    Host,
+    Port,
+    Prohibited,
+}
+
+/// Tells a client that a packet of its could not be delivered, in the name of the packet's destination: an address that
+/// the client's rules let answer.
+pub(crate) fn unreachable(about: &[u8], why: Unreachable, out: &mut Vec<u8>) -> bool {
+    let checksums = ChecksumCapabilities::default();
+    if let Ok(packet) = Ipv4Packet::new_checked(about)
+        && packet.version() == 4
+        && let Ok(quoted) = Ipv4Repr::parse(&packet, &checksums)
+    {
+        let payload = packet.payload();
+        let icmp = Icmpv4Repr::DstUnreachable {
+            reason: match why {
+                Unreachable::Network => Icmpv4DstUnreachable::NetUnreachable,
+                Unreachable::Host => Icmpv4DstUnreachable::HostUnreachable,
+                Unreachable::Port => Icmpv4DstUnreachable::PortUnreachable,
+                Unreachable::Prohibited => Icmpv4DstUnreachable::CommProhibited,
+            },
+            header: quoted,
+            data: payload.get(..QUOTED_BYTES).unwrap_or(payload),
+        };
+        let ip = header(quoted.dst_addr.into(), quoted.src_addr.into(), IpProtocol::Icmp, icmp.buffer_len());
+        write(out, &ip, |payload| icmp.emit(&mut Icmpv4Packet::new_unchecked(payload), &checksums));
+        return true;
+    }
+    if let Ok(packet) = Ipv6Packet::new_checked(about)
+        && packet.version() == 6
+        && let Ok(quoted) = Ipv6Repr::parse(&packet)
+    {
+        let payload = packet.payload();
+        let icmp = Icmpv6Repr::DstUnreachable {
+            reason: match why {
+                Unreachable::Network => Icmpv6DstUnreachable::NoRoute,
+                Unreachable::Host => Icmpv6DstUnreachable::AddrUnreachable,
+                Unreachable::Port => Icmpv6DstUnreachable::PortUnreachable,
+                Unreachable::Prohibited => Icmpv6DstUnreachable::AdminProhibit,
+            },
+            header: quoted,
+            data: payload.get(..QUOTED_BYTES).unwrap_or(payload),
+        };
+        let (from, to) = (quoted.dst_addr, quoted.src_addr);
+        let ip = header(from.into(), to.into(), IpProtocol::Icmpv6, icmp.buffer_len());
+        write(out, &ip, |payload| {
+            icmp.emit(&from, &to, &mut Icmpv6Packet::new_unchecked(payload), &checksums);
+        });
+        return true;
+    }
+    false
+}
+
+/// Writes a datagram, whatever its length.
+pub(crate) fn datagram(from: SocketAddr, to: SocketAddr, data: &[u8], out: &mut Vec<u8>) {
+    let udp = UdpRepr { src_port: from.port(), dst_port: to.port() };
+    let ip = header(from.ip(), to.ip(), IpProtocol::Udp, UDP_HEADER_BYTES + data.len());
+    write(out, &ip, |payload| {
+        udp.emit(
+            &mut UdpPacket::new_unchecked(payload),
+            &ip.src_addr(),
+            &ip.dst_addr(),
+            data.len(),
+            |into| into.copy_from_slice(data),
+            &ChecksumCapabilities::default(),
+        );
+    });
+}
+
+/// Most data of a datagram that an IP packet can carry, bytes.
+pub(crate) const DATAGRAM_MAX_BYTES: usize = 65_535 - IPV4_HEADER_BYTES - UDP_HEADER_BYTES;
+
+/// An echo message by itself, as a ping socket takes it (which fills in identifier and checksum).
+pub(crate) fn echo_request(v6: bool, number: u16, data: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    out.extend_from_slice(&[if v6 { 128 } else { 8 }, 0, 0, 0, 0, 0]);
+    out.extend_from_slice(&number.to_be_bytes());
+    out.extend_from_slice(data);
+}
+
+/// Number and data of the echo reply that a ping socket gave.
+pub(crate) fn echo_answer(message: &[u8]) -> Option<(u16, &[u8])> {
+    let [0 | 129, 0, _, _, _, _, high, low] = *message.first_chunk::<ECHO_HEADER_BYTES>()? else {
+        return None;
+    };
+    Some((u16::from_be_bytes([high, low]), message.get(ECHO_HEADER_BYTES..)?))
+}
+
+/// Writes an echo reply for a client.
+pub(crate) fn echo_reply(from: IpAddr, to: IpAddr, ident: u16, seq_no: u16, data: &[u8], out: &mut Vec<u8>) {
+    let checksums = ChecksumCapabilities::default();
+    let length = ECHO_HEADER_BYTES + data.len();
+    match (from, to) {
+        (IpAddr::V4(_), IpAddr::V4(_)) => {
+            write(out, &header(from, to, IpProtocol::Icmp, length), |payload| {
+                Icmpv4Repr::EchoReply { ident, seq_no, data }
+                    .emit(&mut Icmpv4Packet::new_unchecked(payload), &checksums);
+            });
+        }
+        (IpAddr::V6(from6), IpAddr::V6(to6)) => {
+            write(out, &header(from, to, IpProtocol::Icmpv6, length), |payload| {
+                Icmpv6Repr::EchoReply { ident, seq_no, data }.emit(
+                    &from6,
+                    &to6,
+                    &mut Icmpv6Packet::new_unchecked(payload),
+                    &checksums,
+                );
+            });
+        }
+        _ => out.clear(),
+    }
+}
+
+/// Gives a packet that `datagram` or `echo_reply` wrote to `send`, in fragments if it is longer than `mtu`: `scratch`
+/// holds them, `ident` is theirs. False if one of them found no room, or for what cannot be cut (IPv6).
+pub(crate) fn in_fragments(
+    packet: &[u8],
+    mtu: usize,
+    ident: u16,
+    scratch: &mut Vec<u8>,
+    mut send: impl FnMut(&[u8]) -> bool,
+) -> bool {
+    if packet.len() <= mtu {
+        return send(packet);
+    }
+    let (Some((header, payload)), Some(4)) =
+        (packet.split_at_checked(IPV4_HEADER_BYTES), packet.first().map(|first| first >> 4))
+    else {
+        return false;
+    };
+    let part_bytes = mtu.saturating_sub(IPV4_HEADER_BYTES) / FRAGMENT_UNIT_BYTES * FRAGMENT_UNIT_BYTES;
+    if part_bytes == 0 {
+        return false;
+    }
+    let parts = payload.len().div_ceil(part_bytes);
+    for (place, part) in payload.chunks(part_bytes).enumerate() {
+        scratch.clear();
+        scratch.extend_from_slice(header);
+        scratch.extend_from_slice(part);
+        let length = scratch.len();
+        let mut ip = Ipv4Packet::new_unchecked(&mut scratch[..]);
+        // No longer than the MTU, and no further than 65,535.
+        ip.set_total_len(u16::try_from(length).unwrap_or(u16::MAX));
+        ip.set_ident(ident);
+        ip.set_dont_frag(false);
+        ip.set_more_frags(place + 1 < parts);
+        ip.set_frag_offset(u16::try_from(place * part_bytes).unwrap_or(u16::MAX));
+        ip.fill_checksum();
+        if !send(scratch) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Bytes that an IP header of ours takes.
+pub(crate) fn header_bytes(of: IpAddr) -> usize {
+    if of.is_ipv4() { IPV4_HEADER_BYTES } else { IPV6_HEADER_BYTES }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v4(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_no_whole_packet_is_refused() {
+        let mut good = Vec::new();
+        datagram(v4("10.8.0.2:5000"), v4("10.0.0.1:53"), b"question", &mut good);
+        let packet = parse(&good).unwrap();
+        assert!(matches!(packet.inside, Inside::Udp { source: 5000, destination: 53, data: b"question" }));
+        // What follows a packet is not part of it.
+        let mut longer = good.clone();
+        longer.extend_from_slice(b"tail");
+        assert_eq!(parse(&longer).unwrap().whole, good);
+        let bent = |bend: fn(&mut Vec<u8>)| {
+            let mut bytes = good.clone();
+            bend(&mut bytes);
+            parse(&bytes).err()
+        };
+        assert_eq!(bent(Vec::clear), Some(Refusal::Malformed));
+        assert_eq!(bent(|bytes| bytes.truncate(19)), Some(Refusal::Malformed));
+        assert_eq!(bent(|bytes| bytes.truncate(30)), Some(Refusal::Malformed));
+        assert_eq!(bent(|bytes| bytes[0] = 0x55), Some(Refusal::Malformed));
+        assert_eq!(bent(|bytes| bytes[10] ^= 1), Some(Refusal::Malformed), "the header's checksum");
+        assert_eq!(bent(|bytes| bytes[30] ^= 1), Some(Refusal::Malformed), "the datagram's checksum");
+        let mended = |bytes: &mut Vec<u8>| Ipv4Packet::new_unchecked(&mut bytes[..]).fill_checksum();
+        let mut fragment = good.clone();
+        fragment[6] = 0x20;
+        mended(&mut fragment);
+        assert_eq!(parse(&fragment).err(), Some(Refusal::Fragment));
+        let mut gre = good;
+        gre[9] = 47;
+        mended(&mut gre);
+        assert_eq!(parse(&gre).err(), Some(Refusal::Protocol));
+    }
+
+    #[test]
+    fn answers_are_whole_packets() {
+        let mut asked = Vec::new();
+        for (client, far) in [("10.8.0.2:5000", "10.0.0.1:53"), ("[fd08::2]:5000", "[fd00::1]:53")] {
+            datagram(v4(client), v4(far), b"question", &mut asked);
+            let mut out = Vec::new();
+            for why in [Unreachable::Network, Unreachable::Host, Unreachable::Port, Unreachable::Prohibited] {
+                assert!(unreachable(&asked, why, &mut out));
+                // Not an echo request, so refused for its kind only.
+                assert_eq!(parse(&out).err(), Some(Refusal::Protocol), "{client} {why:?}");
+            }
+        }
+        let mut request = Vec::new();
+        echo_request(false, 7, b"data", &mut request);
+        assert_eq!(echo_answer(&request), None, "a request is no answer");
+        request[0] = 0;
+        assert_eq!(echo_answer(&request), Some((7, &b"data"[..])));
+    }
+
+    #[test]
+    fn a_long_datagram_goes_in_fragments_that_make_it_again() {
+        let data: Vec<u8> = (0..4000_u16).map(|n| n.to_be_bytes()[1]).collect();
+        let (mut whole, mut scratch, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+        datagram(v4("10.0.0.1:53"), v4("10.8.0.2:5000"), &data, &mut whole);
+        assert!(in_fragments(&whole, 1500, 9, &mut scratch, |part| {
+            parts.push(part.to_vec());
+            true
+        }));
+        assert_eq!(parts.len(), 3);
+        let mut again = Vec::new();
+        for (place, part) in parts.iter().enumerate() {
+            let ip = Ipv4Packet::new_checked(&part[..]).unwrap();
+            assert!(part.len() <= 1500 && ip.verify_checksum() && ip.ident() == 9);
+            assert_eq!(usize::from(ip.frag_offset()), again.len());
+            assert_eq!(ip.more_frags(), place < 2);
+            again.extend_from_slice(ip.payload());
+        }
+        assert_eq!(again, whole[20..]);
+    }
+}
