@@ -102,6 +102,14 @@ fn prepare(config: Config) -> Result<Prepared> {
 }
 
 fn addresses(config: &Config, kernel_fabric: bool) -> Result<Addresses> {
+    let pool = pool(config, kernel_fabric)?;
+    Ok(match &config.gateway_ports {
+        Some(ports) => pool.with_ports(ports.clone()),
+        None => pool,
+    })
+}
+
+fn pool(config: &Config, kernel_fabric: bool) -> Result<Addresses> {
     if let Some(addresses) = &config.gateway_addresses {
         if kernel_fabric && config.loopback_gateway {
             tracing::warn!(

@@ -96,6 +96,8 @@ stats! {
     addresses_refused = "addresses-refused",
     /// Logins accepted.
     admitted = "admitted",
+    /// Sessions that were told of a change without an interruption.
+    push_updates = "push-updates",
     /// Farewells cut short for their bound.
     farewells_cut = "farewells-cut",
     /// Certificate revocation lists that cannot be read: nobody is admitted.

@@ -235,7 +235,6 @@ impl Gateway {
         let (association, plan) = (association.clone(), plan.clone());
         let wanted = self.desired.endpoints.get(&endpoint).ok_or(Refused::Gate)?;
         let session_timeout = wanted.session_timeout;
-        let banner = wanted.banner.as_deref().map(push::banner).unwrap_or_default();
         let identity = self.identify(&endpoint, &login, now)?;
         let (told, counters) = (Told::of(&login.peer_info), Arc::new(Counters::default()));
         let subject = Subject::new(&endpoint, &connection, peer, &identity, &told);
@@ -268,7 +267,8 @@ impl Gateway {
             self.refuse(id, applicant, QUOTA_EXCEEDED, now);
             return Err(Refused::NoAddress);
         };
-        let cidr = state.pool.cidr();
+        let options = push::whole(&plan.push, &state.banner, address, state.pool.cidr());
+        let banner = Arc::clone(&state.banner);
         if let Some(plan) = state.plans.get_mut(&association) {
             plan.sessions += 1;
         }
@@ -277,9 +277,6 @@ impl Gateway {
             self.end(former, None, EndReason::Replaced, now);
             self.settle(former, now);
         }
-        let mut options = plan.push.to_vec();
-        options.extend(banner);
-        options.push(push::ifconfig(address, cidr));
         self.release(id, EndReason::NotAdmitted, now);
         let held = Admitted {
             connection: applicant.connection,
@@ -297,6 +294,7 @@ impl Gateway {
             evaluate_at: self.next_evaluation(&endpoint, now),
             evaluation: applicant.evaluation,
             pushed: plan.push,
+            banner,
             policy: plan.policy,
             counters,
             installed: false,

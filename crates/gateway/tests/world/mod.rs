@@ -389,7 +389,7 @@ impl World {
         }
         while let Some(event) = it.session.poll_event() {
             match event {
-                client::Event::Pushed(options) => it.pushed = Some(options),
+                client::Event::Pushed(options) | client::Event::Updated(options) => it.pushed = Some(options),
                 client::Event::KeysReady { key_id, keys, cipher, v2_peer_id } => {
                     it.v2_peer_id = v2_peer_id;
                     it.channel.install(key_id, &keys, cipher, v2_peer_id).unwrap();
