@@ -90,9 +90,9 @@ stats! {
     identity_refused = "identity-refused",
     /// Logins refused because the gate had closed meanwhile.
     gate_refused = "gate-refused",
-    /// Logins refused: too many sessions.
+    /// Logins refused: too many sessions, or no peer id left.
     sessions_refused = "sessions-refused",
-    /// Logins refused: no address or peer id left.
+    /// Logins refused: no address of the client CIDR left.
     addresses_refused = "addresses-refused",
     /// Logins accepted.
     admitted = "admitted",

@@ -27,8 +27,6 @@ const POLICY_REFUSED: &str = "Denied by the authorization policy";
 
 /// Why a login is refused, in the words of connection logs (spec: aws-client-vpn §5.1).
 pub(super) const POLICY_DENY: &str = "authorization-policy-deny";
-const QUOTA_EXCEEDED: &str = "quota-exceeded";
-const POOL_EXHAUSTED: &str = "address-pool-exhausted";
 
 /// Somebody who is known and is not in yet.
 pub(super) struct Applicant {
@@ -79,9 +77,9 @@ pub(super) enum Refused {
     Identity,
     /// The authorization policy.
     Policy,
-    /// Too many sessions.
+    /// Too many sessions, or no peer id is left.
     Full,
-    /// No address or peer id is left.
+    /// No address is left.
     NoAddress,
 }
 
@@ -254,18 +252,18 @@ impl Gateway {
         }
         let replaced = self.admitted_at(&endpoint, peer);
         if self.session_count() >= self.limits.max_sessions + replaced.len() {
-            self.refuse(id, applicant, QUOTA_EXCEEDED, now);
+            self.refuse(id, applicant, Attempt::QUOTA_EXCEEDED, now);
             return Err(Refused::Full);
         }
         let state = self.endpoints.get_mut(&endpoint).ok_or(Refused::Gate)?;
         let Some(address) = state.pool.allocate(now) else {
-            self.refuse(id, applicant, POOL_EXHAUSTED, now);
+            self.refuse(id, applicant, Attempt::POOL_EXHAUSTED, now);
             return Err(Refused::NoAddress);
         };
         let Some((worker, peer_id)) = self.peer_ids.allocate(worker, now) else {
             state.pool.release(address, now);
-            self.refuse(id, applicant, QUOTA_EXCEEDED, now);
-            return Err(Refused::NoAddress);
+            self.refuse(id, applicant, Attempt::QUOTA_EXCEEDED, now);
+            return Err(Refused::Full);
         };
         let options = push::whole(&plan.push, &state.banner, address, state.pool.cidr());
         let banner = Arc::clone(&state.banner);

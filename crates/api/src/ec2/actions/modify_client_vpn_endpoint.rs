@@ -1,5 +1,5 @@
 //! `ModifyClientVpnEndpoint` (spec: aws-client-vpn §1.12, §2.2.3): what is absent stays. A gateway cuts sessions only where
-//! they could not go on: another port, other DNS servers, split tunnel on or off.
+//! they could not go on: another port; other DNS servers, split tunnel on or off, for clients that take no updates.
 
 use std::net::{IpAddr, SocketAddr};
 
