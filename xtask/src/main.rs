@@ -11,13 +11,13 @@ mod tidy;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask demo | test | tidy | campaign NAME [N] | bench api|scale [--debug]
+const USAGE: &str = "usage: cargo xtask demo | test | tidy | campaign NAME [N] | bench api|scale|sessions [--debug]
 
   demo   installs what is missing, builds, and runs the main job end to end with a real OpenVPN client
   test   installs what the tests need, runs every test, ends with a count
   tidy   checks the layer table, file sizes, module docs and the other rules of the house
-  bench  builds for release, measures the API beside moto's server, or a large state beside a small one, and writes
-         docs/bench/api-YYYY-MM-DD.md or scale-YYYY-MM-DD.md
+  bench  builds for release, measures the API beside moto's server, a large state beside a small one, or the change of a
+         rule while clients are connected, and writes docs/bench/api-YYYY-MM-DD.md, scale-… or sessions-…
   campaign  runs one of these, or as many of it as said:";
 
 fn main() -> ExitCode {
@@ -36,6 +36,8 @@ fn main() -> ExitCode {
         ["bench", "api", "--debug"] => bench::api(true),
         ["bench", "scale"] => bench::scale(false),
         ["bench", "scale", "--debug"] => bench::scale(true),
+        ["bench", "sessions"] => bench::sessions(false),
+        ["bench", "sessions", "--debug"] => bench::sessions(true),
         _ => {
             eprintln!("{USAGE}{}", campaign::usage());
             return ExitCode::from(2);

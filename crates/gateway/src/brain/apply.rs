@@ -133,32 +133,35 @@ impl Gateway {
 
     /// A session that may stay learns what has changed, or comes back for it.
     fn stays(&mut self, id: SlotId, change: Change, now: Instant) {
-        if self.retell(id) {
+        let told = self.retell(id);
+        if told == Some(false) {
+            self.end(id, Some(Farewell::RestartKeep), EndReason::Reconfigured, now);
+        } else {
             self.limit(id, now);
             self.policy_changed(id, change, now);
-        } else {
-            self.end(id, Some(Farewell::RestartKeep), EndReason::Reconfigured, now);
         }
-        self.settle(id, now);
+        if told.is_some() {
+            self.settle(id, now);
+        }
     }
 
-    /// Tells a session what clients are told by now, if that is not what it was told (D-2). False: it has to come back
+    /// Tells a session what clients are told by now (D-2); `None` if that is what it was told. False: it has to come back
     /// for it. Nobody has to for a banner.
-    fn retell(&mut self, id: SlotId) -> bool {
-        let Some(slot) = self.slots.get_mut(&id) else { return true };
-        let Stage::Admitted(held) = &mut slot.stage else { return true };
-        let Some(state) = self.endpoints.get(&slot.endpoint) else { return true };
-        let Some(plan) = state.plans.get(&held.association) else { return true };
+    fn retell(&mut self, id: SlotId) -> Option<bool> {
+        let slot = self.slots.get_mut(&id)?;
+        let Stage::Admitted(held) = &mut slot.stage else { return None };
+        let state = self.endpoints.get(&slot.endpoint)?;
+        let plan = state.plans.get(&held.association)?;
         let differs = held.pushed != plan.push;
         if !differs && held.banner == state.banner {
-            return true;
+            return None;
         }
         held.pushed = Arc::clone(&plan.push);
         held.banner = Arc::clone(&state.banner);
-        let told =
-            slot.session.retell(push::whole(&plan.push, &state.banner, held.address, state.pool.cidr()));
+        let options = push::whole(&plan.push, &state.banner, held.address, state.pool.cidr());
+        let told = slot.session.retell(options);
         self.stats.push_updates += u64::from(told && slot.session.is_established());
-        told || !differs
+        Some(told || !differs)
     }
 
     /// Lets an admitted session last as long as its endpoint says now.

@@ -45,7 +45,7 @@ pub(crate) fn write(data: &Path, endpoints: usize) -> Result<State> {
     runtime.block_on(async {
         let store = RedbStore::open(data.join("store.redb")).await?;
         let ca = pki::issue::ca("scale", FROM, TO)?;
-        let authority = (ca.certificate_pem, ca.key_pem);
+        let authority = (ca.certificate_pem, ca.key_pem.to_string());
         let mut records = commit(&store, shared(&key, &authority)?).await?;
         let ids: Vec<EndpointId> = (1..=endpoints)
             .map(|n| Ok(EndpointId::from_entropy(u128::try_from(n)?)))

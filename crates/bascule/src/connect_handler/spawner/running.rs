@@ -127,8 +127,8 @@ fn attend(group: &mut Group, request: &[u8], deadline: Instant) -> std::io::Resu
         if !said.take() {
             return Ok(Outcome::NoText);
         }
-        // What a handler says beyond that is read and thrown away, so that it is not held up.
-        while !complaint.take() {}
+        // What it says beyond that is read and thrown away, so that it is not held up.
+        complaint.take();
         if ended {
             break;
         }

@@ -37,6 +37,7 @@ async fn each_end_has_its_reason() {
         ("no-input", format!("echo '{GOOD}'"), Ok(())),
         ("noisy", format!("head -c 300000 /dev/zero >&2; echo '{GOOD}'"), Ok(())),
         ("background", format!("sleep 1000 & echo '{GOOD}'"), Ok(())),
+        ("wailing", "while :; do echo oh no >&2; done".to_owned(), Err(HandlerFailure::TimedOut)),
         ("hang", "sleep 1000".to_owned(), Err(HandlerFailure::TimedOut)),
         ("shut", "exec <&- >&- 2>&-; sleep 1000".to_owned(), Err(HandlerFailure::TimedOut)),
         ("lie", "echo '{\"allow\":true}'".to_owned(), Err(HandlerFailure::InvalidResponse)),
