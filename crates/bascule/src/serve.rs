@@ -24,7 +24,7 @@ use crate::credentials::URL_FILE;
 use crate::dns;
 use crate::outbound::Outbound;
 use crate::root_keys::{self, RootKeys};
-use crate::{Usage, logging, private_file, privileges, telemetry, tls, upstream};
+use crate::{Usage, backup, logging, private_file, privileges, telemetry, tls, upstream};
 
 /// Threads of the control plane's runtime; packets have their own.
 const RUNTIME_THREADS: usize = 2;
@@ -32,6 +32,8 @@ const RUNTIME_THREADS: usize = 2;
 const LOOPBACK_BLOCK: &str = "127.64.0.0/16";
 /// How long a stop may take in all (contract: 5 s).
 const STOP_TIMEOUT: Duration = Duration::from_millis(4_500);
+/// The store in the data directory.
+pub(crate) const STORE_FILE: &str = "store.redb";
 /// The audit trail's folder in the data directory.
 const AUDIT_FOLDER: &str = "audit";
 /// The folder of connection logs in the data directory, and the beginning of its files' names.
@@ -159,7 +161,9 @@ async fn serve(prepared: Prepared) -> Result<()> {
         tracing::warn!("dev-open: any credentials are accepted");
     }
     let metrics = telemetry::start()?;
-    let store: Arc<dyn Store> = Arc::new(RedbStore::open(config.data_dir.join("store.redb")).await?);
+    let store = Arc::new(RedbStore::open(config.data_dir.join(STORE_FILE)).await?);
+    backup::serve(&config.data_dir, store.clone())?;
+    let store: Arc<dyn Store> = store;
     check_master_key(&*store, &master_key, &config).await?;
     let master_key = Arc::new(master_key);
     let engine = fabric.map(|fabric| start_engine(&config, fabric)).transpose()?;
