@@ -39,6 +39,17 @@ pub(crate) enum Command {
     Restore(Backup),
     /// OpenVPN clients of our own, without root or a device, that check what they reach through the tunnel
     Client(Box<Client>),
+    /// Completions of this command line for a shell, to standard output
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual pages, one for each command
+    Man {
+        /// The folder they go to
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Prints the version
     Version,
 }

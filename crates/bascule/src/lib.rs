@@ -14,6 +14,7 @@ mod dns;
 mod fabric_check;
 mod keys_command;
 mod logging;
+mod manual;
 mod nearby;
 mod outbound;
 mod pki_command;
@@ -62,6 +63,8 @@ pub fn run() -> ExitCode {
         cli::Command::Backup(arguments) => backup::back_up(arguments),
         cli::Command::Restore(arguments) => backup::restore(arguments),
         cli::Command::Client(arguments) => client_command::run(&arguments),
+        cli::Command::Completions { shell } => manual::completions(shell),
+        cli::Command::Man { folder } => manual::pages(&folder),
         cli::Command::Version => {
             println!("bascule {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -89,7 +89,9 @@ fn prepare(config: Config) -> Result<Prepared> {
     let fabric = if netio::fabric_available() { Some(HelperFabric::spawn()?) } else { None };
     let addresses = addresses(&config, fabric.is_some())?;
     // From here on nothing needs a privilege, and no thread has started yet.
-    privileges::give_up()?;
+    let folder = |name| config.data_dir.join(name);
+    // The two may be links to another disk.
+    privileges::give_up(&[&config.data_dir, &folder(AUDIT_FOLDER), &folder(CONNECTIONS_FOLDER)])?;
     Ok(Prepared {
         config,
         fabric,
@@ -262,6 +264,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
             if now && !announced {
                 private_file::write(&config.data_dir.join(URL_FILE), &format!("{url}\n"))?;
                 println!("ready {url}");
+                told(&[sd_notify::NotifyState::Ready]);
                 announced = true;
             }
             if is_ready.changed().await.is_err() {
@@ -279,6 +282,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
         ended = &mut serving => ended??,
     }
     tracing::info!("stopping: clients are told to come back");
+    told(&[sd_notify::NotifyState::Stopping]);
     readiness.store(false, Ordering::Release);
     std::thread::spawn(|| {
         std::thread::sleep(STOP_TIMEOUT);
@@ -301,6 +305,13 @@ async fn serve(prepared: Prepared) -> Result<()> {
         tracing::warn!("the last audit lines may be lost: the disk does not keep up");
     }
     Ok(())
+}
+
+/// Tells the service manager, where one started this process and wants to know (sd_notify).
+fn told(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
 }
 
 /// The store's secrets must open with this key: the first start leaves a sealed word, later ones open it.

@@ -17,8 +17,8 @@ pub(super) fn taken(data_dir: &Path) -> Result<Vec<u8>> {
     for name in FILES {
         let path = data_dir.join(name);
         if path.exists() {
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
+            let text =
+                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             files.insert(name, text);
         }
     }

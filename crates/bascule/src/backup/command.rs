@@ -79,17 +79,21 @@ pub(crate) fn restore(arguments: Backup) -> Result<()> {
     }
     let store = data_dir.join(STORE_FILE);
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let (backup, attachment) = runtime.block_on(RedbStore::restore(&store, from)).map_err(|error| match error {
-        StoreError::NotABackup(_) => {
-            anyhow::Error::from(error).context(arguments.file.display().to_string())
-        }
-        error => error.into(),
-    })?;
+    let (backup, attachment) =
+        runtime.block_on(RedbStore::restore(&store, from)).map_err(|error| match error {
+            StoreError::NotABackup(_) => {
+                anyhow::Error::from(error).context(arguments.file.display().to_string())
+            }
+            error => error.into(),
+        })?;
     beside::put(&data_dir, &attachment)?;
     owned(&data_dir, &store)?;
     println!("{}: {} records of revision {}", data_dir.display(), backup.records, backup.revision);
     if !master_key.exists() {
-        println!("put the master key that sealed its secrets to {}, or name it by master-key-file", master_key.display());
+        println!(
+            "put the master key that sealed its secrets to {}, or name it by master-key-file",
+            master_key.display()
+        );
     }
     Ok(())
 }

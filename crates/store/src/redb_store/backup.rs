@@ -296,7 +296,10 @@ mod tests {
     async fn filled(path: &Path) -> RedbStore {
         let store = RedbStore::open(path).await.unwrap();
         for n in 0..50_u8 {
-            store.transact(Transaction::new().put(format!("/k/{n}"), vec![n; usize::from(n) * 100])).await.unwrap();
+            store
+                .transact(Transaction::new().put(format!("/k/{n}"), vec![n; usize::from(n) * 100]))
+                .await
+                .unwrap();
         }
         store.transact(Transaction::new().delete("/k/7").put("/k/8", "changed")).await.unwrap();
         store
@@ -337,7 +340,10 @@ mod tests {
         let store = Arc::new(RedbStore::open(directory.path().join("one")).await.unwrap());
         // Both halves of a pair are always written together.
         let pair = |n: u32| Transaction {
-            ops: vec![Op::Put("/a".into(), n.to_le_bytes().into()), Op::Put("/z".into(), n.to_le_bytes().into())],
+            ops: vec![
+                Op::Put("/a".into(), n.to_le_bytes().into()),
+                Op::Put("/z".into(), n.to_le_bytes().into()),
+            ],
             ..Transaction::new()
         };
         store.transact(pair(0)).await.unwrap();
@@ -369,7 +375,8 @@ mod tests {
         let (_, bytes) = taken(&store, b"beside").await;
         let folder = directory.path().join("new");
         let path = folder.join("two");
-        let refused = RedbStore::restore(&path, Cursor::new(bytes[..bytes.len() - 1].to_vec())).await.unwrap_err();
+        let refused =
+            RedbStore::restore(&path, Cursor::new(bytes[..bytes.len() - 1].to_vec())).await.unwrap_err();
         assert!(matches!(refused, StoreError::NotABackup(_)), "{refused}");
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
         let mut broken: Vec<Vec<u8>> = (0..bytes.len()).step_by(97).map(|n| bytes[..n].to_vec()).collect();
