@@ -72,7 +72,8 @@ impl World {
     fn up_from(&mut self, payload: &[u8], from: &str) -> Result<Option<Vec<u8>>, DropReason> {
         let mut datagram = self.seal(payload);
         match self.path.up(&mut datagram, from.parse().unwrap(), self.now) {
-            Up::Forward(packet) | Up::Local(packet) => Ok(Some(packet.to_vec())),
+            Up::Forward(packet) => Ok(Some(packet.to_vec())),
+            Up::Local(packet) => Ok(Some(packet.to_vec())),
             Up::Consumed => Ok(None),
             Up::Drop(reason) => Err(reason),
         }

@@ -559,7 +559,8 @@ impl World {
         let Some(id) = by_id.or_else(by_address) else { return Err(DropReason::NotData) };
         let Some((endpoint, path)) = self.paths.get_mut(&id) else { return Err(DropReason::NotData) };
         let result = match path.path.up(bytes, from, self.now) {
-            Up::Forward(packet) | Up::Local(packet) => Ok(Some(packet.to_vec())),
+            Up::Forward(packet) => Ok(Some(packet.to_vec())),
+            Up::Local(packet) => Ok(Some(packet.to_vec())),
             Up::Consumed => Ok(None),
             Up::Drop(reason) => Err(reason),
         };
