@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 pub mod pki;
+pub mod real;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -86,7 +87,7 @@ pub fn only(names: &[&str]) -> Option<AuthorizationPolicy> {
 }
 
 /// Whether a policy of [`only`] keeps this client out.
-fn keeps_out(policy: &AuthorizationPolicy, common_name: &str) -> bool {
+pub fn keeps_out(policy: &AuthorizationPolicy, common_name: &str) -> bool {
     !policy.shadow
         && policy.document.starts_with(ONLY)
         && !policy.document.contains(&format!("{common_name:?}"))
