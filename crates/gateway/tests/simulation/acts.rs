@@ -77,12 +77,12 @@ impl Sim {
         }
         let clients = match self.rng.below(1000) {
             0..700 => 1 + self.rng.place(4),
-            700..980 => 1 + self.rng.place(12),
+            700..985 => 1 + self.rng.place(12),
             _ => 1 + self.rng.place(64),
         };
         // Some come back, some more than once.
         self.places = clients * 2;
-        self.acts_left = 3 + u32::try_from(self.rng.below(25)).unwrap();
+        self.acts_left = 3 + u32::try_from(self.rng.below(20)).unwrap();
         let begins = if self.rng.chance(500) { 500_000 } else { 20_000_000 };
         for _ in 0..clients {
             let plan = self.plan();
@@ -174,7 +174,7 @@ impl Sim {
     /// One thing happens.
     pub fn act(&mut self) {
         self.acts_left -= 1;
-        self.next_act = self.now + Duration::from_millis(100 + self.rng.below(4000));
+        self.next_act = self.now + Duration::from_millis(100 + self.rng.below(3000));
         match self.rng.below(100) {
             0..40 => self.change(),
             40..52 => self.of_client(|sim, client| {

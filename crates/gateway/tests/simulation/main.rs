@@ -42,7 +42,7 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 fn schedule(seed: u64) -> Seen {
     let mut sim = Sim::new(seed, seed % REAL_TLS_EVERY == 7);
     sim.populate();
-    let lasts = 15_000 + sim.rng.below(45_000);
+    let lasts = 10_000 + sim.rng.below(30_000);
     sim.run(sim.now + Duration::from_millis(lasts));
     if sim.rng.chance(300) {
         sim.disassociate_all();

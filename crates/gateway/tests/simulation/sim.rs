@@ -793,7 +793,9 @@ impl Sim {
         loop {
             let work =
                 self.workers.iter().filter_map(|worker| worker.orders.front().map(|(at, _)| *at)).min();
-            let clients = self.next_timeout();
+            let clients =
+                self.active.iter().filter_map(|&client| self.clients[client].session.poll_timeout());
+            let clients = clients.min();
             let act = (self.acts_left > 0).then_some(self.next_act);
             let times =
                 [self.air.next(), work, self.gateway.poll_timeout(), clients, act, Some(self.next_tick)];
@@ -803,18 +805,18 @@ impl Sim {
                 return;
             }
             self.now = self.now.max(at);
-            self.step(work, act);
+            self.step(work, clients, act);
         }
     }
 
-    fn step(&mut self, work: Option<Instant>, act: Option<Instant>) {
+    fn step(&mut self, work: Option<Instant>, clients: Option<Instant>, act: Option<Instant>) {
         let now = self.now;
         if work.is_some_and(|at| at <= now) {
             let due = |worker: &Worker| worker.orders.front().is_some_and(|(at, _)| *at <= now);
             if let Some(worker) = self.workers.iter().position(due) {
                 self.work(worker);
             }
-        } else if self.next_timeout().is_some_and(|at| at <= now) {
+        } else if clients.is_some_and(|at| at <= now) {
             for at in 0..self.active.len() {
                 let Some(&client) = self.active.get(at) else { break };
                 let session = &mut self.clients[client].session;
@@ -845,10 +847,6 @@ impl Sim {
             self.next_tick = now + TICK;
             self.tick();
         }
-    }
-
-    fn next_timeout(&self) -> Option<Instant> {
-        self.active.iter().filter_map(|&client| self.clients[client].session.poll_timeout()).min()
     }
 
     /// The gateway has closed a connection.
