@@ -21,8 +21,8 @@ pub(crate) struct Campaign {
 enum Test {
     /// In Python: file and function.
     Python(&'static str),
-    /// In Rust: the name of one integration test or several, and their files.
-    Rust(&'static str, &'static [&'static str]),
+    /// In Rust: what cargo is to run, in one go or several, and files that read the variable.
+    Rust(&'static [&'static [&'static str]], &'static [&'static str]),
 }
 
 pub(crate) const CAMPAIGNS: &[Campaign] = &[
@@ -50,7 +50,7 @@ pub(crate) const CAMPAIGNS: &[Campaign] = &[
     Campaign {
         name: "schedules",
         test: Test::Rust(
-            "simulation",
+            &[&["--test", "simulation", "--"]],
             &["crates/gateway/tests/simulation/main.rs", "crates/openvpn/tests/simulation.rs"],
         ),
         variable: "BASCULE_SCHEDULES",
@@ -58,8 +58,18 @@ pub(crate) const CAMPAIGNS: &[Campaign] = &[
         what: "schedules of a bad network, of the protocol and of the whole gateway: nothing wedged, no invariant broken",
     },
     Campaign {
+        name: "fuzz",
+        test: Test::Rust(
+            &[&["--test", "foreign", "--test", "keyed", "--"], &["--lib", "--", "foreign_"]],
+            &["crates/foreign/src/lib.rs", "crates/gateway/tests/keyed.rs"],
+        ),
+        variable: "BASCULE_FUZZ",
+        whole: 10_000_000,
+        what: "bent inputs for each parser of foreign bytes: no panic, nothing forged taken for genuine",
+    },
+    Campaign {
         name: "disassociations",
-        test: Test::Rust("disassociations", &["crates/lab/tests/disassociations.rs"]),
+        test: Test::Rust(&[&["--test", "disassociations", "--"]], &["crates/lab/tests/disassociations.rs"]),
         variable: "BASCULE_DISASSOCIATIONS",
         whole: 20,
         what: "last disassociations under 1,000 clients with kills: nobody left, nobody admitted, no packet afterwards",
@@ -68,7 +78,12 @@ pub(crate) const CAMPAIGNS: &[Campaign] = &[
 
 /// One line for each campaign.
 pub(crate) fn usage() -> String {
-    CAMPAIGNS.iter().map(|of| format!("\n             {} [{}]: {}", of.name, of.whole, of.what)).collect()
+    let mut lines: String = CAMPAIGNS
+        .iter()
+        .map(|of| format!("\n             {} [{}]: {}", of.name, of.whole, of.what))
+        .collect();
+    lines.push_str("\n             mutants [WORD]: changes in what keeps others out, each noticed by a test");
+    lines
 }
 
 /// Runs one; the seed of its dice is `BASCULE_SEED`, 1 if that is not set.
@@ -85,7 +100,7 @@ pub(crate) fn run(name: &str, length: Option<&str>) -> Outcome<bool> {
         return Ok(false);
     }
     let started = Instant::now();
-    let mut test = match campaign.test {
+    let tests = match campaign.test {
         Test::Python(test) => {
             let mut pytest = command(host::python()?);
             pytest
@@ -93,16 +108,22 @@ pub(crate) fn run(name: &str, length: Option<&str>) -> Outcome<bool> {
                 .arg(root().join(test))
                 .env("PYTHONDONTWRITEBYTECODE", "1")
                 .env("BASCULE_MEMBERS", built("examples/members"));
-            pytest
+            vec![pytest]
         }
-        Test::Rust(test, _) => {
-            let mut cargo = cargo();
-            cargo.args(["test", "--quiet", "--workspace", "--test", test, "--", "--nocapture"]);
-            cargo
-        }
+        Test::Rust(runs, _) => runs
+            .iter()
+            .map(|arguments| {
+                let mut cargo = cargo();
+                cargo.args(["test", "--quiet", "--workspace"]).args(*arguments).arg("--nocapture");
+                cargo
+            })
+            .collect(),
     };
-    test.env("BASCULE_BIN", built("bascule")).env(campaign.variable, length.to_string()).stdin(Stdio::null());
-    let held = shown(&mut test)?;
+    let mut held = true;
+    for mut test in tests {
+        let test = test.env("BASCULE_BIN", built("bascule")).env(campaign.variable, length.to_string());
+        held &= shown(test.stdin(Stdio::null()))?;
+    }
     println!("{name}: {} after {} s", if held { "held" } else { "NOT HELD" }, started.elapsed().as_secs());
     Ok(held)
 }
