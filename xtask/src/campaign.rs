@@ -25,6 +25,16 @@ enum Test {
     Rust(&'static [&'static [&'static str]], &'static [&'static str]),
 }
 
+impl Test {
+    /// Where somebody finds it.
+    fn place(&self) -> String {
+        match self {
+            Test::Python(place) => (*place).to_owned(),
+            Test::Rust(_, files) => files.join(", "),
+        }
+    }
+}
+
 pub(crate) const CAMPAIGNS: &[Campaign] = &[
     Campaign {
         name: "malformed",
@@ -95,7 +105,7 @@ pub(crate) fn run(name: &str, length: Option<&str>) -> Outcome<bool> {
         None => campaign.whole,
         Some(text) => text.parse().map_err(|_| format!("{text} is no number"))?,
     };
-    println!("{name}: {length} {}", campaign.what);
+    println!("{name}: {length} {} ({})", campaign.what, campaign.test.place());
     if !shown(cargo().args(["build", "--quiet", "--workspace", "--bins", "--examples"]))? {
         return Ok(false);
     }

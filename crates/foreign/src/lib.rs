@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn mutations_repeat_and_differ() {
-        let seeds = vec![b"one of them".to_vec(), vec![]];
+        let seeds = vec![b"one of them".to_vec(), b"another".to_vec()];
         let draw = || {
             let mut dice = Dice(7);
             (0..200).map(|_| mutate(&mut dice, &seeds)).collect::<Vec<_>>()

@@ -224,7 +224,6 @@ impl Crowd {
         })
         .with_context(|| tail(&self.scene.server_log()))?;
         let took = called.elapsed();
-        ensure!(took < limit, "it took {took:?}");
         let admitted = self.metric("bascule_gateway_events_total{event=\"admitted\"}")?;
         ensure!(self.metric("bascule_connections ")? == 0, "somebody is left");
         self.scene.nothing_left()?;
@@ -243,7 +242,7 @@ impl Crowd {
                 client.reconnect();
             }
         }
-        Ok(Times { took, killed })
+        Ok(Times { took, limit, killed })
     }
 
     /// The rows of all connections have ended.
@@ -259,6 +258,8 @@ impl Crowd {
 
 struct Times {
     took: Duration,
+    /// What it may take.
+    limit: Duration,
     killed: bool,
 }
 
@@ -308,6 +309,10 @@ fn nobody_is_left_and_nobody_comes_in() -> Result<()> {
         println!("from the call to the final status: {}", spread(&times, false));
         println!("with a kill on the way: {}", spread(&times, true));
         println!("{} packets arrived at the target", ear.count());
+        let slow: Vec<_> =
+            times.iter().filter(|time| time.took >= time.limit).map(|time| time.took).collect();
+        // One in a hundred may.
+        ensure!(slow.len() * 100 <= times.len(), "too slow: {slow:?}");
         Ok(())
     })
 }

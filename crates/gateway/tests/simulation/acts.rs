@@ -123,6 +123,10 @@ impl Sim {
         wanted.id = endpoint_id(number);
         wanted.transport = if self.rng.chance(200) { Transport::Tcp } else { Transport::Udp };
         wanted.split_tunnel = self.rng.chance(300);
+        if self.rng.chance(200) {
+            // So few addresses that they run out, rest, and are given again.
+            wanted.client_cidr = "10.9.0.0/29".parse().unwrap();
+        }
         if self.real_tls {
             wanted.server = world::real::server();
         }

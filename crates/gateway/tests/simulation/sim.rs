@@ -309,7 +309,8 @@ impl Sim {
         let over_tcp = wanted.transport == Transport::Tcp;
         let unix = self.wall().0;
         let good = |unix| plan.name < NAMES.len() && may_enter(wanted, NAMES[plan.name], unix);
-        let known = good(unix) && good(unix + 61);
+        let roomy = wanted.client_cidr.prefix_len() <= 22;
+        let known = roomy && good(unix) && good(unix + 61);
         let must_come_up = self.net.is_lossless() && known && self.open(&plan.endpoint);
         let number = u64::try_from(self.clients.len()).unwrap();
         let worker = u16::try_from(number).unwrap() % WORKERS;
