@@ -17,7 +17,7 @@ const SETS: &[Set] = &[
     Set {
         name: "cookie and replay window",
         files: &["crates/openvpn/src/server/cookie.rs", "crates/openvpn/src/data/replay.rs"],
-        tests: &["--lib", "--test", "cookie"],
+        tests: &["--lib", "--test", "cookie", "--test", "wrapped"],
     },
     Set {
         name: "admission gate",

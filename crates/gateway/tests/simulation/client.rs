@@ -40,6 +40,8 @@ pub struct Client {
     pub told: Option<Told>,
     /// Which certificate it shows on new keys.
     pub shows: Arc<Mutex<usize>>,
+    /// Which one it has shown on each key; nothing is known of the real TLS.
+    pub shown: Arc<Mutex<Vec<usize>>>,
     pub peer_id: Option<u32>,
     pub sending: Option<u8>,
     /// Since when it has a key.
@@ -65,7 +67,8 @@ impl Client {
         now: Instant,
     ) -> Self {
         let shows = Arc::new(Mutex::new(plan.name));
-        let tls = if plan.real_tls { real::client_tls(plan.name) } else { double(&shows, rng) };
+        let shown = Arc::default();
+        let tls = if plan.real_tls { real::client_tls(plan.name) } else { double(&shows, &shown, rng) };
         let mut seed = [0; 32];
         for part in seed.chunks_mut(8) {
             part.copy_from_slice(&rng.next().to_be_bytes());
@@ -82,6 +85,7 @@ impl Client {
             ip: None,
             told: None,
             shows,
+            shown,
             peer_id: None,
             sending: None,
             keys: BTreeMap::new(),
@@ -139,11 +143,14 @@ fn config(plan: &Plan, over_tcp: bool) -> SessionConfig {
     config
 }
 
-fn double(shows: &Arc<Mutex<usize>>, rng: &mut Rng) -> TlsFactory {
-    let (shows, mut seed, padding) = (Arc::clone(shows), rng.next(), rng.place(3000));
+fn double(shows: &Arc<Mutex<usize>>, shown: &Arc<Mutex<Vec<usize>>>, rng: &mut Rng) -> TlsFactory {
+    let (shows, shown, mut seed, padding) =
+        (Arc::clone(shows), Arc::clone(shown), rng.next(), rng.place(3000));
     Box::new(move || {
         seed = seed.wrapping_add(1);
-        let certificates = vec![certificate(*shows.lock().unwrap())];
+        let name = *shows.lock().unwrap();
+        shown.lock().unwrap().push(name);
+        let certificates = vec![certificate(name)];
         // Certificates are a byte or two longer or shorter in each run; flights are not, so that schedules repeat.
         let flight_bytes = padding + 2000 - certificates[0].len();
         Ok(Box::new(Double::client(Script { seed, flight_bytes, certificates, ..Script::default() }))

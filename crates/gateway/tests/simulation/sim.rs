@@ -42,6 +42,8 @@ struct Path {
     /// Since when it has a key.
     keys: BTreeMap<u8, Instant>,
     sending: Option<u8>,
+    /// Keys beyond the first.
+    renewals: usize,
     /// Whose it is, once a packet of theirs was opened.
     client: Option<usize>,
     dead_ticks: u32,
@@ -551,6 +553,7 @@ impl Sim {
                     path,
                     keys,
                     sending: None,
+                    renewals: 0,
                     client: None,
                     dead_ticks: 0,
                 };
@@ -562,6 +565,12 @@ impl Sim {
                 match &update {
                     PathUpdate::InstallKey { key_id, .. } => {
                         path.keys.insert(*key_id, self.now);
+                        path.renewals += 1;
+                        if let Some(client) = path.client.map(|client| &self.clients[client]) {
+                            let shown = client.shown.lock().unwrap().get(path.renewals).copied();
+                            let same = shown.is_none_or(|name| name == client.plan.name);
+                            assert!(same, "a key for somebody else than who came in");
+                        }
                         self.seen.rekeys += 1;
                     }
                     PathUpdate::RetireKey(key_id) => {
