@@ -5,6 +5,7 @@ mod bench;
 mod campaign;
 mod demo;
 mod host;
+mod mutants;
 mod package;
 mod run;
 mod test;
@@ -33,6 +34,8 @@ fn main() -> ExitCode {
             report.print();
             report.failures.is_empty()
         }),
+        ["campaign", "mutants"] => mutants::run(None),
+        ["campaign", "mutants", word] => mutants::run(Some(word)),
         ["campaign", name] => campaign::run(name, None),
         ["campaign", name, length] => campaign::run(name, Some(length)),
         ["bench", "api"] => bench::api(false),
