@@ -35,8 +35,23 @@ pub(crate) enum Command {
     Fabric(Fabric),
     /// The root's access keys of a data directory: list, rotate, disable, enable; a running server follows
     Keys(Keys),
+    /// Writes the store to a file, whether its server runs or not; secrets stay sealed, the master key is not in it
+    Backup(Backup),
+    /// Makes the store of a backup in a data directory that has none
+    Restore(Backup),
     /// OpenVPN clients of our own, without root or a device, that check what they reach through the tunnel
     Client(Box<Client>),
+    /// Completions of this command line for a shell, to standard output
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual pages, one for each command
+    Man {
+        /// The folder they go to
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Prints the version
     Version,
 }
@@ -120,6 +135,9 @@ pub(crate) struct FabricCheck {
     /// As for `serve` (repeatable)
     #[arg(long, value_name = "ADDR", env = "BASCULE_GATEWAY_ADDRESS", value_delimiter = ',')]
     pub gateway_address: Vec<String>,
+    /// As for `serve`
+    #[arg(long, value_name = "FIRST-LAST", env = "BASCULE_GATEWAY_PORTS")]
+    pub gateway_ports: Option<String>,
 }
 
 /// Flags of `bascule serve`; each is also a key of the configuration file and an environment variable.
@@ -143,6 +161,9 @@ pub(crate) struct Serve {
     /// An address or CIDR of this host that clients may reach through the user-space fabric (repeatable) [default: none]
     #[arg(long, value_name = "ADDR", env = "BASCULE_USERSPACE_HOST", value_delimiter = ',')]
     pub userspace_host: Vec<String>,
+    /// Endpoints share addresses, and each gets a port of this range; without it each gets an address of its own
+    #[arg(long, value_name = "FIRST-LAST", env = "BASCULE_GATEWAY_PORTS")]
+    pub gateway_ports: Option<String>,
     /// Endpoints are named under this domain, and the exported profile uses that name
     #[arg(long, value_name = "DOMAIN", env = "BASCULE_DOMAIN")]
     pub domain: Option<String>,
@@ -215,6 +236,19 @@ pub(crate) struct Keys {
     /// The key that seals secrets [default: DIR/master.key]
     #[arg(long, value_name = "FILE", env = "BASCULE_MASTER_KEY_FILE", global = true)]
     pub master_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The backup; `-` is standard output or input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Configuration file of the server (TOML), where it names the data directory
+    #[arg(long, value_name = "FILE", env = "BASCULE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The data directory [default: as `serve`]
+    #[arg(long, value_name = "DIR", env = "BASCULE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

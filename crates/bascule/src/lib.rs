@@ -3,6 +3,7 @@
 //! Layer 5. Nothing here decides anything about Client VPN: it puts the parts together.
 
 pub mod aws_client;
+mod backup;
 mod behind;
 mod cli;
 mod client_command;
@@ -14,6 +15,7 @@ mod dns;
 mod fabric_check;
 mod keys_command;
 mod logging;
+mod manual;
 mod nearby;
 mod outbound;
 mod pki_command;
@@ -50,6 +52,10 @@ pub fn run() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == netio::HELPER_ARGUMENT) {
         netio::run_fabric_helper();
     }
+    // The one that runs connect handlers: likewise.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == connect_handler::SPAWNER_ARGUMENT) {
+        connect_handler::run_spawner();
+    }
     let cli = cli::Cli::parse();
     let done = match cli.command {
         cli::Command::Serve(arguments) => serve::run(arguments),
@@ -59,7 +65,11 @@ pub fn run() -> ExitCode {
         cli::Command::Export(cli::Export::Terraform(arguments)) => copying::export(&arguments),
         cli::Command::Import(cli::Import::Aws(arguments)) => copying::import(&arguments),
         cli::Command::Fabric(cli::Fabric::Check(arguments)) => fabric_check::run(arguments),
+        cli::Command::Backup(arguments) => backup::back_up(arguments),
+        cli::Command::Restore(arguments) => backup::restore(arguments),
         cli::Command::Client(arguments) => client_command::run(&arguments),
+        cli::Command::Completions { shell } => manual::completions(shell),
+        cli::Command::Man { folder } => manual::pages(&folder),
         cli::Command::Version => {
             println!("bascule {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -19,12 +19,12 @@ use tokio::sync::watch;
 use crate::behind::{Behind, Plane};
 use crate::cli;
 use crate::config::Config;
-use crate::connect_handler;
+use crate::connect_handler::{self, Commands, Handlers, Spawner};
 use crate::credentials::URL_FILE;
 use crate::dns;
 use crate::outbound::Outbound;
 use crate::root_keys::{self, RootKeys};
-use crate::{Usage, logging, private_file, privileges, telemetry, tls, upstream};
+use crate::{Usage, backup, logging, private_file, privileges, telemetry, tls, upstream};
 
 /// Threads of the control plane's runtime; packets have their own.
 const RUNTIME_THREADS: usize = 2;
@@ -32,6 +32,8 @@ const RUNTIME_THREADS: usize = 2;
 const LOOPBACK_BLOCK: &str = "127.64.0.0/16";
 /// How long a stop may take in all (contract: 5 s).
 const STOP_TIMEOUT: Duration = Duration::from_millis(4_500);
+/// The store in the data directory.
+pub(crate) const STORE_FILE: &str = "store.redb";
 /// The audit trail's folder in the data directory.
 const AUDIT_FOLDER: &str = "audit";
 /// The folder of connection logs in the data directory, and the beginning of its files' names.
@@ -47,6 +49,8 @@ const MASTER_KEY_CHECK: &str = "/meta/master-key-check";
 struct Prepared {
     config: Config,
     behind: Behind,
+    moved_ports: Vec<(u16, u16)>,
+    spawner: Option<Spawner>,
     listener: TcpListener,
     metrics_listener: Option<TcpListener>,
     dns: Vec<dns::Sockets>,
@@ -85,11 +89,19 @@ fn prepare(config: Config) -> Result<Prepared> {
     let dns = config.dns_listen.iter().map(|address| dns::Sockets::bind(*address)).collect::<Result<_>>()?;
     let behind = Behind::choose(config.fabric)?;
     let addresses = addresses(&config, behind.is_kernel())?;
+    let moved_ports = behind.moved_ports();
+    let commands: Vec<_> =
+        config.connect_handlers.iter().filter_map(|handler| handler.command().map(<[_]>::to_vec)).collect();
+    let spawner = if commands.is_empty() { None } else { Some(Spawner::start(commands)?) };
     // From here on nothing needs a privilege, and no thread has started yet.
-    privileges::give_up()?;
+    let folder = |name| config.data_dir.join(name);
+    // The two may be links to another disk.
+    privileges::give_up(&[&config.data_dir, &folder(AUDIT_FOLDER), &folder(CONNECTIONS_FOLDER)])?;
     Ok(Prepared {
         config,
         behind,
+        moved_ports,
+        spawner,
         listener,
         metrics_listener,
         dns,
@@ -101,6 +113,14 @@ fn prepare(config: Config) -> Result<Prepared> {
 }
 
 fn addresses(config: &Config, kernel_fabric: bool) -> Result<Addresses> {
+    let pool = pool(config, kernel_fabric)?;
+    Ok(match &config.gateway_ports {
+        Some(ports) => pool.with_ports(ports.clone()),
+        None => pool,
+    })
+}
+
+fn pool(config: &Config, kernel_fabric: bool) -> Result<Addresses> {
     if let Some(addresses) = &config.gateway_addresses {
         if kernel_fabric && config.loopback_gateway {
             tracing::warn!(
@@ -145,6 +165,8 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let Prepared {
         config,
         behind,
+        moved_ports,
+        spawner,
         listener,
         metrics_listener,
         dns,
@@ -158,10 +180,11 @@ async fn serve(prepared: Prepared) -> Result<()> {
         tracing::warn!("dev-open: any credentials are accepted");
     }
     let metrics = telemetry::start()?;
-    let store: Arc<dyn Store> = Arc::new(RedbStore::open(config.data_dir.join("store.redb")).await?);
+    let store = Arc::new(RedbStore::open(config.data_dir.join(STORE_FILE)).await?);
+    backup::serve(&config.data_dir, store.clone())?;
+    let store: Arc<dyn Store> = store;
     check_master_key(&*store, &master_key, &config).await?;
     let master_key = Arc::new(master_key);
-    let moved_ports = behind.moved_ports();
     let mut listening: Vec<SocketAddr> = config.dns_listen.clone();
     listening.push(listener.local_addr()?);
     if let Some(listener) = &metrics_listener {
@@ -200,8 +223,12 @@ async fn serve(prepared: Prepared) -> Result<()> {
         let advertised = config.advertise.as_ref().and_then(|(host, _)| host.parse().ok());
         dns::start(dns::Zone { domain, server }, advertised, store.clone(), dns)?;
     }
-    let outbound = Outbound::to(config.connect_handlers.iter().map(|handler| handler.uri()))?;
-    tokio::spawn(connect_handler::run(plane.clone(), config.connect_handlers.clone(), outbound));
+    let handlers = Handlers {
+        all: config.connect_handlers.clone(),
+        outbound: Outbound::to(config.connect_handlers.iter().filter_map(|handler| handler.uri()))?,
+        commands: spawner.map(Commands::new).transpose()?,
+    };
+    tokio::spawn(connect_handler::run(plane.clone(), handlers));
     let mut agent = Agent::new(store.clone(), plane, master_key, NODE, ready);
     if let Some(session_hour) = config.session_hour {
         agent = agent.with_session_hour(session_hour);
@@ -253,6 +280,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
             if now && !announced {
                 private_file::write(&config.data_dir.join(URL_FILE), &format!("{url}\n"))?;
                 println!("ready {url}");
+                told(&[sd_notify::NotifyState::Ready]);
                 announced = true;
             }
             if is_ready.changed().await.is_err() {
@@ -270,6 +298,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
         ended = &mut serving => ended??,
     }
     tracing::info!("stopping: clients are told to come back");
+    told(&[sd_notify::NotifyState::Stopping]);
     readiness.store(false, Ordering::Release);
     std::thread::spawn(|| {
         std::thread::sleep(STOP_TIMEOUT);
@@ -292,6 +321,13 @@ async fn serve(prepared: Prepared) -> Result<()> {
         tracing::warn!("the last audit lines may be lost: the disk does not keep up");
     }
     Ok(())
+}
+
+/// Tells the service manager, where one started this process and wants to know (sd_notify).
+fn told(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
 }
 
 /// The store's secrets must open with this key: the first start leaves a sealed word, later ones open it.
