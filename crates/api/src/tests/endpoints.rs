@@ -349,6 +349,7 @@ async fn the_exported_profile() {
     let advertise = |port| Some(Advertise { host: "vpn.example.com".into(), port });
     let rows = [
         (base(), "remote 192.0.2.7 443\nresolv-retry"),
+        (Config { moved_ports: vec![(443, 10_443)], ..base() }, "remote 192.0.2.7 10443\nresolv-retry"),
         (Config { advertise: advertise(None), ..base() }, "remote vpn.example.com 443\nresolv-retry"),
         (Config { advertise: advertise(Some(8443)), ..base() }, "remote vpn.example.com 8443\nresolv-retry"),
         (
