@@ -195,7 +195,8 @@ async fn rows_of_an_earlier_life_are_closed_at_start() {
         association: start.association,
         common_name: start.common_name,
         username: None,
-        client_ip: start.client_ip,
+        client_ip: start.client.v4,
+        client_ipv6: start.client.v6,
         peer: start.peer,
         ingress_bytes: 1,
         egress_bytes: 2,
@@ -282,7 +283,7 @@ async fn a_change_of_one_rule_concerns_one_endpoint() {
     subnet.cidr = "192.168.7.0/24".parse().unwrap();
     world.put(Key::subnet(&scope(), &subnet.id), &subnet).await;
     let moved = |of: &Arc<gateway::desired::Endpoint>| {
-        of.associations.values().all(|association| association.toward.contains(&subnet.cidr))
+        of.associations.values().all(|association| association.toward.contains(&subnet.cidr.into()))
     };
     let wait = async {
         while !world.plane.desired().unwrap().endpoints.values().all(moved) {

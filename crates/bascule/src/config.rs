@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use api::{Addresses, AuditLimits, Bucket, Throttle};
+use ipnet::Ipv6Net;
 use model::{AccountId, Quotas, RegionName};
 use serde::Deserialize;
 
@@ -25,6 +26,7 @@ struct File {
     data_dir: Option<PathBuf>,
     listen: Option<SocketAddr>,
     gateway_address: Vec<String>,
+    client_ipv6_prefix: Option<String>,
     domain: Option<String>,
     dns_listen: Vec<SocketAddr>,
     advertise: Option<String>,
@@ -80,6 +82,8 @@ pub(crate) struct Config {
     pub gateway_addresses: Option<Addresses>,
     /// Whether one of them is loopback.
     pub loopback_gateway: bool,
+    /// What blocks for clients' IPv6 addresses are taken from; `None`: drawn once.
+    pub client_ipv6_prefix: Option<Ipv6Net>,
     pub domain: Option<String>,
     /// Where DNS is answered; empty: nowhere.
     pub dns_listen: Vec<SocketAddr>,
@@ -155,6 +159,11 @@ impl Config {
             listen,
             loopback_gateway: gateway_address.iter().any(|text| starts_loopback(text)),
             gateway_addresses: addresses(&gateway_address)?,
+            client_ipv6_prefix: flags
+                .client_ipv6_prefix
+                .or(file.client_ipv6_prefix)
+                .map(|text| client_prefix(&text))
+                .transpose()?,
             domain,
             dns_listen,
             advertise: flags.advertise.or(file.advertise).map(|text| advertise(&text)).transpose()?,
@@ -186,6 +195,14 @@ impl Config {
             connect_handlers: Settings::handlers(file.connect_handler)?,
             upstream,
         })
+    }
+}
+
+/// A prefix of which each endpoint's clients get a /64.
+fn client_prefix(text: &str) -> Result<Ipv6Net> {
+    match text.parse::<Ipv6Net>() {
+        Ok(net) if net == net.trunc() && net.prefix_len() <= 64 => Ok(net),
+        _ => usage(format!("client-ipv6-prefix = {text}: not an IPv6 prefix of 64 bits or fewer")),
     }
 }
 

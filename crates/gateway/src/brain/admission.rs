@@ -259,16 +259,16 @@ impl Gateway {
             return Err(Refused::Full);
         }
         let state = self.endpoints.get_mut(&endpoint).ok_or(Refused::Gate)?;
-        let Some(address) = state.pool.allocate(now) else {
+        let Some(addresses) = state.pool.allocate(now) else {
             self.refuse(id, applicant, POOL_EXHAUSTED, now);
             return Err(Refused::NoAddress);
         };
         let Some((worker, peer_id)) = self.peer_ids.allocate(worker, now) else {
-            state.pool.release(address, now);
+            state.pool.release(addresses, now);
             self.refuse(id, applicant, QUOTA_EXCEEDED, now);
             return Err(Refused::NoAddress);
         };
-        let cidr = state.pool.cidr();
+        let nets = state.pool.nets();
         if let Some(plan) = state.plans.get_mut(&association) {
             plan.sessions += 1;
         }
@@ -279,7 +279,7 @@ impl Gateway {
         }
         let mut options = plan.push.to_vec();
         options.extend(banner);
-        options.push(push::ifconfig(address, cidr));
+        options.extend(push::own(addresses, nets));
         self.release(id, EndReason::NotAdmitted, now);
         let held = Admitted {
             connection: applicant.connection,
@@ -287,7 +287,7 @@ impl Gateway {
             association,
             worker,
             peer_id,
-            address,
+            addresses,
             identity,
             chain: login.certificates,
             username: applicant.username,
@@ -377,7 +377,7 @@ impl Gateway {
         let start = PathStart {
             peer: slot.peer,
             floats: v2_peer_id.is_some() && wanted.transport == Transport::Udp,
-            address: held.address,
+            addresses: held.addresses,
             client_cidr: wanted.client_cidr,
             policy: Arc::clone(&held.policy),
             counters: Arc::clone(&held.counters),
@@ -390,7 +390,7 @@ impl Gateway {
             endpoint: slot.endpoint.clone(),
             association: held.association.clone(),
             peer_id: held.peer_id,
-            address: held.address,
+            addresses: held.addresses,
             stream: slot.stream,
             path,
         });
@@ -425,7 +425,7 @@ impl Gateway {
             common_name: held.identity.common_name.clone(),
             username: held.username.clone(),
             platform: held.platform.clone(),
-            client_ip: held.address,
+            client: held.addresses,
             peer: slot.peer,
             counters: Arc::clone(&held.counters),
             established_at: self.clock.wall(now),
