@@ -62,6 +62,7 @@ async fn live_counters_come_before_stored_ones() {
     assert_eq!(shown.all("authorizationPolicyLastEvaluatedTime"), ["2027-01-15 07:59:45"]);
     assert_eq!(shown.text("connectionEstablishedTime"), "2027-01-15 07:59:00");
     assert_eq!((shown.text("clientIp"), shown.text("commonName")), ("10.100.0.2".into(), "laptop".into()));
+    assert_eq!(shown.text("clientIpv6Address"), "fd00:9::2");
     assert_eq!((shown.text("egressBytes"), shown.text("egressPackets")), ("2".into(), "4".into()));
     let by_name = [base, ("Filter.1.Name", "username"), ("Filter.1.Value.1", "ann")];
     let shown = world.call("DescribeClientVpnConnections", &by_name).await.ok();

@@ -68,7 +68,7 @@ impl Site {
     }
 }
 
-fn echo(socket: &UdpSocket) {
+pub fn echo(socket: &UdpSocket) {
     let mut buffer = [0; 2048];
     while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
         let answer = [format!("{} ", peer.ip()).as_bytes(), &buffer[..length]].concat();
