@@ -126,7 +126,8 @@ async fn a_transit_gateway_carries_clients_with_their_own_addresses() {
     assert!(!of.source_nat);
     assert_eq!(of.toward, ["10.1.0.0/16".parse().unwrap()]);
     assert_eq!(of.routes.len(), 1);
-    assert_eq!(of.security.iter().map(|rule| rule.protocol.as_str()).collect::<Vec<_>>(), ["-1"]);
+    let open: Vec<_> = of.security.iter().map(|rule| (rule.protocol.as_str(), rule.cidr)).collect();
+    assert_eq!(open, [("-1", "0.0.0.0/0".parse().ok()), ("-1", "::/0".parse().ok())]);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! IPv6 inside the tunnel, alone and beside IPv4, by real clients (spec: aws-client-vpn §3.4, §3.7).
 
+use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -255,23 +256,22 @@ fn security_groups_know_ipv6() -> Result<()> {
             ("tcp", "7001", "7002", "::/0", &[Tcp6(7001), Tcp6(7002)]),
             ("udp", "7001", "7002", "::/0", &[]),
         ];
-        for (protocol, from, to, cidr, passing) in rows {
+        for (number, (protocol, from, to, cidr, passing)) in (8000..).zip(rows) {
             change("AuthorizeSecurityGroupEgress", protocol, from, to, cidr)?;
-            // What is to pass comes first: when it does the rule is in force.
-            for probe in passing {
-                ensure!(
-                    wait_until(LIMIT, || passes(&scene, *probe)),
-                    "{probe:?} by {protocol} {from} {cidr}"
-                );
-            }
-            let blocked: Vec<Probe> = PROBES.into_iter().filter(|probe| !passing.contains(probe)).collect();
-            let passed = std::thread::scope(|scope| {
+            // A rule of its own for each row comes after: when that is in force this one is, and the last one is not.
+            let port = number.to_string();
+            change("AuthorizeSecurityGroupEgress", "tcp", &port, &port, "::/0")?;
+            ensure!(wait_until(LIMIT, || passes(&scene, Tcp6(number))), "the rule after {protocol} {cidr}");
+            let passed: Vec<Probe> = std::thread::scope(|scope| {
                 let tries: Vec<_> =
-                    blocked.iter().map(|probe| scope.spawn(|| (*probe, passes(&scene, *probe)))).collect();
-                let results = tries.into_iter().map(|one| one.join().expect("invariant: it does not panic"));
-                results.filter(|(_, passed)| *passed).map(|(probe, _)| probe).collect::<Vec<_>>()
+                    PROBES.map(|probe| scope.spawn(|| passes(&scene, probe).then_some(probe))).into();
+                tries
+                    .into_iter()
+                    .filter_map(|one| one.join().expect("invariant: it does not panic"))
+                    .collect()
             });
-            ensure!(passed.is_empty(), "{passed:?} by {protocol} {from} {cidr}");
+            ensure!(passed == passing, "{passed:?} by {protocol} {from} {to} {cidr}");
+            change("RevokeSecurityGroupEgress", "tcp", &port, &port, "::/0")?;
             change("RevokeSecurityGroupEgress", protocol, from, to, cidr)?;
         }
         ensure!(
@@ -290,7 +290,11 @@ fn passes(scene: &Scene, probe: Probe) -> bool {
         Probe::Ping6 => net.pings(TARGETS_V6[0]),
         Probe::Tcp6(port) => net.run(|| {
             let address: SocketAddr = (TARGETS_V6[0].parse::<Ipv6Addr>().expect("an address"), port).into();
-            TcpStream::connect_timeout(&address, Duration::from_millis(700)).is_ok()
+            match TcpStream::connect_timeout(&address, Duration::from_millis(700)) {
+                Ok(_) => true,
+                // Nobody listens, and says so.
+                Err(error) => error.kind() == ErrorKind::ConnectionRefused,
+            }
         }),
     }
 }
