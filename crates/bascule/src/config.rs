@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use api::{Addresses, AuditLimits, Bucket, Throttle};
+use ipnet::Ipv6Net;
 use model::{AccountId, Quotas, RegionName};
 use serde::Deserialize;
 
@@ -27,6 +28,7 @@ struct File {
     listen: Option<SocketAddr>,
     gateway_address: Vec<String>,
     gateway_ports: Option<String>,
+    client_ipv6_prefix: Option<String>,
     domain: Option<String>,
     dns_listen: Vec<SocketAddr>,
     advertise: Option<String>,
@@ -84,6 +86,8 @@ pub(crate) struct Config {
     pub gateway_ports: Option<RangeInclusive<u16>>,
     /// Whether one of them is loopback.
     pub loopback_gateway: bool,
+    /// What blocks for clients' IPv6 addresses are taken from; `None`: drawn once.
+    pub client_ipv6_prefix: Option<Ipv6Net>,
     pub domain: Option<String>,
     /// Where DNS is answered; empty: nowhere.
     pub dns_listen: Vec<SocketAddr>,
@@ -167,6 +171,11 @@ impl Config {
             listen,
             loopback_gateway: gateway_address.iter().any(|text| starts_loopback(text)),
             gateway_addresses: addresses(&gateway_address)?,
+            client_ipv6_prefix: flags
+                .client_ipv6_prefix
+                .or(file.client_ipv6_prefix)
+                .map(|text| client_prefix(&text))
+                .transpose()?,
             domain,
             dns_listen,
             gateway_ports,
@@ -199,6 +208,14 @@ impl Config {
             connect_handlers: Settings::handlers(file.connect_handler)?,
             upstream,
         })
+    }
+}
+
+/// A prefix of which each endpoint's clients get a /64.
+fn client_prefix(text: &str) -> Result<Ipv6Net> {
+    match text.parse::<Ipv6Net>() {
+        Ok(net) if net == net.trunc() && net.prefix_len() <= 64 => Ok(net),
+        _ => usage(format!("client-ipv6-prefix = {text}: not an IPv6 prefix of 64 bits or fewer")),
     }
 }
 

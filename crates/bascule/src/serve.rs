@@ -365,6 +365,7 @@ fn api_config(config: &Config, addresses: Addresses) -> api::Config {
         regions: config.regions.clone(),
         quotas: config.quotas.clone(),
         addresses,
+        client_ipv6_prefix: config.client_ipv6_prefix,
         domain: config.domain.clone(),
         advertise: config.advertise.clone().map(|(host, port)| Advertise { host, port }),
         dev_open: config.dev_open,

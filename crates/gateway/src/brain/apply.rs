@@ -75,7 +75,7 @@ impl Gateway {
                 continue;
             }
             let state = self.endpoints.entry(id.clone()).or_insert_with(|| EndpointState::new(wanted));
-            if state.pool.cidr() != wanted.client_cidr && state.is_idle(now) {
+            if state.pool.nets() != wanted.client_cidr && state.is_idle(now) {
                 *state = EndpointState::new(wanted);
             }
             let change = state.refresh(wanted, self.handshakes.as_mut());
