@@ -652,6 +652,7 @@ impl Sim {
         let had_key = path.keys.get(&sent.key_id).is_some_and(|since| *since <= sent.at);
         let up = match path.path.up(&mut bytes, address, self.now) {
             Up::Forward(packet) => Ok(Some(packet.to_vec())),
+            Up::Local(packet) => Ok(Some(packet.to_vec())),
             Up::Consumed => Ok(None),
             Up::Drop(reason) => Err(reason),
         };
