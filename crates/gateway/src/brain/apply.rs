@@ -158,7 +158,7 @@ impl Gateway {
         }
         held.pushed = Arc::clone(&plan.push);
         held.banner = Arc::clone(&state.banner);
-        let options = push::whole(&plan.push, &state.banner, held.address, state.pool.cidr());
+        let options = push::whole(&plan.push, &state.banner, held.addresses, state.pool.nets());
         let told = slot.session.retell(options);
         self.stats.push_updates += u64::from(told && slot.session.is_established());
         Some(told || !differs)
