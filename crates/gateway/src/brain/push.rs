@@ -1,4 +1,4 @@
-//! What a client is told at connect time (spec: aws-client-vpn §3.1, openvpn-protocol §9.3).
+//! What a client is told, at connect time and when it changes (spec: aws-client-vpn §3.1, openvpn-protocol §9.3, §9.5).
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,8 +8,21 @@ use model::{ClientAddresses, ClientNets, Transport};
 
 use crate::desired::{Association, Endpoint};
 
-/// The options that all clients of an association get, in AWS's order. If they change, clients must come back for
-/// the new ones.
+/// All options of one client: those of its association, the banner, its own.
+pub(crate) fn whole(
+    shared: &[String],
+    banner: &[String],
+    addresses: ClientAddresses,
+    nets: ClientNets,
+) -> Vec<String> {
+    let mut options = shared.to_vec();
+    options.extend_from_slice(banner);
+    options.extend(own(addresses, nets));
+    options
+}
+
+/// The options that all clients of an association get, in AWS's order. If they change, clients are told, or come back
+/// for the new ones.
 pub(crate) fn shared(endpoint: &Endpoint, association: &Association) -> Vec<String> {
     let mut options = Vec::new();
     let nets = endpoint.client_cidr;
@@ -79,7 +92,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// The options that are a client's own. With an IPv6 address alone a stock client does from version 2.5 on.
-pub(crate) fn own(addresses: ClientAddresses, nets: ClientNets) -> impl Iterator<Item = String> {
+fn own(addresses: ClientAddresses, nets: ClientNets) -> impl Iterator<Item = String> {
     let v4 = addresses.v4.zip(nets.v4).map(|(address, net)| format!("ifconfig {address} {}", net.netmask()));
     let v6 = addresses.v6.zip(nets.v6).zip(nets.gateway().v6);
     let v6 =
