@@ -153,12 +153,12 @@ pub(crate) struct Serve {
     /// An address, CIDR or range that endpoints may be bound to (repeatable) [default: the host's own]
     #[arg(long, value_name = "ADDR", env = "BASCULE_GATEWAY_ADDRESS", value_delimiter = ',')]
     pub gateway_address: Vec<String>,
-    /// Endpoints share addresses, and each gets a port of this range; without it each gets an address of its own
-    #[arg(long, value_name = "FIRST-LAST", env = "BASCULE_GATEWAY_PORTS")]
-    pub gateway_ports: Option<String>,
     /// IPv6 prefix of which the clients of each endpoint get a /64 [default: unique local addresses, drawn once]
     #[arg(long, value_name = "PREFIX", env = "BASCULE_CLIENT_IPV6_PREFIX")]
     pub client_ipv6_prefix: Option<String>,
+    /// Endpoints share addresses, and each gets a port of this range; without it each gets an address of its own
+    #[arg(long, value_name = "FIRST-LAST", env = "BASCULE_GATEWAY_PORTS")]
+    pub gateway_ports: Option<String>,
     /// Endpoints are named under this domain, and the exported profile uses that name
     #[arg(long, value_name = "DOMAIN", env = "BASCULE_DOMAIN")]
     pub domain: Option<String>,

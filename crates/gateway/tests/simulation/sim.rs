@@ -311,7 +311,7 @@ impl Sim {
         let over_tcp = wanted.transport == Transport::Tcp;
         let unix = self.wall().0;
         let good = |unix| plan.name < NAMES.len() && may_enter(wanted, NAMES[plan.name], unix);
-        let roomy = wanted.client_cidr.prefix_len() <= 22;
+        let roomy = wanted.client_cidr.last_place() >= 1023;
         let known = roomy && good(unix) && good(unix + 61);
         let must_come_up = self.net.is_lossless() && known && self.open(&plan.endpoint);
         let number = u64::try_from(self.clients.len()).unwrap();
@@ -457,7 +457,7 @@ impl Sim {
                         association: start.association,
                         name: start.common_name,
                         client: self.at[&start.peer],
-                        address: start.client_ip,
+                        address: start.client.v4.expect("an IPv4 address"),
                         since: self.now,
                     };
                     assert_eq!(live.name, name(self.clients[live.client].plan.name));
@@ -526,7 +526,8 @@ impl Sim {
             Order::Effect(effect) => *effect,
         };
         match effect {
-            Effect::Install { worker, endpoint, association, peer_id, address, stream, path } => {
+            Effect::Install { worker, endpoint, association, peer_id, addresses, stream, path } => {
+                let address = addresses.v4.expect("an IPv4 address");
                 assert_eq!(peer_id % u32::from(WORKERS), u32::from(worker));
                 let rested = |at: Option<&Instant>| at.is_none_or(|at| self.now.since(*at) >= REST);
                 assert!(
