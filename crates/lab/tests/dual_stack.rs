@@ -263,8 +263,9 @@ fn security_groups_know_ipv6() -> Result<()> {
             change("AuthorizeSecurityGroupEgress", "tcp", &port, &port, "::/0")?;
             ensure!(wait_until(LIMIT, || passes(&scene, Tcp6(number))), "the rule after {protocol} {cidr}");
             let passed: Vec<Probe> = std::thread::scope(|scope| {
+                let scene = &scene;
                 let tries: Vec<_> =
-                    PROBES.map(|probe| scope.spawn(|| passes(&scene, probe).then_some(probe))).into();
+                    PROBES.map(|probe| scope.spawn(move || passes(scene, probe).then_some(probe))).into();
                 tries
                     .into_iter()
                     .filter_map(|one| one.join().expect("invariant: it does not panic"))
