@@ -13,13 +13,14 @@ mod tidy;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask demo | test | tidy | campaign NAME [N] | bench api|scale [--debug] | deb [--debug]
+const USAGE: &str =
+    "usage: cargo xtask demo | test | tidy | campaign NAME [N] | bench api|scale|sessions [--debug] | deb [--debug]
 
   demo   installs what is missing, builds, and runs the main job end to end with a real OpenVPN client
   test   installs what the tests need, runs every test, ends with a count
   tidy   checks the layer table, file sizes, module docs and the other rules of the house
-  bench  builds for release, measures the API beside moto's server, or a large state beside a small one, and writes
-         docs/bench/api-YYYY-MM-DD.md or scale-YYYY-MM-DD.md
+  bench  builds for release, measures the API beside moto's server, a large state beside a small one, or the change of a
+         rule while clients are connected, and writes docs/bench/api-YYYY-MM-DD.md, scale-… or sessions-…
   deb    builds for release and makes the Debian package under target/debian
   campaign  runs one of these, or as many of it as said:";
 
@@ -41,6 +42,8 @@ fn main() -> ExitCode {
         ["bench", "api", "--debug"] => bench::api(true),
         ["bench", "scale"] => bench::scale(false),
         ["bench", "scale", "--debug"] => bench::scale(true),
+        ["bench", "sessions"] => bench::sessions(false),
+        ["bench", "sessions", "--debug"] => bench::sessions(true),
         ["deb"] => package::deb(false),
         ["deb", "--debug"] => package::deb(true),
         _ => {

@@ -11,7 +11,7 @@ use foreign::Dice;
 use openvpn::client::Line;
 use openvpn::data::{self, Channel, Cipher, KeyMaterial, Role};
 use openvpn::km2::{self, ClientParser, MAX_KM2_BYTES, ServerParser};
-use openvpn::push::Assembler;
+use openvpn::push::{Assembler, Kind};
 use openvpn::server::{CookieJar, FirstPacket, Session, tcp_reset_wrapped};
 use openvpn::tls::Tls;
 use openvpn::tls::double::{Double, Script};
@@ -192,7 +192,7 @@ fn push_replies() {
     let mut whole = 0;
     storm("push", seeds, ROUNDS, |bytes, _| {
         let text = String::from_utf8_lossy(bytes);
-        let mut assembler = Assembler::default();
+        let mut assembler = Assembler::new(Kind::Reply);
         for part in [&text, &text] {
             if let Ok(Some(options)) = assembler.take(part) {
                 assert!(options.len() <= 2 * text.len());
@@ -201,7 +201,7 @@ fn push_replies() {
         }
     });
     assert!(whole > 500, "{whole}");
-    let mut assembler = Assembler::default();
+    let mut assembler = Assembler::new(Kind::Reply);
     let endless = format!("PUSH_REPLY,{}push-continuation 2", "x,".repeat(1000));
     assert!((0..10).any(|_| assembler.take(&endless).is_err()), "collects without end");
 }

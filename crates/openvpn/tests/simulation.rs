@@ -340,3 +340,73 @@ fn a_lost_bare_ack_is_recovered() {
     assert_eq!(opcodes[..4], [7, 8, 5, 4], "reset, reset, bare ACK, ClientHello");
     assert_eq!(world.seen.first_packets[3][9], 0, "no acknowledgement rides on the ClientHello");
 }
+
+/// Whatever is lost, and whatever is renegotiated meanwhile: those that take updates end with what is wanted, in the
+/// tunnel they had; the others are left as they are, and the driver knows.
+#[test]
+fn updates_reach_those_that_take_them() {
+    let (mut told, mut untold) = (0, 0);
+    for seed in 60_000..60_400 {
+        let (mut world, lossless) = schedule(seed);
+        world.net.drop_per_mille /= 3;
+        if !connect(&mut world) {
+            continue;
+        }
+        let takes = world.server.as_ref().unwrap().peer_info().has(1 << 12);
+        let own = world.seen.pushed.clone().unwrap();
+        for count in [1_u64, 0, 80, 40] {
+            if world.rng.chance(400) {
+                world.act(Action::ServerRenegotiates);
+            }
+            let pause = Duration::from_millis(world.rng.below(3_000));
+            world.run(pause, |_| false);
+            let mut wanted = world.push.clone();
+            wanted.retain(|option| !option.starts_with("route "));
+            wanted.extend((0..count).map(|n| format!("route 172.16.{n}.0 255.255.255.0")));
+            wanted.push("dhcp-option DNS 10.0.0.2".to_owned());
+            assert_eq!(world.retell(wanted.clone()), takes, "seed {seed}");
+            let holds = |world: &World| {
+                let pushed = world.seen.pushed.as_ref().unwrap();
+                wanted.iter().all(|option| pushed.contains(option))
+                    && pushed.iter().filter(|o| o.starts_with("route ")).count() as u64 == count
+            };
+            // OpenVPN 3 may go on for a minute with its old key; control messages wait for no one's data.
+            let done = world.run(DEADLINE + GRACE, |w| {
+                !takes || holds(w) || w.seen.server_failed.is_some() || w.seen.client_failed.is_some()
+            });
+            assert!(done, "seed {seed}, {count} routes: {:?}", world.seen);
+            if world.seen.server_failed.is_some() || world.seen.client_failed.is_some() {
+                assert!(!lossless, "seed {seed}: {:?}", world.seen);
+                break;
+            }
+            if takes {
+                told += 1;
+            } else {
+                assert_eq!(world.seen.pushed.as_ref(), Some(&own), "seed {seed}");
+                untold += 1;
+            }
+        }
+        assert_eq!(world.seen.client_told, None, "seed {seed}");
+    }
+    assert!(told > 200 && untold > 400, "{told} {untold}");
+}
+
+#[test]
+fn what_cannot_be_updated_is_not_tried_and_what_is_the_same_is_not_said() {
+    let tls = double_pair(&mut Rng(3));
+    let config = Line::V2_7.config();
+    let mut world = World::new(1, Net::PERFECT, config, server::SessionConfig::default(), tls);
+    assert!(connect(&mut world));
+    let mut other = world.push.clone();
+    other.push("ping 2".to_owned());
+    assert!(!world.retell(other), "no client changes that while it is connected");
+    assert!(world.retell(world.push.clone()), "the same as ever");
+    world.run(Duration::from_secs(2), |_| false);
+    assert_eq!((world.seen.updates, &world.seen.client_told), (0, &None));
+    world.act(Action::Farewell);
+    let mut late = world.push.clone();
+    late.push("route 10.0.0.0 255.0.0.0".to_owned());
+    assert!(world.retell(late), "who is leaving needs nothing");
+    world.run(Duration::from_secs(2), |_| false);
+    assert_eq!(world.seen.updates, 0);
+}

@@ -393,7 +393,7 @@ impl World {
         }
         while let Some(event) = it.session.poll_event() {
             match event {
-                client::Event::Pushed(options) => it.pushed = Some(options),
+                client::Event::Pushed(options) | client::Event::Updated(options) => it.pushed = Some(options),
                 client::Event::KeysReady { key_id, keys, cipher, v2_peer_id } => {
                     it.v2_peer_id = v2_peer_id;
                     it.channel.install(key_id, &keys, cipher, v2_peer_id).unwrap();
@@ -563,6 +563,7 @@ impl World {
         let Some((endpoint, path)) = self.paths.get_mut(&id) else { return Err(DropReason::NotData) };
         let result = match path.path.up(bytes, from, self.now) {
             Up::Forward(packet) => Ok(Some(packet.to_vec())),
+            Up::Local(packet) => Ok(Some(packet.to_vec())),
             Up::Consumed => Ok(None),
             Up::Drop(reason) => Err(reason),
         };
