@@ -124,6 +124,7 @@ impl Client {
                     self.channel.retire(key_id);
                     self.keys.remove(&key_id);
                 }
+                Event::Updated(_) => {}
                 Event::Rejected(text) => self.told = Some(Told::Rejected(text)),
                 Event::Restart(text) => self.told = Some(Told::Restart(text)),
                 Event::Halt(text) => self.told = Some(Told::Halt(text)),
