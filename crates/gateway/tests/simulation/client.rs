@@ -116,8 +116,6 @@ impl Client {
                     self.channel.install(key_id, &keys, cipher, v2_peer_id).unwrap();
                     self.keys.insert(key_id, now);
                 }
-                // Its own address stays.
-                Event::Updated(_) => {}
                 Event::SendKey { key_id } => {
                     self.channel.send_with(key_id);
                     self.sending = Some(key_id);
