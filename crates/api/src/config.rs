@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
+use ipnet::Ipv6Net;
 use model::{AccountId, Quotas, RegionName};
 
 /// The largest request body, bytes (spec: aws-client-vpn §2.2.17 asks for at least 4 MiB).
@@ -21,6 +22,8 @@ pub struct Config {
     pub addresses: Addresses,
     /// Ports of endpoints that the gateway may not bind, each with the one it binds instead, which profiles then name.
     pub moved_ports: Vec<(u16, u16)>,
+    /// What blocks for clients' IPv6 addresses are taken from, a /64 each; `None`: unique local addresses, drawn once.
+    pub client_ipv6_prefix: Option<Ipv6Net>,
     /// Endpoints are named under this domain, and profiles use that name; `None`: AWS-style names, and profiles use the address.
     pub domain: Option<String>,
     /// What profiles name when clients reach the gateway through something else.
@@ -78,6 +81,7 @@ impl Default for Config {
             quotas: Quotas::default(),
             addresses: Addresses::default(),
             moved_ports: Vec::new(),
+            client_ipv6_prefix: None,
             domain: None,
             advertise: None,
             dev_open: false,

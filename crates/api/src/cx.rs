@@ -370,6 +370,12 @@ impl<'a> Cx<'a> {
         let listing = self.store.list(&prefix::unscoped(Kind::Listener)).await?;
         Ok(listing.entries.into_iter().map(|entry| entry.key).collect())
     }
+
+    /// The IPv6 blocks for clients that have an owner: their store keys.
+    pub(crate) async fn client_block_keys(&self) -> Result<std::collections::BTreeSet<String>, ApiError> {
+        let listing = self.store.list(&prefix::unscoped(Kind::ClientBlock)).await?;
+        Ok(listing.entries.into_iter().map(|entry| entry.key).collect())
+    }
 }
 
 /// UNVERIFIED: the message for a certificate that does not exist.

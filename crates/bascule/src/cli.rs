@@ -161,6 +161,9 @@ pub(crate) struct Serve {
     /// An address or CIDR of this host that clients may reach through the user-space fabric (repeatable) [default: none]
     #[arg(long, value_name = "ADDR", env = "BASCULE_USERSPACE_HOST", value_delimiter = ',')]
     pub userspace_host: Vec<String>,
+    /// IPv6 prefix of which the clients of each endpoint get a /64 [default: unique local addresses, drawn once]
+    #[arg(long, value_name = "PREFIX", env = "BASCULE_CLIENT_IPV6_PREFIX")]
+    pub client_ipv6_prefix: Option<String>,
     /// Endpoints share addresses, and each gets a port of this range; without it each gets an address of its own
     #[arg(long, value_name = "FIRST-LAST", env = "BASCULE_GATEWAY_PORTS")]
     pub gateway_ports: Option<String>,

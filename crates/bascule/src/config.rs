@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use api::{Addresses, AuditLimits, Bucket, Throttle};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use model::{AccountId, Quotas, RegionName};
 use serde::Deserialize;
 
@@ -32,6 +32,7 @@ struct File {
     gateway_address: Vec<String>,
     fabric: FabricTable,
     userspace_host: Vec<String>,
+    client_ipv6_prefix: Option<String>,
     gateway_ports: Option<String>,
     domain: Option<String>,
     dns_listen: Vec<SocketAddr>,
@@ -95,6 +96,8 @@ pub(crate) struct Config {
     pub userspace_hosts: Vec<IpNet>,
     /// Its bounds.
     pub userspace_limits: usernet::Limits,
+    /// What blocks for clients' IPv6 addresses are taken from; `None`: drawn once.
+    pub client_ipv6_prefix: Option<Ipv6Net>,
     pub domain: Option<String>,
     /// Where DNS is answered; empty: nowhere.
     pub dns_listen: Vec<SocketAddr>,
@@ -181,6 +184,11 @@ impl Config {
             fabric: flags.fabric.or(file.fabric.kind()).unwrap_or_default(),
             userspace_limits: file.fabric.limits()?,
             userspace_hosts: userspace_hosts(&either(flags.userspace_host, file.userspace_host))?,
+            client_ipv6_prefix: flags
+                .client_ipv6_prefix
+                .or(file.client_ipv6_prefix)
+                .map(|text| client_prefix(&text))
+                .transpose()?,
             domain,
             dns_listen,
             gateway_ports,
@@ -213,6 +221,14 @@ impl Config {
             connect_handlers: Settings::handlers(file.connect_handler)?,
             upstream,
         })
+    }
+}
+
+/// A prefix of which each endpoint's clients get a /64.
+fn client_prefix(text: &str) -> Result<Ipv6Net> {
+    match text.parse::<Ipv6Net>() {
+        Ok(net) if net == net.trunc() && net.prefix_len() <= 64 => Ok(net),
+        _ => usage(format!("client-ipv6-prefix = {text}: not an IPv6 prefix of 64 bits or fewer")),
     }
 }
 

@@ -356,6 +356,7 @@ fn api_config(config: &Config, addresses: Addresses, moved_ports: Vec<(u16, u16)
         quotas: config.quotas.clone(),
         addresses,
         moved_ports,
+        client_ipv6_prefix: config.client_ipv6_prefix,
         domain: config.domain.clone(),
         advertise: config.advertise.clone().map(|(host, port)| Advertise { host, port }),
         dev_open: config.dev_open,

@@ -214,7 +214,7 @@ impl Control {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Install { worker, endpoint, association, peer_id, address, stream, path } => {
+            Effect::Install { worker, endpoint, association, peer_id, addresses, stream, path } => {
                 let (Some(served), Some(built)) =
                     (self.endpoints.get(&endpoint), self.built.get(&association))
                 else {
@@ -226,7 +226,7 @@ impl Control {
                     table: Arc::clone(&served.table),
                     association: built.index,
                     peer_id,
-                    address,
+                    addresses,
                     stream: stream.map(|stream| stream.number),
                     path,
                 };

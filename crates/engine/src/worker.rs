@@ -10,7 +10,7 @@ mod up;
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use gateway::{DataPath, Instant, PathNotice, Tick};
+use model::ClientAddresses;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::time::Timespec;
 
@@ -78,7 +79,7 @@ struct Tun {
 struct Session {
     endpoint: u32,
     association: u16,
-    address: Ipv4Addr,
+    addresses: ClientAddresses,
     table: Arc<AddressTable>,
     /// Where it was installed from: finds sessions whose packets carry no peer id.
     source: SocketAddr,

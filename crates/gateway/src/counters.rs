@@ -117,6 +117,11 @@ drop_reasons! {
     SourceRoute = "source-route",
     /// IPv6 inside an IPv4-only tunnel; every client sends some right after it connected.
     Ipv6 = "ipv6",
+    /// IPv4 inside an IPv6-only tunnel.
+    Ipv4 = "ipv4",
+    /// IPv6 that stays on its link: neighbour and router discovery, group membership. Every client sends some right after
+    /// it connected.
+    LinkLocal = "link-local",
     /// A packet from a client whose source is not the client's address.
     Spoofed = "spoofed",
     /// A packet to a client whose destination is not the client's address.

@@ -1,10 +1,10 @@
 //! What goes between the gateway and its driver.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aws_auth::cedar::{Decision, Record, Verdict};
-use model::{AssociationId, ConnectionId, EndpointId, Scope};
+use model::{AssociationId, ClientAddresses, ConnectionId, EndpointId, Scope};
 use openvpn::UnixTime;
 
 use crate::counters::Counters;
@@ -44,8 +44,8 @@ pub enum Effect {
         association: AssociationId,
         /// Names the path from now on.
         peer_id: u32,
-        /// The client's address in the tunnel: packets to it belong to this path.
-        address: Ipv4Addr,
+        /// The client's addresses in the tunnel: packets to them belong to this path.
+        addresses: ClientAddresses,
         /// The connection it is reached over, where it is not by datagrams. The same worker has it.
         stream: Option<StreamId>,
         /// The path.
@@ -111,7 +111,7 @@ pub struct ConnectionStart {
     /// What the client runs on, by its own word (`IV_PLAT`).
     pub platform: Option<String>,
     /// The client's address in the tunnel.
-    pub client_ip: Ipv4Addr,
+    pub client: ClientAddresses,
     /// Where the client came from.
     pub peer: SocketAddr,
     /// Its traffic.

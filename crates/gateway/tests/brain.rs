@@ -37,8 +37,7 @@ fn connects_and_carries_packets() {
         "peer-id 0",
     ];
     assert_eq!(options[..expected.len()], expected);
-    let names: Vec<_> =
-        world.live().iter().map(|s| (s.common_name.clone(), s.client_ip.to_string())).collect();
+    let names: Vec<_> = world.live().iter().map(|s| (s.common_name.clone(), s.client.to_string())).collect();
     let names: BTreeSet<_> = names.into_iter().collect();
     let both = [("alice.example", "10.9.0.2"), ("bob.example", "10.9.0.3")];
     assert_eq!(names, both.map(|(n, ip)| (n.to_owned(), ip.to_owned())).into());
@@ -80,7 +79,7 @@ fn old_and_odd_clients() {
         let ip = world.clients[it].ip().unwrap_or_else(|| panic!("{name}: {:?}", world.clients[it].told));
         assert_eq!(world.clients[it].v2_peer_id.is_some(), v2, "{name}");
         assert_eq!(world.send(it, &udp(ip, "10.0.5.5")), Ok(Some(udp(ip, "10.0.5.5"))), "{name}");
-        let path = world.paths.values().find(|(_, path)| path.address == ip).unwrap();
+        let path = world.paths.values().find(|(_, path)| path.addresses == ip.into()).unwrap();
         assert!(v2 || path.1.worker == 0, "{name}: nothing steers DATA_V1");
     }
 }

@@ -44,13 +44,12 @@ impl Reach {
         if special(far.ip()) {
             return Err(Out::OfReach);
         }
+        if is_own(far.ip()) {
+            return self.check_own(protocol, far);
+        }
         match local_address_towards(far) {
-            Ok(own) if own == far.ip() => {
-                let named = self.own.iter().any(|net| net.contains(&far.ip()));
-                let ports = self.own_ports.lock().unwrap_or_else(PoisonError::into_inner);
-                let taken = matches!(protocol, TCP | UDP) && ports.contains(&far.port());
-                if named && !taken { Ok(()) } else { Err(Out::OfReach) }
-            }
+            // An address that is routed to this host without an interface of it.
+            Ok(own) if own == far.ip() => self.check_own(protocol, far),
             // The kernel routes it to this host by another name.
             Ok(own) if own.is_loopback() => Err(Out::OfReach),
             Ok(_) => Ok(()),
@@ -61,6 +60,34 @@ impl Reach {
             },
         }
     }
+
+    fn check_own(&self, protocol: u8, far: SocketAddr) -> Result<(), Out> {
+        let named = self.own.iter().any(|net| net.contains(&far.ip()));
+        let ports = self.own_ports.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = matches!(protocol, TCP | UDP) && ports.contains(&far.port());
+        if named && !taken { Ok(()) } else { Err(Out::OfReach) }
+    }
+}
+
+/// Whether it is an address of this host: only those may be bound, where the system does not let any be. The source address
+/// that would be taken towards it does not tell: for the second address of a network it is the first.
+fn is_own(address: IpAddr) -> bool {
+    let bound =
+        Socket::new(Domain::for_address((address, 0).into()), Type::DGRAM.cloexec(), Some(Protocol::UDP))
+            .and_then(|socket| socket.bind(&SocketAddr::new(address, 0).into()));
+    match bound {
+        Ok(()) if any_may_be_bound(address) => netio::host_addresses().contains(&address),
+        Ok(()) => true,
+        // It is looked at again when it is dialled.
+        Err(_) => false,
+    }
+}
+
+/// `ip_nonlocal_bind`, which some set for addresses that move between hosts.
+fn any_may_be_bound(address: IpAddr) -> bool {
+    let version = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+    std::fs::read_to_string(format!("/proc/sys/net/{version}/ip_nonlocal_bind"))
+        .is_ok_and(|value| value.trim() != "0")
 }
 
 /// The address this host would send from: its own destination's, if that is an address of this host. Connecting a UDP

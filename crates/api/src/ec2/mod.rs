@@ -2,10 +2,12 @@
 
 mod actions;
 mod attachment_shapes;
+mod client_ipv6;
 mod derived;
 mod device_posture;
 mod endpoint_options;
 mod interfaces;
+mod ipv6_blocks;
 mod network_shapes;
 pub(crate) mod references;
 mod security;

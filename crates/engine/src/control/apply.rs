@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use gateway::Instant;
 use gateway::desired::{Desired, Endpoint};
-use model::{AssociationId, EndpointId, Failure, Transport};
+use model::{AssociationId, ClientNets, EndpointId, Failure, Transport};
 use netio::{FabricAssociation, FabricError, Outlet};
 use tokio::sync::oneshot;
 
 use super::{Control, Listener, Served};
 use crate::Applied;
-use crate::egress::{egress, gateway_address};
+use crate::egress::egress;
 use crate::engine::stopped;
 use crate::fabric::{Added, Batch, Results};
 use crate::table::AddressTable;
@@ -242,7 +242,6 @@ impl Control {
                 key: id.as_str().to_owned(),
                 index: self.built.get(id).map_or(0, |built| built.index),
                 client_cidr: endpoint.client_cidr,
-                gateway_address: gateway_address(endpoint.client_cidr),
                 source_nat: association.source_nat,
                 queues,
                 mtu: TUN_MTU,
@@ -463,7 +462,7 @@ impl Control {
     }
 
     /// The endpoint's entry, made if there is none.
-    fn served(&mut self, id: &EndpointId, client_cidr: ipnet::Ipv4Net) -> &mut Served {
+    fn served(&mut self, id: &EndpointId, client_cidr: ClientNets) -> &mut Served {
         self.endpoints.entry(id.clone()).or_insert_with(|| {
             let slot = self.next_slot;
             self.next_slot += 1;
@@ -604,7 +603,6 @@ fn same_but_outlet(a: &FabricAssociation, b: &FabricAssociation) -> bool {
     // The index of one not built yet is not known; one that stands keeps its own.
     a.key == b.key
         && a.client_cidr == b.client_cidr
-        && a.gateway_address == b.gateway_address
         && a.source_nat == b.source_nat
         && a.queues == b.queues
         && a.mtu == b.mtu

@@ -1,13 +1,12 @@
 //! What the control thread tells a worker, and how the worker obeys: in order, before it touches the next packet.
 
-use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crossbeam_channel::TryRecvError;
 use gateway::{DataPath, PathNotice, PathUpdate};
-use model::Transport;
+use model::{ClientAddresses, Transport};
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{Note, Session, Source, Tun, Worker};
@@ -30,7 +29,7 @@ pub(crate) enum Command {
         table: Arc<AddressTable>,
         association: u16,
         peer_id: u32,
-        address: Ipv4Addr,
+        addresses: ClientAddresses,
         /// The connection of this worker that carries it, if one does.
         stream: Option<u64>,
         path: Box<DataPath>,
@@ -92,9 +91,9 @@ impl Worker {
                 self.tuns.insert(association, Rc::new(Tun { queue, table }));
             }
             Command::CloseTun { association } => self.close_tun(association),
-            Command::Install { endpoint, table, association, peer_id, address, stream, path } => {
+            Command::Install { endpoint, table, association, peer_id, addresses, stream, path } => {
                 let source = path.peer();
-                table.set(address, peer_id);
+                table.set(addresses, peer_id);
                 if let Some(stream) = stream.and_then(|number| self.streams.all.get_mut(&number)) {
                     stream.session = Some(peer_id);
                     stream.seat.admitted();
@@ -102,8 +101,10 @@ impl Worker {
                 if stream.is_none() && self.wiring.number == 0 {
                     self.by_source.insert((endpoint, source), peer_id);
                 }
-                self.sessions
-                    .insert(peer_id, Session { endpoint, association, address, table, source, stream, path });
+                self.sessions.insert(
+                    peer_id,
+                    Session { endpoint, association, addresses, table, source, stream, path },
+                );
             }
             Command::Update { peer_id, update } => {
                 let now = self.now;
@@ -123,7 +124,7 @@ impl Worker {
 
     fn remove(&mut self, peer_id: u32) {
         let Some(session) = self.sessions.remove(&peer_id) else { return };
-        session.table.clear(session.address, peer_id);
+        session.table.clear(session.addresses, peer_id);
         if let Some(stream) = session.stream.and_then(|number| self.streams.all.get_mut(&number)) {
             stream.session = None;
         }

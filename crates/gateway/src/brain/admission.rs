@@ -256,16 +256,16 @@ impl Gateway {
             return Err(Refused::Full);
         }
         let state = self.endpoints.get_mut(&endpoint).ok_or(Refused::Gate)?;
-        let Some(address) = state.pool.allocate(now) else {
+        let Some(addresses) = state.pool.allocate(now) else {
             self.refuse(id, applicant, Attempt::POOL_EXHAUSTED, now);
             return Err(Refused::NoAddress);
         };
         let Some((worker, peer_id)) = self.peer_ids.allocate(worker, now) else {
-            state.pool.release(address, now);
+            state.pool.release(addresses, now);
             self.refuse(id, applicant, Attempt::QUOTA_EXCEEDED, now);
             return Err(Refused::Full);
         };
-        let options = push::whole(&plan.push, &state.banner, address, state.pool.cidr());
+        let options = push::whole(&plan.push, &state.banner, addresses, state.pool.nets());
         let banner = Arc::clone(&state.banner);
         if let Some(plan) = state.plans.get_mut(&association) {
             plan.sessions += 1;
@@ -282,7 +282,7 @@ impl Gateway {
             association,
             worker,
             peer_id,
-            address,
+            addresses,
             identity,
             chain: login.certificates,
             username: applicant.username,
@@ -373,7 +373,7 @@ impl Gateway {
         let start = PathStart {
             peer: slot.peer,
             floats: v2_peer_id.is_some() && wanted.transport == Transport::Udp,
-            address: held.address,
+            addresses: held.addresses,
             client_cidr: wanted.client_cidr,
             policy: Arc::clone(&held.policy),
             counters: Arc::clone(&held.counters),
@@ -386,7 +386,7 @@ impl Gateway {
             endpoint: slot.endpoint.clone(),
             association: held.association.clone(),
             peer_id: held.peer_id,
-            address: held.address,
+            addresses: held.addresses,
             stream: slot.stream,
             path,
         });
@@ -421,7 +421,7 @@ impl Gateway {
             common_name: held.identity.common_name.clone(),
             username: held.username.clone(),
             platform: held.platform.clone(),
-            client_ip: held.address,
+            client: held.addresses,
             peer: slot.peer,
             counters: Arc::clone(&held.counters),
             established_at: self.clock.wall(now),

@@ -75,7 +75,7 @@ impl Gateway {
                 continue;
             }
             let state = self.endpoints.entry(id.clone()).or_insert_with(|| EndpointState::new(wanted));
-            if state.pool.cidr() != wanted.client_cidr && state.is_idle(now) {
+            if state.pool.nets() != wanted.client_cidr && state.is_idle(now) {
                 *state = EndpointState::new(wanted);
             }
             let change = state.refresh(wanted, self.handshakes.as_mut());
@@ -158,7 +158,7 @@ impl Gateway {
         }
         held.pushed = Arc::clone(&plan.push);
         held.banner = Arc::clone(&state.banner);
-        let options = push::whole(&plan.push, &state.banner, held.address, state.pool.cidr());
+        let options = push::whole(&plan.push, &state.banner, held.addresses, state.pool.nets());
         let told = slot.session.retell(options);
         self.stats.push_updates += u64::from(told && slot.session.is_established());
         Some(told || !differs)

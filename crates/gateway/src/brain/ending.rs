@@ -80,7 +80,7 @@ impl Gateway {
                     });
                 }
                 let Some(state) = self.endpoints.get_mut(&endpoint) else { return true };
-                state.pool.release(held.address, now);
+                state.pool.release(held.addresses, now);
                 if let Some(plan) = state.plans.get_mut(&held.association) {
                     plan.sessions = plan.sessions.saturating_sub(1);
                 }

@@ -1,9 +1,9 @@
 //! One session as the gateway keeps it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use model::{AssociationId, ConnectionId, EndpointId};
+use model::{AssociationId, ClientAddresses, ConnectionId, EndpointId};
 use openvpn::Instant;
 use openvpn::server::Session;
 use openvpn::wire::SessionId;
@@ -61,7 +61,7 @@ pub(crate) struct Admitted {
     pub(crate) association: AssociationId,
     pub(crate) worker: u16,
     pub(crate) peer_id: u32,
-    pub(crate) address: Ipv4Addr,
+    pub(crate) addresses: ClientAddresses,
     pub(crate) identity: Identity,
     /// As presented, DER, leaf first: judged again when trust changes.
     pub(crate) chain: Vec<Vec<u8>>,

@@ -89,6 +89,7 @@ fn shared(key: &MasterKey, (ca, ca_key): &(String, String)) -> Result<Vec<Op>> {
         id: vpc_id.clone(),
         scope: scope.clone(),
         cidrs: vec!["10.0.0.0/16".parse()?],
+        ipv6_cidrs: Vec::new(),
         instance_tenancy: "default".to_owned(),
         default_security_group: group_id.clone(),
         tags: Default::default(),
@@ -125,6 +126,7 @@ fn shared(key: &MasterKey, (ca, ca_key): &(String, String)) -> Result<Vec<Op>> {
             scope: scope.clone(),
             vpc_id: vpc_id.clone(),
             cidr: format!("10.0.{}.0/20", n * 16).parse()?,
+            ipv6_cidr: None,
             zone: zone(n)?,
             tags: Default::default(),
             created_at: Timestamp(0),
@@ -211,6 +213,7 @@ fn endpoint(id: &EndpointId, scope: &Scope, address: IpAddr) -> Result<Endpoint>
         spec: EndpointSpec {
             description: Some("one of many".to_owned()),
             client_cidr: Some("10.8.0.0/22".parse()?),
+            client_ipv6_cidr: None,
             server_certificate_arn: ARN.to_owned(),
             authentication: vec![Authentication::Certificate { client_root_arn: ARN.to_owned() }],
             connection_log: ConnectionLog::default(),

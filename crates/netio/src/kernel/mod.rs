@@ -11,6 +11,9 @@
 //! to the association's table: the client CIDR by the TUN device, everything else unreachable. No address is assigned
 //! to the device, as that would put its network into the host's main table, where a second one may be the same.
 //!
+//! *IPv6* goes the same ways, with rules and a table of its own and without masquerading: no two associations have the
+//! same block, so replies are distinct as they are.
+//!
 //! *Client to client*: both directions in the zone, routed by the association's table, not masqueraded.
 //!
 //! Dropped: from a tunnel to the host itself; from outside to a tunnel except replies; from one tunnel to another.
@@ -21,6 +24,7 @@
 //! priority 2981 to 2983. Nothing else is touched but the sysctls that are logged.
 
 pub(crate) mod bind;
+mod forwarding;
 mod netfilter;
 pub(crate) mod netlink;
 mod nft;
@@ -37,10 +41,8 @@ use crate::fabric::{
     MAX_TUN_MTU, MIN_TUN_MTU, Outlet, link_name,
 };
 use crate::helper::log;
+use forwarding::Opened;
 use netlink::Netlink;
-
-/// Networks named in a log line.
-const LOGGED_NETWORKS: usize = 4;
 
 /// The fabric on the kernel of this network namespace. Needs `CAP_NET_ADMIN`.
 #[derive(Debug)]
@@ -52,11 +54,8 @@ pub struct KernelFabric {
     prepared: BTreeSet<String>,
     /// Being removed, with something left to remove.
     leaving: BTreeMap<String, FabricAssociation>,
-    /// Interfaces whose forwarding we switched on. What they may forward now and could not before is dropped but for
-    /// tunnels, so that ours is the only door that opened.
-    opened: BTreeSet<String>,
-    /// The operator has forwarding on for all since we opened ours: nothing to guard any more.
-    forwarding_everywhere: bool,
+    /// Where we switched forwarding on.
+    opened: Opened,
     leave_sysctls: bool,
 }
 
@@ -71,8 +70,7 @@ impl KernelFabric {
             live: BTreeMap::new(),
             prepared: BTreeSet::new(),
             leaving: BTreeMap::new(),
-            opened: BTreeSet::new(),
-            forwarding_everywhere: false,
+            opened: Opened::default(),
             leave_sysctls,
         })
     }
@@ -83,14 +81,7 @@ impl KernelFabric {
         if self.live.is_empty() {
             return;
         }
-        let everywhere = sysctl::forwards_everywhere();
-        let mut stale = false;
-        if everywhere && !self.forwarding_everywhere && !self.opened.is_empty() {
-            log("fabric: forwarding is on for all interfaces now; ours are no longer guarded");
-            self.opened.clear();
-            stale = true;
-        }
-        self.forwarding_everywhere = everywhere;
+        let mut stale = self.opened.forget_needless();
         if matches!(netfilter::table_exists(ruleset::TABLE), Ok(false)) {
             log("fabric: the nftables table `inet bascule` was removed by someone; putting it back");
             stale = true;
@@ -143,10 +134,10 @@ impl KernelFabric {
         netfilter::forget_connections(ruleset::reply_mark(association.index), u32::MAX)?;
         self.netlink.delete_links(Some(&link))?;
         let queues = tun_device::create(&link, association.queues)?;
-        sysctl::prepare_tun(&link, self.leave_sysctls)?;
+        sysctl::prepare_tun(&link, self.leave_sysctls, association.client_cidr.v6.is_some())?;
         let index = self.netlink.raise_link(&link, association.mtu)?;
         self.netlink.add_routes(index, ruleset::table(association.index), association.client_cidr)?;
-        self.netlink.add_rules(association.index, &link)?;
+        self.netlink.add_rules(association.index, &link, association.client_cidr)?;
         Ok(queues)
     }
 
@@ -157,35 +148,10 @@ impl KernelFabric {
     }
 
     fn open_interfaces(&mut self, key: &str, outlet: &Outlet) -> Result<(), FabricError> {
-        if self.leave_sysctls || outlet.toward.is_empty() {
+        if self.leave_sysctls {
             return Ok(());
         }
-        let interfaces = self.netlink.interfaces_toward(&outlet.toward)?;
-        if interfaces.is_empty() {
-            let networks: Vec<String> =
-                outlet.toward.iter().take(LOGGED_NETWORKS).map(ToString::to_string).collect();
-            log(&format!(
-                "fabric: no route to {} yet (association {key}); packets to it go nowhere",
-                networks.join(", ")
-            ));
-        }
-        self.forwarding_everywhere = sysctl::forwards_everywhere();
-        for interface in interfaces {
-            if sysctl::open_forwarding(&interface)? {
-                self.opened.insert(interface);
-            }
-        }
-        Ok(())
-    }
-
-    fn close_interfaces(&mut self) -> Result<(), FabricError> {
-        if !sysctl::forwards_everywhere() {
-            for interface in &self.opened {
-                sysctl::close_forwarding(interface)?;
-            }
-        }
-        self.opened.clear();
-        Ok(())
+        self.opened.toward(&self.netlink, key, outlet)
     }
 
     /// Removes what is left of one that is no longer live; each step whatever became of the others.
@@ -203,7 +169,7 @@ impl KernelFabric {
         step(self.netlink.delete_routes(Some(ruleset::table(association.index))));
         if self.live.is_empty() {
             step(self.netlink.delete_rules(None));
-            step(self.close_interfaces());
+            step(self.opened.close());
         }
         step(self.install_ruleset());
         step(netfilter::forget_connections(ruleset::reply_mark(association.index), u32::MAX));
@@ -227,6 +193,9 @@ fn check_alone(association: &FabricAssociation) -> Result<(), FabricError> {
     }
     if !(MIN_TUN_MTU..=MAX_TUN_MTU).contains(&association.mtu) {
         return wrong(format!("MTU {MIN_TUN_MTU} to {MAX_TUN_MTU}"));
+    }
+    if association.client_cidr.iter().next().is_none() {
+        return wrong("no client addresses".to_owned());
     }
     check_outlet(&association.outlet)
 }
@@ -254,10 +223,10 @@ impl Fabric for KernelFabric {
         step(self.netlink.delete_links(None));
         step(self.netlink.delete_rules(None));
         step(self.netlink.delete_routes(None));
-        match nft::opened_interfaces() {
+        match nft::opened() {
             Ok(opened) => {
                 self.opened = opened;
-                step(self.close_interfaces());
+                step(self.opened.close());
             }
             Err(error) => step(Err(error)),
         }

@@ -1,10 +1,12 @@
 //! Links, routes, and rules, by routing netlink. Blocking.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::{Stream, TryStreamExt};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use model::ClientNets;
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::route::{
@@ -15,7 +17,7 @@ use rtnetlink::{Error, Handle, IpVersion, LinkUnspec, RouteMessageBuilder};
 use tokio::runtime::Runtime;
 
 use super::ruleset::{ANY_MARK_MASK, MARK_MASK, REPLY_MARK, UP_MARK, UP_OR_REPLY_MASK, any_mark, table};
-use crate::fabric::FabricError;
+use crate::fabric::{FabricError, is_our_link};
 
 /// First priority of our rules (of three): before the host's main table, and as a rule before those of other programs.
 pub(super) const RULE_PRIORITY: u32 = 0x0ba5;
@@ -105,22 +107,24 @@ impl Netlink {
     }
 
     /// The association's table: the client CIDR by its device, nothing else.
-    pub(super) fn add_routes(&self, link: u32, table: u32, client_cidr: Ipv4Net) -> Result<(), FabricError> {
-        let clients = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(client_cidr.network(), client_cidr.prefix_len())
-            .output_interface(link)
-            .scope(RouteScope::Link)
-            .table_id(table)
-            .build();
-        let rest = RouteMessageBuilder::<Ipv4Addr>::new()
-            .kind(RouteType::Unreachable)
-            .priority(u32::MAX)
-            .table_id(table)
-            .build();
-        for route in [clients, rest] {
-            self.wait("add a route", self.handle.route().add(route).replace().execute())?;
+    pub(super) fn add_routes(&self, link: u32, table: u32, clients: ClientNets) -> Result<(), FabricError> {
+        if let Some(net) = clients.v4 {
+            let route = || RouteMessageBuilder::<Ipv4Addr>::new().table_id(table);
+            let clients = route().destination_prefix(net.network(), net.prefix_len());
+            self.add_route(clients.output_interface(link).scope(RouteScope::Link).build())?;
+            self.add_route(route().kind(RouteType::Unreachable).priority(u32::MAX).build())?;
+        }
+        if let Some(net) = clients.v6 {
+            let route = || RouteMessageBuilder::<Ipv6Addr>::new().table_id(table);
+            let clients = route().destination_prefix(net.network(), net.prefix_len());
+            self.add_route(clients.output_interface(link).build())?;
+            self.add_route(route().kind(RouteType::Unreachable).priority(u32::MAX).build())?;
         }
         Ok(())
+    }
+
+    fn add_route(&self, route: RouteMessage) -> Result<(), FabricError> {
+        self.wait("add a route", self.handle.route().add(route).replace().execute())
     }
 
     /// Deletes the routes of one of our tables, or of all of them.
@@ -134,18 +138,48 @@ impl Netlink {
         Ok(())
     }
 
+    /// The routes of both IP versions.
     fn routes(&self) -> Result<Vec<RouteMessage>, FabricError> {
-        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        self.list("list routes", self.handle.route().get(all).execute())
+        let v4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let mut routes: Vec<RouteMessage> =
+            self.list("list routes", self.handle.route().get(v4).execute())?;
+        let v6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
+        let more = self.list_v6("list IPv6 routes", self.handle.route().get(v6).execute())?;
+        // A kernel without IPv6 lists what it has.
+        routes.extend(
+            more.into_iter()
+                .filter(|route: &RouteMessage| route.header.address_family == AddressFamily::Inet6),
+        );
+        Ok(routes)
+    }
+
+    /// As [`Self::list`], empty where the kernel has no IPv6.
+    fn list_v6<T>(
+        &self,
+        what: &str,
+        stream: impl Stream<Item = Result<T, Error>>,
+    ) -> Result<Vec<T>, FabricError> {
+        match self.runtime.block_on(stream.try_collect()) {
+            Err(error) if matches!(errno(&error), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) => {
+                Ok(Vec::new())
+            }
+            other => other.map_err(|error| explain(what, &error)),
+        }
     }
 
     /// The association's rules: what bears one of its marks goes to its table, except that packets *from its device* on
     /// their way up, as well as questions of the reverse-path check about replies (which it asks as if from there), go
     /// on to the host's own rules, by a common rule that does nothing. The reverse-path check of a packet on its way
     /// up asks as if from outside, and so finds the device in the table, however strict the operator has made it.
-    pub(super) fn add_rules(&self, index: u16, link: &str) -> Result<(), FabricError> {
+    pub(super) fn add_rules(&self, index: u16, link: &str, clients: ClientNets) -> Result<(), FabricError> {
+        let families = [clients.v4.map(|_| AddressFamily::Inet), clients.v6.map(|_| AddressFamily::Inet6)];
+        families.into_iter().flatten().try_for_each(|family| self.add_rules_of(family, index, link))
+    }
+
+    fn add_rules_of(&self, family: AddressFamily, index: u16, link: &str) -> Result<(), FabricError> {
         let add = |priority: u32, action: RuleAction, attributes: Vec<RuleAttribute>| {
-            let mut rule = self.handle.rule().add().v4().priority(priority).action(action);
+            let mut rule = self.handle.rule().add().priority(priority).action(action);
+            rule.message_mut().header.family = family;
             rule.message_mut().header.table = RouteHeader::RT_TABLE_UNSPEC;
             rule.message_mut().attributes.extend(attributes);
             match self.runtime.block_on(rule.execute()) {
@@ -177,8 +211,9 @@ impl Netlink {
 
     /// Deletes the rules of one association (its index and link), or all of ours.
     pub(super) fn delete_rules(&self, of: Option<(u16, &str)>) -> Result<(), FabricError> {
-        let rules: Vec<RuleMessage> =
+        let mut rules: Vec<RuleMessage> =
             self.list("list rules", self.handle.rule().get(IpVersion::V4).execute())?;
+        rules.extend(self.list_v6("list IPv6 rules", self.handle.rule().get(IpVersion::V6).execute())?);
         for rule in rules {
             let (mut priority, mut mark, mut mask, mut from) = (0, 0, 0, "");
             for attribute in &rule.attributes {
@@ -213,11 +248,12 @@ impl Netlink {
 
     /// Names of the interfaces by which packets to `far` may leave: of every route, a default one too, that has
     /// addresses in common with it.
-    pub(super) fn interfaces_toward(&self, far: &[Ipv4Net]) -> Result<BTreeSet<String>, FabricError> {
+    pub(super) fn interfaces_toward(&self, far: &[IpNet]) -> Result<BTreeSet<String>, FabricError> {
         let mut indexes = BTreeSet::new();
         for route in self.routes()? {
-            let overlaps = destination_of(&route)
-                .is_some_and(|net| far.iter().any(|far| net.contains(far) || far.contains(&net)));
+            let overlaps = destination_of(&route).is_some_and(|net| {
+                !on_link_only(&net) && far.iter().any(|far| net.contains(far) || far.contains(&net))
+            });
             if route.header.kind != RouteType::Unicast
                 || !overlaps
                 || table_of(&route) & MARK_MASK == REPLY_MARK
@@ -251,7 +287,8 @@ impl Netlink {
         let routes = self.routes()?;
         let default = routes.iter().filter(|route| {
             route.header.kind == RouteType::Unicast
-                && destination_of(route).is_some_and(|net| net.prefix_len() == 0)
+                && destination_of(route)
+                    .is_some_and(|net| matches!(net, IpNet::V4(net) if net.prefix_len() == 0))
         });
         Ok(default
             .flat_map(|route| &route.attributes)
@@ -315,11 +352,6 @@ fn is_tun(link: &LinkMessage) -> bool {
     })
 }
 
-fn is_our_link(name: &str) -> bool {
-    name.strip_prefix("bsc")
-        .is_some_and(|hex| (8..=12).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit()))
-}
-
 fn table_of(route: &RouteMessage) -> u32 {
     let large = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Table(table) => Some(*table),
@@ -328,18 +360,27 @@ fn table_of(route: &RouteMessage) -> u32 {
     large.unwrap_or_else(|| route.header.table.into())
 }
 
-/// `None` for what is not IPv4. Without an address it is the default route.
-fn destination_of(route: &RouteMessage) -> Option<Ipv4Net> {
+/// `None` for what is no IP. Without an address it is the default route.
+fn destination_of(route: &RouteMessage) -> Option<IpNet> {
     let address = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Destination(address) => Some(address),
         _ => None,
     });
-    match address {
-        Some(RouteAddress::Inet(address)) => {
-            Ipv4Net::new(*address, route.header.destination_prefix_length).ok()
-        }
-        Some(_) => None,
-        None => Some(Ipv4Net::default()),
+    let bits = route.header.destination_prefix_length;
+    match (address, route.header.address_family) {
+        (Some(RouteAddress::Inet(address)), _) => Ipv4Net::new(*address, bits).ok().map(IpNet::V4),
+        (Some(RouteAddress::Inet6(address)), _) => Ipv6Net::new(*address, bits).ok().map(IpNet::V6),
+        (Some(_), _) => None,
+        (None, AddressFamily::Inet6) => Some(IpNet::V6(Ipv6Net::default())),
+        (None, _) => Some(IpNet::V4(Ipv4Net::default())),
+    }
+}
+
+/// Whether nothing goes by such a route to anywhere else: every interface has those of IPv6.
+fn on_link_only(net: &IpNet) -> bool {
+    match net {
+        IpNet::V4(_) => false,
+        IpNet::V6(net) => net.network().is_unicast_link_local() || net.network().is_multicast(),
     }
 }
 

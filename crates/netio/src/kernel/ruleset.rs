@@ -5,10 +5,17 @@ use std::fmt::Write;
 
 use ipnet::IpNet;
 
+use super::forwarding::{ALL, Opened};
 use crate::fabric::{EgressRule, FabricAssociation, link_name};
 
 /// Name of our table, of family `inet`.
 pub(super) const TABLE: &str = "bascule";
+/// Name of the set of interfaces that we have forward IPv4.
+pub(super) const OPENED: &str = "opened";
+/// The same of IPv6.
+pub(super) const OPENED_V6: &str = "opened6";
+/// Name of the set of interfaces that we have go on taking router advertisements. No rule asks it: it is a note.
+pub(super) const ACCEPT_RA: &str = "accept_ra";
 /// Upper half of the mark of connections and of reply packets, and of the numbers of tables.
 pub(super) const REPLY_MARK: u32 = 0x0ba5_0000;
 /// Upper half of the mark of packets from clients to the outside.
@@ -40,7 +47,7 @@ pub(super) fn table(index: u16) -> u32 {
 /// One transaction that replaces the whole table; without associations it is gone.
 pub(super) fn render<'a>(
     associations: impl Iterator<Item = &'a FabricAssociation> + Clone,
-    opened: &BTreeSet<String>,
+    opened: &Opened,
 ) -> String {
     let mut text = format!("add table inet {TABLE}\ndelete table inet {TABLE}\n");
     if associations.clone().next().is_none() {
@@ -58,30 +65,46 @@ pub(super) fn render<'a>(
         }
         render_chains(&mut chains, association, &link);
     }
+    let mut clients = String::new();
+    for net in associations.clone().filter_map(|association| association.client_cidr.v6) {
+        push_element(&mut clients, &net.trunc().to_string());
+    }
     let mut plain = String::new();
     for association in associations.filter(|association| !association.source_nat) {
         push_element(&mut plain, &format!("{:#010x}", reply_mark(association.index)));
     }
-    let mut guarded = String::new();
-    for interface in opened.iter().filter(|name| quotable(name)) {
-        push_element(&mut guarded, &format!("\"{interface}\""));
-    }
     let _ = writeln!(text, "table inet {TABLE} {{");
     let _ = writeln!(text, "set links {{ type ifname; elements = {{ {links} }}; }}");
-    let elements = if guarded.is_empty() { String::new() } else { format!("elements = {{ {guarded} }};") };
-    let _ = writeln!(text, "set opened {{ type ifname; {elements} }}");
+    for (name, interfaces) in [(OPENED, &opened.v4), (OPENED_V6, &opened.v6), (ACCEPT_RA, &opened.accept_ra)]
+    {
+        let _ = writeln!(text, "set {name} {{ type ifname; {} }}", interface_elements(interfaces));
+    }
     let elements = if plain.is_empty() { String::new() } else { format!("elements = {{ {plain} }};") };
     let _ = writeln!(text, "set plain {{ type mark; {elements} }}");
     text.push_str(&chains);
     for (name, elements) in maps {
         let _ = writeln!(text, "map {name}_of {{ type ifname : verdict; elements = {{ {elements} }}; }}");
     }
-    text.push_str(&BASE.replace("OURS", &format!("& {MARK_MASK:#010x} == {REPLY_MARK:#010x}")));
+    let base = BASE.replace("OURS", &format!("& {MARK_MASK:#010x} == {REPLY_MARK:#010x}"));
+    // What is for a client and does not go to its tunnel would go back where it came from, for ever.
+    let lost =
+        if clients.is_empty() { String::new() } else { format!("ip6 daddr {{ {clients} }} counter drop") };
+    let guarded = if opened.v6.contains(ALL) { "" } else { "iifname @opened6 " };
+    text.push_str(&base.replace("LOST", &lost).replace("GUARDED6", guarded));
     text.push_str("}\n");
     text
 }
 
-/// The hooks, the same whatever associations there are. `OURS` stands for a test of the connection's mark.
+fn interface_elements(interfaces: &BTreeSet<String>) -> String {
+    let mut elements = String::new();
+    for interface in interfaces.iter().filter(|name| quotable(name)) {
+        push_element(&mut elements, &format!("\"{interface}\""));
+    }
+    if elements.is_empty() { elements } else { format!("elements = {{ {elements} }};") }
+}
+
+/// The hooks, the same whatever associations there are. `OURS` stands for a test of the connection's mark, `LOST` for a rule
+/// against packets that miss their tunnel, `GUARDED6` for a test of where IPv6 comes in.
 const BASE: &str = "
 chain prerouting_raw {
   type filter hook prerouting priority -300; policy accept;
@@ -99,13 +122,15 @@ chain input {
 chain forward {
   type filter hook forward priority 0; policy accept;
   oifname vmap @to_of
+  LOST
   iifname vmap @from_of
   meta nfproto ipv4 iifname @opened counter drop
+  meta nfproto ipv6 GUARDED6counter drop
 }
 chain output {
   type route hook output priority -150; policy accept;
   meta l4proto icmp ct state related ct direction reply ct mark OURS icmp type redirect drop
-  meta l4proto icmp ct state related ct direction reply ct mark OURS meta mark set ct mark
+  meta l4proto { 1, 58 } ct state related ct direction reply ct mark OURS meta mark set ct mark
 }
 chain postrouting {
   type filter hook postrouting priority 90; policy accept;
@@ -113,6 +138,7 @@ chain postrouting {
 }
 chain source_nat {
   type nat hook postrouting priority 100; policy accept;
+  meta nfproto ipv6 return
   oifname != @links ct mark @plain return
   oifname != @links ct mark OURS masquerade
 }
@@ -121,13 +147,22 @@ chain source_nat {
 fn render_chains(out: &mut String, association: &FabricAssociation, link: &str) {
     let FabricAssociation { index, client_cidr, .. } = association;
     let [reply, up, peer] = [REPLY_MARK, UP_MARK, PEER_MARK].map(|mark| mark | u32::from(*index));
+    let (mut own, mut peers) = (String::new(), String::new());
+    for (family, word, net) in
+        [("ipv4", "ip", client_cidr.v4.map(IpNet::V4)), ("ipv6", "ip6", client_cidr.v6.map(IpNet::V6))]
+    {
+        let Some(net) = net.map(|net| net.trunc()) else {
+            let _ = writeln!(own, "  meta nfproto {family} drop");
+            continue;
+        };
+        let _ = writeln!(own, "  {word} saddr != {net} drop");
+        let _ = writeln!(peers, "  {word} daddr {net} ct zone set {index} meta mark set {peer:#010x} return");
+    }
     let _ = write!(
         out,
         "chain raw_{index} {{
-  meta nfproto != ipv4 drop
-  ip saddr != {client_cidr} drop
-  ip daddr {client_cidr} ct zone set {index} meta mark set {peer:#010x} return
-  ct original zone set {index} meta mark set {up:#010x}
+  meta nfproto != {{ ipv4, ipv6 }} drop
+{own}{peers}  ct original zone set {index} meta mark set {up:#010x}
 }}
 chain mark_{index} {{
   ct state new ct mark set {reply:#010x}
@@ -144,7 +179,7 @@ chain out_{index} {{
 }}
 chain from_{index} {{
   ct state invalid counter drop
-  meta l4proto icmp ct state related accept
+  meta l4proto {{ 1, 58 }} ct state related accept
 "
     );
     for rule in &association.outlet.egress {
@@ -155,11 +190,14 @@ chain from_{index} {{
     out.push_str("  counter drop\n}\n");
 }
 
-/// The test of one egress rule; `None` for what cannot match an IPv4 packet.
+/// The test of one egress rule; `None` for what cannot match any packet.
 fn egress_match(rule: &EgressRule) -> Option<String> {
     const ANY_ICMP: u16 = u16::MAX;
-    let IpNet::V4(far) = rule.cidr else { return None };
-    let mut text = format!("ip daddr {}", far.trunc());
+    let far = rule.cidr.trunc();
+    let mut text = match far {
+        IpNet::V4(_) => format!("ip daddr {far}"),
+        IpNet::V6(_) => format!("ip6 daddr {far}"),
+    };
     let Some(protocol) = rule.protocol else { return Some(text) };
     let _ = write!(text, " meta l4proto {protocol}");
     match (protocol, rule.ports) {
@@ -169,10 +207,16 @@ fn egress_match(rule: &EgressRule) -> Option<String> {
             }
             let _ = write!(text, " th dport {first}-{last}");
         }
-        (1, Some((kind, code))) if kind != ANY_ICMP => {
-            let _ = write!(text, " icmp type {kind}");
+        (1 | 58, Some((kind, code))) if kind != ANY_ICMP => {
+            // Of the other IP version it is not ICMP that is asked for, and none of it has such a type.
+            let word = match (protocol, far) {
+                (1, IpNet::V4(_)) => "icmp",
+                (58, IpNet::V6(_)) => "icmpv6",
+                _ => return None,
+            };
+            let _ = write!(text, " {word} type {kind}");
             if code != ANY_ICMP {
-                let _ = write!(text, " icmp code {code}");
+                let _ = write!(text, " {word} code {code}");
             }
         }
         _ => {}

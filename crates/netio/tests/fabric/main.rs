@@ -9,6 +9,7 @@ mod net;
 mod packet;
 mod removal;
 mod site;
+mod six;
 
 use std::process::ExitCode;
 
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
         );
     }
     let _folder = removal::put_nft_wrapper_in_path();
-    let trials = cases::all().into_iter().chain(removal::all());
+    let trials = cases::all().into_iter().chain(six::all()).chain(removal::all());
     let trials = trials.map(|(name, test)| {
         Trial::test(name, move || {
             test();

@@ -50,12 +50,13 @@ fn wrapper_folder() -> String {
 }
 
 /// Everything the fabric may have made, as text.
-fn traces(site: &Site) -> String {
+pub fn traces(site: &Site) -> String {
     site.gateway.sh(
         "ip -o link show | grep -o 'bsc[0-9a-f]*' | sort -u; ip rule show; ip -4 route show table all; \
-         ip -6 route show table all | grep bsc | cat; \
+         ip -6 rule show; ip -6 route show table all | grep -v 'local fe80' | cat; \
          nft list ruleset; conntrack -L 2>/dev/null | sort | sed 's/^[a-z]* *[0-9]* [0-9]* //'; \
-         cd /proc/sys/net/ipv4/conf; grep . net*/forwarding all/forwarding",
+         cd /proc/sys/net/ipv4/conf; grep . net*/forwarding all/forwarding; \
+         cd /proc/sys/net/ipv6/conf; grep . net*/*forwarding all/forwarding net*/accept_ra",
     )
 }
 

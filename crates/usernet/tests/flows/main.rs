@@ -69,7 +69,6 @@ fn association(queues: u16, egress: &[(Option<u8>, Option<(u16, u16)>)]) -> Fabr
         key: KEY.to_owned(),
         index: 1,
         client_cidr: "10.8.0.0/22".parse().unwrap(),
-        gateway_address: "10.8.0.1".parse().unwrap(),
         source_nat: true,
         queues,
         mtu: 1500,

@@ -95,7 +95,7 @@ impl Action for CreateSecurityGroup {
             name: self.group_name.clone(),
             description: self.description.clone(),
             ingress: Vec::new(),
-            egress: vec![security::everything(cx, true)],
+            egress: security::everything_out(cx, &vpc.value),
             tags: tags::valid(&self.tag_specifications, GROUP),
         };
         let mut draft = Draft::default();
