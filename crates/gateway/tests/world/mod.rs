@@ -196,6 +196,10 @@ pub struct World {
     pub closed: BTreeSet<StreamId>,
     pub starts: BTreeMap<ConnectionId, ConnectionStart>,
     pub ends: Vec<ConnectionEnd>,
+    /// How many sessions have this session id.
+    pub known: BTreeMap<SessionId, usize>,
+    /// Clients that moved, and where to.
+    pub moved: Vec<(ConnectionId, SocketAddr)>,
     pub refused: Vec<Attempt>,
     /// For the connect handler.
     pub questions: Vec<Question>,
@@ -228,6 +232,8 @@ impl World {
             closed: BTreeSet::new(),
             starts: BTreeMap::new(),
             ends: vec![],
+            moved: vec![],
+            known: BTreeMap::new(),
             refused: vec![],
             questions: vec![],
             evaluations: vec![],
@@ -470,6 +476,12 @@ impl World {
             }
             Effect::Ask(question) => self.questions.push(*question),
             Effect::Refused(attempt) => self.refused.push(attempt),
+            Effect::Known { client_sid } => *self.known.entry(client_sid).or_default() += 1,
+            Effect::Forgotten { client_sid } => {
+                let left = self.known.get_mut(&client_sid).expect("only what is known is forgotten");
+                *left -= 1;
+            }
+            Effect::Floated { connection, peer } => self.moved.push((connection, peer)),
             Effect::Ended(end) => {
                 assert!(self.starts.contains_key(&end.id), "only what began ends");
                 assert!(self.ends.iter().all(|other| other.id != end.id), "and only once");
