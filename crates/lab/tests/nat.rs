@@ -8,7 +8,7 @@ use lab::{Scene, SceneOptions, TARGETS};
 /// Other addresses that the client seems to come from, one after the other.
 const ADDRESSES: [&str; 3] = ["10.99.0.51", "10.99.0.52", "10.99.0.53"];
 /// Echo requests, one each 10 ms.
-const PINGS: u32 = 400;
+const PINGS: u32 = 250;
 /// Those that may be lost: on their way while the address changes.
 const LOST_MAX: u32 = 8;
 
