@@ -179,8 +179,6 @@ fn nonsense_under_a_good_key_is_dropped() {
         u8::try_from(state >> 56).unwrap()
     };
     for (wrap, key, wrapped_key, first) in wraps {
-        let v2 = !wrapped_key.is_empty();
-        let mut session = None;
         for length in (0..60).cycle().take(6_000) {
             // Hard reset, CONTROL, ACK, soft reset, CONTROL_WKC, of any key, and one of random opcode.
             let op = [7, 4, 5, 3, 10, 11, dice() % 32][usize::from(dice()) % 7];
@@ -198,12 +196,11 @@ fn nonsense_under_a_good_key_is_dropped() {
                 FirstPacket::Proven { .. } => panic!("nobody knows a cookie"),
                 FirstPacket::Answer => {
                     assert!(out.len() <= packet.len() + 12, "{} for {}", out.len(), packet.len());
-                    session = wrap.session(&packet, UnixTime(1)).or(session);
+                    assert!(wrap.session(&packet, UnixTime(1)).is_some());
                 }
                 FirstPacket::Drop => assert!(out.is_empty()),
             }
             let _ = tcp_reset_wrapped(&wrap, &packet);
         }
-        assert!(session.is_some() || v2, "some of it is a reset");
     }
 }
