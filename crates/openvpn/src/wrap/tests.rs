@@ -182,7 +182,7 @@ fn nonsense_under_a_good_key_is_dropped() {
         for length in (0..60).cycle().take(6_000) {
             // Hard reset, CONTROL, ACK, soft reset, CONTROL_WKC, of any key, and one of random opcode.
             let op = [7, 4, 5, 3, 10, 11, dice() % 32][usize::from(dice()) % 7];
-            let mut packet = vec![op << 3 | dice() % 8, 1, 2, 3, 4, 5, 6, 7, 8];
+            let mut packet = vec![(op << 3) | (dice() % 8), 1, 2, 3, 4, 5, 6, 7, 8];
             // Counts of acknowledgements that are possible, and not.
             packet.extend((length > 0).then(|| dice() % 12));
             packet.extend((1..length).map(|_| dice()));
