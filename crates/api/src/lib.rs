@@ -44,7 +44,9 @@ mod upstream;
 mod tests;
 
 pub use audit::{AuditFiles, AuditLimits, AuditSink, NoAudit, Proof, Rotated};
-pub use config::{AddressError, Addresses, Advertise, Bucket, Config, MAX_BODY_BYTES, Throttle};
+pub use config::{
+    AddressError, Addresses, Advertise, Bucket, Config, MAX_BODY_BYTES, ProfileSecret, Throttle,
+};
 pub use coverage::coverage_json;
 pub use frame::{Answer, Api, Call};
 pub use identities::{

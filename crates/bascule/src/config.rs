@@ -1,5 +1,6 @@
 //! Configuration of `serve`: flag, else environment variable, else file, else default.
 
+mod control_key;
 mod upstream;
 
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +18,7 @@ use crate::Usage;
 use crate::cli::Serve;
 use crate::connect_handler::{Handler, Settings};
 
+pub(crate) use control_key::ControlKeyFile;
 pub(crate) use upstream::Upstream;
 use upstream::UpstreamTable;
 
@@ -45,6 +47,8 @@ struct File {
     connection_log_seconds: Option<u64>,
     throttle: Option<bool>,
     endpoint_operations: Option<usize>,
+    tls_crypt_key_file: Option<PathBuf>,
+    tls_crypt_v2_key_file: Option<PathBuf>,
     audit_file_bytes: Option<u64>,
     audit_files: Option<usize>,
     quotas: Quotas,
@@ -108,6 +112,7 @@ pub(crate) struct Config {
     pub audit: AuditLimits,
     pub connect_handlers: Vec<Handler>,
     pub upstream: Option<Upstream>,
+    pub control_key: Option<ControlKeyFile>,
 }
 
 impl Config {
@@ -145,6 +150,10 @@ impl Config {
         let audit =
             audit(flags.audit_file_bytes.or(file.audit_file_bytes), flags.audit_files.or(file.audit_files))?;
         let upstream = file.upstream.checked(flags.upstream, listen, dev_open)?;
+        let control_key = ControlKeyFile::chosen(
+            flags.tls_crypt_key_file.or(file.tls_crypt_key_file),
+            flags.tls_crypt_v2_key_file.or(file.tls_crypt_v2_key_file),
+        )?;
         let gateway_address = either(flags.gateway_address, file.gateway_address);
         let domain = flags.domain.or(file.domain).map(|domain| check_domain(&domain)).transpose()?;
         let dns_listen = if flags.dns_listen.is_empty() { file.dns_listen } else { flags.dns_listen };
@@ -207,6 +216,7 @@ impl Config {
             audit,
             connect_handlers: Settings::handlers(file.connect_handler)?,
             upstream,
+            control_key,
         })
     }
 }
@@ -462,6 +472,8 @@ mod tests {
         &[("endpoint-operations", "10", "10")],
         &[("audit-file-bytes", "1000000", "1000000")],
         &[("audit-files", "5", "5")],
+        &[("tls-crypt-key-file", "k", "'k'")],
+        &[("tls-crypt-v2-key-file", "k", "'k'")],
         &[("upstream", "http://127.0.0.1:5000", "'http://127.0.0.1:5000'")],
     ];
 
