@@ -186,6 +186,9 @@ pub(crate) struct Serve {
     /// Another AWS-compatible server for what is not built here; {service} and {region} stand for the call's
     #[arg(long, value_name = "URL", env = "BASCULE_UPSTREAM")]
     pub upstream: Option<String>,
+    /// Whose VPCs, subnets, security groups and certificates endpoints refer to: `own`, or `upstream` [default: own]
+    #[arg(long, value_name = "WHOSE", env = "BASCULE_NETWORKS")]
+    pub networks: Option<String>,
     /// Largest file of the audit trail [default: 67108864]
     #[arg(long, value_name = "BYTES", env = "BASCULE_AUDIT_FILE_BYTES")]
     pub audit_file_bytes: Option<u64>,

@@ -47,6 +47,7 @@ struct File {
     throttle_limits: Limits,
     connect_handler: Vec<Settings>,
     upstream: UpstreamTable,
+    networks: Option<String>,
 }
 
 /// Table `throttle-limits`: how fast calls may come when they are throttled.
@@ -136,7 +137,8 @@ impl Config {
         let throttle = throttle.then(|| file.throttle_limits.checked()).transpose()?;
         let audit =
             audit(flags.audit_file_bytes.or(file.audit_file_bytes), flags.audit_files.or(file.audit_files))?;
-        let upstream = file.upstream.checked(flags.upstream, listen, dev_open)?;
+        let upstream =
+            file.upstream.checked(flags.upstream, flags.networks.or(file.networks), listen, dev_open)?;
         let gateway_address = either(flags.gateway_address, file.gateway_address);
         let domain = flags.domain.or(file.domain).map(|domain| check_domain(&domain)).transpose()?;
         let dns_listen = if flags.dns_listen.is_empty() { file.dns_listen } else { flags.dns_listen };
@@ -412,6 +414,10 @@ mod tests {
         &[("audit-file-bytes", "1000000", "1000000")],
         &[("audit-files", "5", "5")],
         &[("upstream", "http://127.0.0.1:5000", "'http://127.0.0.1:5000'")],
+        &[
+            ("networks", "upstream", "'upstream'"),
+            ("upstream", "http://127.0.0.1:5000", "'http://127.0.0.1:5000'"),
+        ],
     ];
 
     /// The contract: every flag has a configuration key of its name, and an environment variable.

@@ -83,6 +83,7 @@ fn shared(key: &MasterKey) -> Result<Vec<Op>> {
         subnet_epoch: 0,
         created_at: Timestamp(0),
         attributes: Default::default(),
+        mirrored: false,
     };
     put(&mut ops, Key::vpc(&scope, &vpc.id), &vpc);
     let anywhere = SecurityRule {
@@ -105,6 +106,7 @@ fn shared(key: &MasterKey) -> Result<Vec<Op>> {
             description: None,
         }],
         tags: Default::default(),
+        mirrored: false,
     };
     put(&mut ops, Key::security_group(&scope, &group.id), &group);
     for n in 0..ASSOCIATIONS {
@@ -117,6 +119,7 @@ fn shared(key: &MasterKey) -> Result<Vec<Op>> {
             tags: Default::default(),
             created_at: Timestamp(0),
             attributes: Default::default(),
+            mirrored: false,
         };
         put(&mut ops, Key::subnet(&scope, &subnet.id), &subnet);
     }
@@ -134,6 +137,7 @@ fn shared(key: &MasterKey) -> Result<Vec<Op>> {
         tags: Default::default(),
         created_at: Timestamp(0),
         imported_at: Timestamp(0),
+        mirrored: false,
     };
     put(&mut ops, Key::certificate(&scope, "scale"), &certificate);
     Ok(ops)
