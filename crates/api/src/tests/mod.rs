@@ -12,6 +12,7 @@ mod every_action;
 mod iam;
 mod identities;
 mod logs;
+mod mirror;
 mod modify;
 mod network_ends;
 mod networks;
