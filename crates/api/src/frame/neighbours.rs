@@ -12,7 +12,7 @@ use crate::networks::Neighbour;
 use crate::registry::Registered;
 use crate::service::{Refusal, Service};
 use crate::touch::Resource;
-use crate::{acm, arn, ec2};
+use crate::{acm, arn, ec2, upstream};
 
 impl Api {
     /// The action that was found, unless its call is the upstream's: then as one that is not built.
@@ -36,7 +36,14 @@ impl Api {
             }
             _ => false,
         };
-        if theirs { Err(Refusal::NotBuilt(registered.name.to_owned())) } else { Ok(registered) }
+        match upstream::own(call, service, registered.name) {
+            _ if !theirs => Ok(registered),
+            Some(_) => Err(Refusal::NotBuilt(registered.name.to_owned())),
+            None => Err(ApiError::combination(
+                "This call is the upstream's, and its form can be read in more than one way: parameters stand in the query or in a body of type application/x-www-form-urlencoded",
+            )
+            .into()),
+        }
     }
 
     /// Whether a call names a certificate that was not imported here.

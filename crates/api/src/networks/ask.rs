@@ -28,6 +28,9 @@ pub(super) enum Fault {
     /// Nobody answered in time, or what came is not an answer.
     #[error("{0}")]
     Away(String),
+    /// An answer that leaves open what was asked.
+    #[error("{0}")]
+    Unclear(String),
     /// The service said no.
     #[error("the upstream server refused: {code} (HTTP {status})")]
     Refused {

@@ -48,9 +48,9 @@ impl Networks {
             _ if !had_key && !with_key => Sealed::nothing(),
             _ => match self.export_key(scope, arn, &pem).await {
                 Ok(key) => self.seal(arn, &key)?,
-                Err(why) if had_key => return Ok(Said::Nothing(why)),
-                Err(why) => {
-                    tracing::info!(certificate = arn, why, "the upstream gives no private key");
+                Err(fault) if had_key => return Ok(Said::Nothing(fault)),
+                Err(fault) => {
+                    tracing::info!(certificate = arn, why = %fault, "the upstream gives no private key");
                     Sealed::nothing()
                 }
             },
@@ -80,7 +80,7 @@ impl Networks {
             let certificate = text("Certificate").filter(|pem| pki::certificates_from_pem(pem).is_ok());
             let chain = text("CertificateChain");
             if chain.as_ref().is_some_and(|pem| pki::certificates_from_pem(pem).is_err()) {
-                return Err(Fault::Away("a chain that is no certificates".to_owned()));
+                return Err(Fault::Unclear("a chain that is no certificates".to_owned()));
             }
             Ok(certificate.map(|certificate| Pem { certificate, chain }))
         });
@@ -88,21 +88,21 @@ impl Networks {
     }
 
     /// The private key as PEM, if it is the certificate's.
-    async fn export_key(&self, scope: &Scope, arn: &str, pem: &Pem) -> Result<Zeroizing<String>, String> {
+    async fn export_key(&self, scope: &Scope, arn: &str, pem: &Pem) -> Result<Zeroizing<String>, Fault> {
         let uuid = || uuid::Uuid::new_v4().simple().to_string();
         let passphrase = Zeroizing::new(format!("{}{}", uuid(), uuid()));
         let body = json!({ "CertificateArn": arn, "Passphrase": STANDARD.encode(passphrase.as_bytes()) });
         let answer = self.acm(scope.region.as_str(), "ExportCertificate", &body).await;
-        let answer = answer.map_err(|fault| fault.to_string())?;
+        let unclear = |error: pki::PkiError| Fault::Unclear(format!("the exported key: {error}"));
+        let answer = answer?;
         let text = answer["PrivateKey"].as_str().unwrap_or_default();
-        let key_pem =
-            pki::decrypted_key_pem(text, passphrase.as_bytes()).map_err(|error| error.to_string())?;
-        let key = pki::key_from_pem(&key_pem).map_err(|error| error.to_string())?;
+        let key_pem = pki::decrypted_key_pem(text, passphrase.as_bytes()).map_err(unclear)?;
+        let key = pki::key_from_pem(&key_pem).map_err(unclear)?;
         let leaf = pki::certificates_from_pem(&pem.certificate).unwrap_or_default().into_iter().next();
         if leaf.is_some_and(|leaf| pki::key_matches(&leaf, &key)) {
             return Ok(key_pem);
         }
-        Err("the key that the upstream server gives is not the certificate's".to_owned())
+        Err(Fault::Unclear("the exported key is not the certificate's".to_owned()))
     }
 
     fn seal(&self, arn: &str, key_pem: &Zeroizing<String>) -> Result<Sealed, ApiError> {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use store::typed::{self, Record};
 use store::{Check, Op, Outcome as Written, StoreError, Transaction};
 
-use super::ask::{Pairs, filter};
+use super::ask::{Fault, Pairs, filter};
 use super::judge::{Said, said};
 use super::remembered::Outcome;
 use super::rows::{self, GroupRow, SubnetRow, VpcRow};
@@ -66,7 +66,7 @@ impl Networks {
         Ok(match said {
             Said::Is(()) => Outcome::Known,
             Said::Gone => Outcome::Gone,
-            Said::Nothing(why) => Outcome::Away(why),
+            Said::Nothing(fault) => Outcome::Unsaid(fault),
         })
     }
 
@@ -121,15 +121,14 @@ impl Networks {
         Ok(Said::Is(()))
     }
 
-    async fn ask_default_group(&self, scope: &Scope, vpc: &VpcId) -> Result<GroupRow, String> {
+    async fn ask_default_group(&self, scope: &Scope, vpc: &VpcId) -> Result<GroupRow, Fault> {
         let mut pairs = filter("vpc-id", [vpc.as_str()], 1);
         pairs.extend(filter("group-name", ["default"], 2));
         let list = "securityGroupInfo";
         let found =
             self.list(scope.region.as_str(), "DescribeSecurityGroups", &pairs, list, rows::group).await;
-        let rows = found.map_err(|fault| fault.to_string())?;
-        let own = rows.into_iter().find(|row| row.vpc_id == *vpc && row.name == "default");
-        own.ok_or_else(|| format!("the upstream server tells of no default group of {vpc}"))
+        let own = found?.into_iter().find(|row| row.vpc_id == *vpc && row.name == "default");
+        own.ok_or_else(|| Fault::Unclear(format!("the upstream server tells of no default group of {vpc}")))
     }
 
     pub(super) async fn put_subnet(&self, scope: &Scope, row: &SubnetRow) -> Result<(), StoreError> {

@@ -67,7 +67,7 @@ pub(super) enum Said<T> {
     /// It is not there, for certain.
     Gone,
     /// Nothing that could be relied on; why.
-    Nothing(String),
+    Nothing(Fault),
 }
 
 /// What the answer to a question about one id alone says: gone is what is named so by the code for it, in a refusal that
@@ -75,13 +75,13 @@ pub(super) enum Said<T> {
 pub(super) fn said<T>(answer: Result<Option<T>, Fault>, gone: &[&str], id: &str) -> Said<T> {
     match answer {
         Ok(Some(found)) => Said::Is(found),
-        Ok(None) => Said::Nothing(format!("the upstream server lists nothing for {id}")),
+        Ok(None) => Said::Nothing(Fault::Unclear(format!("the upstream server lists nothing for {id}"))),
         Err(Fault::Refused { status: 400..500, code, message })
             if gone.contains(&code.as_str()) && names(&message, id) =>
         {
             Said::Gone
         }
-        Err(fault) => Said::Nothing(fault.to_string()),
+        Err(fault) => Said::Nothing(fault),
     }
 }
 

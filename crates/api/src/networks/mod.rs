@@ -145,7 +145,9 @@ impl Networks {
         if stored == Stored::Own {
             return Ok(Presence::AsStored);
         }
-        let outcome = match self.remembered.outcome(scope, of) {
+        // A copy that was swept after it was last asked for is made again.
+        let swept = |outcome: &Outcome| stored == Stored::Nothing && *outcome == Outcome::Known;
+        let outcome = match self.remembered.outcome(scope, of).filter(|outcome| !swept(outcome)) {
             Some(outcome) => outcome,
             None => {
                 let outcome = self.copy(scope, of).await?;
@@ -162,8 +164,8 @@ impl Networks {
                 }
                 Ok(Presence::Gone)
             }
-            Outcome::Away(_) if stored == Stored::Copy => Ok(Presence::AsStored),
-            Outcome::Away(why) => Err(ApiError::new("Unavailable", why).status(503)),
+            Outcome::Unsaid(_) if stored == Stored::Copy => Ok(Presence::AsStored),
+            Outcome::Unsaid(fault) => Err(ApiError::new("Unavailable", fault.to_string()).status(503)),
         }
     }
 
@@ -173,10 +175,10 @@ impl Networks {
     /// The service's, or that there is no answer.
     pub(crate) async fn list_certificates(&self, scope: &Scope, asked: &Value) -> Result<Value, ApiError> {
         self.acm(scope.region.as_str(), "ListCertificates", asked).await.map_err(|fault| match fault {
-            ask::Fault::Away(why) => ApiError::new("ServiceUnavailableException", why).status(503),
-            ask::Fault::Refused { status, code, message } => {
-                ApiError { code: code.into(), status, message }
+            ask::Fault::Away(why) | ask::Fault::Unclear(why) => {
+                ApiError::new("ServiceUnavailableException", why).status(503)
             }
+            ask::Fault::Refused { status, code, message } => ApiError { code: code.into(), status, message },
         })
     }
 

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::ask::{Fault, filter};
 use super::judge::{Said, Wanted};
+use super::remembered::Outcome;
 use super::rows;
 use super::{Neighbour, Networks};
 use crate::ec2::disassociation::Leaving;
@@ -46,9 +47,6 @@ struct Course {
     questions_left: usize,
     ends_at: Instant,
 }
-
-/// No answer at all: the rest of the region is not asked for now.
-struct Stop;
 
 impl Networks {
     /// Reads everything anew once.
@@ -107,7 +105,7 @@ impl Networks {
                 self.refresh_certificates(scope, &stored, &wanted, course).await
             };
             match asked.await {
-                Ok(()) | Err(Ended::Stopped(Stop)) => {}
+                Ok(()) | Err(Ended::Stopped) => {}
                 Err(Ended::Store(error)) => return Err(error),
             }
         }
@@ -149,13 +147,13 @@ impl Networks {
                 };
                 match row {
                     Said::Is(row) => {
-                        if let Said::Nothing(why) = self.put_vpc(scope, &row).await? {
-                            course.failures.push(why);
+                        if let Said::Nothing(fault) = self.put_vpc(scope, &row).await? {
+                            course.failed(fault)?;
                         }
                     }
                     // Its subnets are gone as well, and end what refers to them.
                     Said::Gone => {}
-                    Said::Nothing(why) => course.failures.push(why),
+                    Said::Nothing(fault) => course.failed(fault)?,
                 }
             }
         }
@@ -185,8 +183,12 @@ impl Networks {
                 };
                 match row {
                     Said::Is(row) => self.put_subnet(scope, &row).await?,
-                    Said::Gone => self.end_associations(scope, id).await?,
-                    Said::Nothing(why) => course.failures.push(why),
+                    Said::Gone => {
+                        // So that its copy goes with the last association, and serves nobody once more.
+                        self.remembered.keep(scope, &Neighbour::Subnet((*id).clone()), &Outcome::Gone);
+                        self.end_associations(scope, id).await?;
+                    }
+                    Said::Nothing(fault) => course.failed(fault)?,
                 }
             }
         }
@@ -223,7 +225,7 @@ impl Networks {
                             self.drop_copy(copy).await?;
                         }
                     }
-                    Said::Nothing(why) => course.failures.push(why),
+                    Said::Nothing(fault) => course.failed(fault)?,
                 }
             }
         }
@@ -244,7 +246,7 @@ impl Networks {
                 continue;
             }
             match self.copy_certificate(scope, &copy.arn, with_key).await {
-                Ok(Said::Nothing(why)) => course.failures.push(why),
+                Ok(Said::Nothing(fault)) => course.failed(fault)?,
                 Ok(Said::Is(()) | Said::Gone) => {}
                 Err(_) => course.failures.push(format!("{} cannot be copied", copy.arn)),
             }
@@ -356,16 +358,20 @@ impl Course {
         }
     }
 
-    /// The rows of an answer; `None`: the service refused. No answer at all stops the region.
+    /// The rows of an answer; `None`: the service refused.
     fn answered<T>(&mut self, answer: Result<T, Fault>) -> Result<Option<T>, Ended> {
-        let fault = match answer {
-            Ok(rows) => return Ok(Some(rows)),
-            Err(fault) => fault,
-        };
+        match answer {
+            Ok(rows) => Ok(Some(rows)),
+            Err(fault) => self.failed(fault).map(|()| None),
+        }
+    }
+
+    /// Notes what was not answered. No answer at all stops the region.
+    fn failed(&mut self, fault: Fault) -> Result<(), Ended> {
         self.failures.push(fault.to_string());
         match fault {
-            Fault::Away(_) => Err(Ended::Stopped(Stop)),
-            Fault::Refused { .. } => Ok(None),
+            Fault::Away(_) => Err(Ended::Stopped),
+            Fault::Unclear(_) | Fault::Refused { .. } => Ok(()),
         }
     }
 
@@ -379,8 +385,8 @@ impl Course {
 
 /// Why a region's refresh ended early.
 enum Ended {
-    /// The upstream does not answer.
-    Stopped(Stop),
+    /// The upstream does not answer: the rest of the region is not asked for now.
+    Stopped,
     /// The store failed.
     Store(StoreError),
 }

@@ -8,6 +8,7 @@ use model::{RegionName, Scope};
 use tokio::time::Instant;
 
 use super::Neighbour;
+use super::ask::Fault;
 
 /// How long an answer, or that there was none, is good for callers.
 const FRESH: Duration = Duration::from_secs(2);
@@ -24,7 +25,7 @@ pub(super) enum Outcome {
     /// The upstream said for certain that it is not there.
     Gone,
     /// The upstream did not say; why.
-    Away(String),
+    Unsaid(Fault),
 }
 
 type Place = (RegionName, Neighbour);
@@ -48,7 +49,7 @@ impl Remembered {
         let own = state.asked.get(&(scope.region.clone(), of.clone())).filter(|(at, _)| fresh(at));
         own.map(|(_, outcome)| outcome.clone()).or_else(|| {
             let (_, why) = state.away.as_ref().filter(|(at, _)| fresh(at))?;
-            Some(Outcome::Away(why.clone()))
+            Some(Outcome::Unsaid(Fault::Away(why.clone())))
         })
     }
 
@@ -57,8 +58,10 @@ impl Remembered {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         state.away = match outcome {
-            Outcome::Away(why) => Some((now, why.clone())),
-            Outcome::Known | Outcome::Gone => None,
+            Outcome::Unsaid(Fault::Away(why)) => Some((now, why.clone())),
+            Outcome::Unsaid(Fault::Unclear(_) | Fault::Refused { .. }) | Outcome::Known | Outcome::Gone => {
+                None
+            }
         };
         state.asked.insert((scope.region.clone(), of.clone()), (now, outcome.clone()));
         if state.asked.len() > MAX_REMEMBERED {
@@ -70,11 +73,14 @@ impl Remembered {
         }
     }
 
-    /// Whether somebody has asked for it lately: an endpoint may be about to refer to it.
+    /// Whether somebody has asked for it lately and it was not gone: an endpoint may be about to refer to it.
     pub(super) fn in_use(&self, scope: &Scope, of: &Neighbour) -> bool {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let place = (scope.region.clone(), of.clone());
-        state.asked.get(&place).is_some_and(|(at, _)| at.elapsed() < IN_USE)
+        state
+            .asked
+            .get(&place)
+            .is_some_and(|(at, outcome)| at.elapsed() < IN_USE && *outcome != Outcome::Gone)
     }
 
     /// Whatever was answered is asked again; what is in use stays so.
