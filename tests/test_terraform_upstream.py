@@ -14,7 +14,6 @@ from support.calls import Caller, Refused
 from support.servers import FABRIC_MISSING, ROOT, eventually
 from support.terraform import TERRAFORM, Terraform, left, server_of_its_own
 from support.upstream import ASSOCIATION, ENDPOINT, IMPORTED, ROUTE, RULE, SCENARIOS, case
-from test_a_day import Person
 
 PAGE = ROOT / "docs/terraform.md"
 BEGIN, END = "<!-- generated from tests/support/upstream.py: begin -->", "<!-- generated: end -->"
@@ -90,7 +89,7 @@ class Run:
         return self.seen
 
 
-def life_of_options(one, _certificates):
+def life_of_options(one):
     """Endpoints with every option, four steps."""
     run = Run(one)
     run.step(1)
@@ -120,11 +119,10 @@ def life_of_options(one, _certificates):
     return run.end()
 
 
-def life_of_associations(one, certificates):
+def life_of_associations(one):
     """Associations and routes: all of them come in one apply and go in one destroy."""
     run = Run(one)
     run.step(1)
-    connects(one, run.id(case("basic")), certificates)
     run.imports()
     one.server.kill()
     one.server.start()
@@ -153,17 +151,6 @@ def life_of_associations(one, certificates):
     return run.end()
 
 
-def connects(one, endpoint, certificates):
-    """A real OpenVPN client connects to what Terraform has made."""
-    profile = Caller(one.server).ec2("ExportClientVpnClientConfiguration", ClientVpnEndpointId=endpoint)
-    person = Person(one.folder, "alice")
-    try:
-        person.connect(profile["ClientConfiguration"], certificates)
-        person.waits_for("Initialization Sequence Completed")
-    finally:
-        person.leaves()
-
-
 LIVES = {"options": life_of_options, "associations": life_of_associations}
 
 
@@ -178,7 +165,7 @@ def seen_of(places, certificates, outside):
             try:
                 with server_of_its_own(places, certificates, config=QUOTAS) as server:
                     one = Terraform(places, server, certificates.folder, outside, configuration)
-                    kept[configuration] = LIVES[configuration](one, certificates)
+                    kept[configuration] = LIVES[configuration](one)
             except AssertionError as error:
                 kept[configuration] = error
         if isinstance(kept[configuration], AssertionError):

@@ -130,6 +130,22 @@ mod tests {
 
     use super::*;
 
+    /// An action that is added must be judged: is it about networks alone?
+    #[test]
+    fn every_action_of_ec2_is_somebodys() {
+        let ours = |name: &str| {
+            name.contains("ClientVpn") || name.contains("TransitGateway") || name.ends_with("Tags")
+        };
+        for action in Service::Ec2.actions() {
+            assert_ne!(ours(action.name), ec2::OF_NETWORKS.contains(&action.name), "{}", action.name);
+        }
+        let known = |name: &&str| Service::Ec2.actions().iter().any(|action| action.name == *name);
+        assert!(ec2::OF_NETWORKS.iter().all(known));
+        assert!(
+            acm::BY_ARN.iter().all(|name| Service::Acm.actions().iter().any(|action| action.name == *name))
+        );
+    }
+
     #[test]
     fn tags_go_where_the_thing_is() {
         let theirs = |action: &str, body: &str| {
