@@ -26,6 +26,7 @@ mod json;
 mod logs;
 mod metrics_server;
 mod names;
+mod networks;
 mod not_yet;
 mod page;
 mod ports;
@@ -53,6 +54,7 @@ pub use identities::{
     Caller, FileIdentities, Identities, Identity, Policies, Rights, Role, RoleSession, Session, UsersError,
 };
 pub use metrics_server::serve_metrics;
+pub use networks::Networks;
 pub use not_yet::{NOT_YET_IN_FORCE, NotYetInForce};
 pub use ports::{
     Committed, Convergence, LiveConnections, NoConvergence, NoLiveConnections, StoreConvergence,

@@ -216,6 +216,9 @@ pub(crate) struct Serve {
     /// Wrap it with a key of each client's own (tls-crypt-v2), made with this server key
     #[arg(long, value_name = "FILE", env = "BASCULE_TLS_CRYPT_V2_KEY_FILE")]
     pub tls_crypt_v2_key_file: Option<PathBuf>,
+    /// Whose VPCs, subnets, security groups and certificates endpoints refer to: `own`, or `upstream` [default: own]
+    #[arg(long, value_name = "WHOSE", env = "BASCULE_NETWORKS")]
+    pub networks: Option<String>,
     /// Largest file of the audit trail [default: 67108864]
     #[arg(long, value_name = "BYTES", env = "BASCULE_AUDIT_FILE_BYTES")]
     pub audit_file_bytes: Option<u64>,

@@ -55,6 +55,7 @@ struct File {
     throttle_limits: Limits,
     connect_handler: Vec<Settings>,
     upstream: UpstreamTable,
+    networks: Option<String>,
 }
 
 /// Table `throttle-limits`: how fast calls may come when they are throttled.
@@ -149,7 +150,8 @@ impl Config {
         let throttle = throttle.then(|| file.throttle_limits.checked()).transpose()?;
         let audit =
             audit(flags.audit_file_bytes.or(file.audit_file_bytes), flags.audit_files.or(file.audit_files))?;
-        let upstream = file.upstream.checked(flags.upstream, listen, dev_open)?;
+        let upstream =
+            file.upstream.checked(flags.upstream, flags.networks.or(file.networks), listen, dev_open)?;
         let control_key = ControlKeyFile::chosen(
             flags.tls_crypt_key_file.or(file.tls_crypt_key_file),
             flags.tls_crypt_v2_key_file.or(file.tls_crypt_v2_key_file),
@@ -475,6 +477,10 @@ mod tests {
         &[("tls-crypt-key-file", "k", "'k'")],
         &[("tls-crypt-v2-key-file", "k", "'k'")],
         &[("upstream", "http://127.0.0.1:5000", "'http://127.0.0.1:5000'")],
+        &[
+            ("networks", "upstream", "'upstream'"),
+            ("upstream", "http://127.0.0.1:5000", "'http://127.0.0.1:5000'"),
+        ],
     ];
 
     /// The contract: every flag has a configuration key of its name, and an environment variable.

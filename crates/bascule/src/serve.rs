@@ -227,6 +227,13 @@ async fn serve(prepared: Prepared) -> Result<()> {
         tracing::info!(?upstream, "what is not built here is forwarded");
         api = api.with_upstream(upstream);
     }
+    if let Some(seconds) = config.upstream.as_ref().and_then(|upstream| upstream.networks_seconds) {
+        tracing::info!(seconds, "networks are the upstream's");
+        api = api.with_networks_of_upstream(Duration::from_secs(seconds));
+    }
+    if let Some(networks) = api.networks() {
+        tokio::spawn(async move { networks.run().await });
+    }
     let (readiness, api) = (api.readiness(), Arc::new(api));
     let (ready, mut is_ready) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);
