@@ -179,6 +179,7 @@ fn started(start: &ConnectionStart) -> Connection {
 
 fn ended(row: &mut Connection, end: &ConnectionEnd) {
     count(row, &end.counters);
+    row.peer = end.peer;
     row.status = Status::of(ConnectionCode::Terminated);
     row.ended_at = Some(Timestamp(end.ended_at.0));
 }

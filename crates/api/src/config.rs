@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ipnet::Ipv6Net;
 use model::{AccountId, Quotas, RegionName};
+use zeroize::Zeroizing;
 
 /// The largest request body, bytes (spec: aws-client-vpn §2.2.17 asks for at least 4 MiB).
 pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
@@ -38,6 +40,30 @@ pub struct Config {
     pub throttle: Option<Throttle>,
     /// Operations in flight on one endpoint, at most; `None`: any number.
     pub endpoint_operations: Option<usize>,
+    /// What every client needs beside what AWS's profiles have; `None`: nothing.
+    pub profile_secret: Option<ProfileSecret>,
+}
+
+/// Lines of exported profiles that are a secret of the clients: an inline block with a key.
+#[derive(Clone)]
+pub struct ProfileSecret(Arc<Zeroizing<String>>);
+
+impl ProfileSecret {
+    /// Whole lines, as they shall stand in a profile.
+    #[must_use]
+    pub fn new(lines: Zeroizing<String>) -> Self {
+        Self(Arc::new(lines))
+    }
+
+    pub(crate) fn lines(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for ProfileSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProfileSecret(..)")
+    }
 }
 
 /// How fast calls of one account, region and action may come (spec: aws-client-vpn §2.0.5). The defaults are what AWS
@@ -89,6 +115,7 @@ impl Default for Config {
             settle_timeout_ms: 250,
             throttle: None,
             endpoint_operations: None,
+            profile_secret: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use engine::{DataPlane, Engine, EngineConfig, InMemory};
 use netio::{Fabric, HelperFabric};
+use openvpn::wrap::ControlWrap;
 use usernet::UserFabric;
 
 use crate::config::{Config, FabricKind};
@@ -82,11 +83,12 @@ impl Behind {
     pub(crate) fn start(
         self,
         config: &Config,
+        wrap: ControlWrap,
         listening: &[SocketAddr],
         moved_ports: Vec<(u16, u16)>,
     ) -> Result<Plane> {
         match self {
-            Self::Kernel(fabric) => Plane::of(config, Box::new(fabric), None),
+            Self::Kernel(fabric) => Plane::of(config, wrap, Box::new(fabric), None),
             Self::User => {
                 let fabric = UserFabric::new(usernet::Options {
                     own: config.userspace_hosts.clone(),
@@ -95,7 +97,7 @@ impl Behind {
                     limits: config.userspace_limits,
                 });
                 let stats = fabric.stats();
-                Plane::of(config, Box::new(fabric), Some(stats))
+                Plane::of(config, wrap, Box::new(fabric), Some(stats))
             }
             Self::Nothing => {
                 tracing::warn!("no client can connect: {NOTHING}");
@@ -133,11 +135,17 @@ impl Figures {
 }
 
 impl Plane {
-    fn of(config: &Config, fabric: Box<dyn Fabric>, user: Option<Arc<usernet::Stats>>) -> Result<Self> {
+    fn of(
+        config: &Config,
+        wrap: ControlWrap,
+        fabric: Box<dyn Fabric>,
+        user: Option<Arc<usernet::Stats>>,
+    ) -> Result<Self> {
         let mut seed = [0; 32];
         aws_lc_rs::rand::fill(&mut seed).ok().context("the system gave no randomness")?;
         let mut settings = EngineConfig::new(seed);
         settings.workers = config.workers.unwrap_or(0);
+        settings.wrap = wrap;
         let engine = Engine::start(settings, fabric)?;
         Ok(Self { plane: engine.clone(), figures: Figures { engine: Some(engine), user } })
     }

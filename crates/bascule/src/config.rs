@@ -1,5 +1,6 @@
 //! Configuration of `serve`: flag, else environment variable, else file, else default.
 
+mod control_key;
 mod fabric;
 mod upstream;
 
@@ -18,8 +19,9 @@ use crate::Usage;
 use crate::cli::Serve;
 use crate::connect_handler::{Handler, Settings};
 
+pub(crate) use control_key::ControlKeyFile;
 pub(crate) use fabric::FabricKind;
-use fabric::FabricTable;
+use fabric::{FabricTable, userspace_hosts};
 pub(crate) use upstream::Upstream;
 use upstream::UpstreamTable;
 
@@ -50,12 +52,15 @@ struct File {
     connection_log_seconds: Option<u64>,
     throttle: Option<bool>,
     endpoint_operations: Option<usize>,
+    tls_crypt_key_file: Option<PathBuf>,
+    tls_crypt_v2_key_file: Option<PathBuf>,
     audit_file_bytes: Option<u64>,
     audit_files: Option<usize>,
     quotas: Quotas,
     throttle_limits: Limits,
     connect_handler: Vec<Settings>,
     upstream: UpstreamTable,
+    networks: Option<String>,
 }
 
 /// Table `throttle-limits`: how fast calls may come when they are throttled.
@@ -118,6 +123,7 @@ pub(crate) struct Config {
     pub audit: AuditLimits,
     pub connect_handlers: Vec<Handler>,
     pub upstream: Option<Upstream>,
+    pub control_key: Option<ControlKeyFile>,
 }
 
 impl Config {
@@ -154,7 +160,12 @@ impl Config {
         let throttle = throttle.then(|| file.throttle_limits.checked()).transpose()?;
         let audit =
             audit(flags.audit_file_bytes.or(file.audit_file_bytes), flags.audit_files.or(file.audit_files))?;
-        let upstream = file.upstream.checked(flags.upstream, listen, dev_open)?;
+        let upstream =
+            file.upstream.checked(flags.upstream, flags.networks.or(file.networks), listen, dev_open)?;
+        let control_key = ControlKeyFile::chosen(
+            flags.tls_crypt_key_file.or(file.tls_crypt_key_file),
+            flags.tls_crypt_v2_key_file.or(file.tls_crypt_v2_key_file),
+        )?;
         let gateway_address = either(flags.gateway_address, file.gateway_address);
         let domain = flags.domain.or(file.domain).map(|domain| check_domain(&domain)).transpose()?;
         let dns_listen = if flags.dns_listen.is_empty() { file.dns_listen } else { flags.dns_listen };
@@ -220,6 +231,7 @@ impl Config {
             audit,
             connect_handlers: Settings::handlers(file.connect_handler)?,
             upstream,
+            control_key,
         })
     }
 }
@@ -306,27 +318,6 @@ fn addresses(texts: &[String]) -> Result<Option<Addresses>> {
     }
     let parsed = Addresses::parse(texts.iter().map(String::as_str));
     Ok(Some(parsed.map_err(|why| Usage(format!("gateway-address = {}: {why}", texts.join(","))))?))
-}
-
-/// Most addresses and blocks of `userspace-host`.
-const MAX_USERSPACE_HOSTS: usize = 1_000;
-
-fn userspace_hosts(texts: &[String]) -> Result<Vec<IpNet>> {
-    if texts.len() > MAX_USERSPACE_HOSTS {
-        return usage(format!("userspace-host: {} of them, at most {MAX_USERSPACE_HOSTS}", texts.len()));
-    }
-    let parse = |text: &String| {
-        let text = text.trim();
-        let net = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>());
-        match net {
-            Ok(net) if net.addr().is_loopback() || net.addr().is_unspecified() && net.prefix_len() > 0 => {
-                usage(format!("userspace-host = {text}: loopback is never reached through a tunnel"))
-            }
-            Ok(net) => Ok(net.trunc()),
-            Err(_) => usage(format!("userspace-host = {text}: not an address and not a CIDR block")),
-        }
-    };
-    texts.iter().map(parse).collect()
 }
 
 /// `FIRST-LAST`, or one port.
@@ -452,10 +443,6 @@ mod tests {
         assert_eq!(load(both("192.0.2.1")).unwrap().gateway_ports, Some(1194..=1294));
         let bad = Serve { gateway_address: vec!["10.0.0.9-10.0.0.1".into()], ..Default::default() };
         assert!(refused(bad).contains("gateway-address = 10.0.0.9-10.0.0.1"));
-        for text in ["127.0.0.1", "::1", "127.0.0.0/8", "somewhere"] {
-            let bad = Serve { userspace_host: vec![text.into()], ..Default::default() };
-            assert!(refused(bad).contains(&format!("userspace-host = {text}")));
-        }
     }
 
     #[test]
@@ -474,27 +461,6 @@ mod tests {
         std::fs::write(&path, "listem = \"127.0.0.1:1\"\n").unwrap();
         let why = refused(Serve { config: Some(path), ..Default::default() });
         assert!(why.contains("listem") && why.contains("line 1"), "{why}");
-    }
-
-    #[test]
-    fn the_fabric_is_a_word_or_a_table() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("bascule.toml");
-        let with = |text: &str| {
-            std::fs::write(&path, text).unwrap();
-            Serve { config: Some(path.clone()), ..Default::default() }
-        };
-        assert_eq!(load(with("")).unwrap().fabric, FabricKind::Auto);
-        assert_eq!(load(with("fabric = 'none'")).unwrap().fabric, FabricKind::None);
-        assert_eq!(load(with("[fabric]\nkind = 'kernel'")).unwrap().fabric, FabricKind::Kernel);
-        assert!(refused(with("fabric = 'other'")).contains("other"));
-        let limits = load(with("[fabric]\nclient-flows = 7")).unwrap().userspace_limits;
-        assert_eq!(limits, usernet::Limits { client_flows: 7, ..usernet::Limits::default() });
-        for (text, why) in
-            [("client-flows = 0", "fabric.client-flows = 0"), ("buffer-bytes = 1", "fabric.buffer-bytes = 1")]
-        {
-            assert!(refused(with(&format!("[fabric]\n{text}"))).contains(why));
-        }
     }
 
     /// Each flag of `serve` with what it needs beside it: name, value, and the value as TOML.
@@ -523,7 +489,13 @@ mod tests {
         &[("endpoint-operations", "10", "10")],
         &[("audit-file-bytes", "1000000", "1000000")],
         &[("audit-files", "5", "5")],
+        &[("tls-crypt-key-file", "k", "'k'")],
+        &[("tls-crypt-v2-key-file", "k", "'k'")],
         &[("upstream", "http://127.0.0.1:5000", "'http://127.0.0.1:5000'")],
+        &[
+            ("networks", "upstream", "'upstream'"),
+            ("upstream", "http://127.0.0.1:5000", "'http://127.0.0.1:5000'"),
+        ],
     ];
 
     /// The contract: every flag has a configuration key of its name, and an environment variable.

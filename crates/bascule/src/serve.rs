@@ -8,13 +8,16 @@ use std::time::Duration;
 use agent::{Agent, Controller};
 use anyhow::{Context, Result};
 use api::{
-    Addresses, Advertise, Api, AuditFiles, FileIdentities, LiveConnections, Rotated, StoreConvergence,
+    Addresses, Advertise, Api, AuditFiles, FileIdentities, LiveConnections, ProfileSecret, Rotated,
+    StoreConvergence,
 };
 use engine::DataPlane;
 use model::{Connection, EndpointId};
+use openvpn::wrap::ControlWrap;
 use store::{MasterKey, Op, RedbStore, Store, Transaction};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use crate::behind::{Behind, Plane};
 use crate::cli;
@@ -58,6 +61,7 @@ struct Prepared {
     identities: FileIdentities,
     master_key: MasterKey,
     upstream: Option<api::Upstream>,
+    control_key: (ControlWrap, Option<Zeroizing<String>>),
 }
 
 pub(crate) fn run(flags: Box<cli::Serve>) -> Result<()> {
@@ -83,6 +87,10 @@ fn prepare(config: Config) -> Result<Prepared> {
     let identities = FileIdentities::open(config.account.clone(), roots, users)
         .map_err(|error| Usage(error.to_string()))?;
     let upstream = config.upstream.as_ref().map(upstream::open).transpose()?;
+    let control_key = match &config.control_key {
+        Some(file) => file.read()?,
+        None => (ControlWrap::Plain, None),
+    };
     let bind = |address| TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"));
     let listener = bind(config.listen)?;
     let metrics_listener = config.metrics_listen.map(bind).transpose()?;
@@ -109,6 +117,7 @@ fn prepare(config: Config) -> Result<Prepared> {
         identities,
         master_key,
         upstream,
+        control_key,
     })
 }
 
@@ -174,6 +183,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
         identities,
         master_key,
         upstream,
+        control_key: (wrap, profile_block),
     } = prepared;
     let url = format!("{}://{}", if config.tls.is_some() { "https" } else { "http" }, listener.local_addr()?);
     if config.dev_open {
@@ -190,7 +200,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
     if let Some(listener) = &metrics_listener {
         listening.push(listener.local_addr()?);
     }
-    let Plane { plane, figures } = behind.start(&config, &listening, moved_ports.clone())?;
+    let Plane { plane, figures } = behind.start(&config, wrap, &listening, moved_ports.clone())?;
     let identities = Arc::new(identities);
     tokio::spawn(identities.clone().follow());
     let following =
@@ -202,7 +212,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
     );
     let render = move || format!("{}{}", metrics.render(), figures.render());
     let mut api = Api::new(
-        api_config(&config, addresses, moved_ports),
+        api_config(&config, addresses, moved_ports, profile_block),
         store.clone(),
         master_key.clone(),
         identities,
@@ -214,6 +224,13 @@ async fn serve(prepared: Prepared) -> Result<()> {
     if let Some(upstream) = upstream {
         tracing::info!(?upstream, "what is not built here is forwarded");
         api = api.with_upstream(upstream);
+    }
+    if let Some(seconds) = config.upstream.as_ref().and_then(|upstream| upstream.networks_seconds) {
+        tracing::info!(seconds, "networks are the upstream's");
+        api = api.with_networks_of_upstream(Duration::from_secs(seconds));
+    }
+    if let Some(networks) = api.networks() {
+        tokio::spawn(async move { networks.run().await });
     }
     let (readiness, api) = (api.readiness(), Arc::new(api));
     let (ready, mut is_ready) = watch::channel(false);
@@ -349,7 +366,12 @@ async fn check_master_key(store: &dyn Store, key: &MasterKey, config: &Config) -
     }
 }
 
-fn api_config(config: &Config, addresses: Addresses, moved_ports: Vec<(u16, u16)>) -> api::Config {
+fn api_config(
+    config: &Config,
+    addresses: Addresses,
+    moved_ports: Vec<(u16, u16)>,
+    profile_block: Option<Zeroizing<String>>,
+) -> api::Config {
     api::Config {
         account: config.account.clone(),
         regions: config.regions.clone(),
@@ -362,6 +384,7 @@ fn api_config(config: &Config, addresses: Addresses, moved_ports: Vec<(u16, u16)
         dev_open: config.dev_open,
         throttle: config.throttle,
         endpoint_operations: config.endpoint_operations,
+        profile_secret: profile_block.map(ProfileSecret::new),
         ..api::Config::default()
     }
 }

@@ -50,6 +50,11 @@ counts! {
         handoff_drops,
         control_packets,
         control_drops,
+        /// Answers to senders without a session, and those that were refused, deserved none, or came to a shut gate.
+        answers,
+        answers_refused,
+        not_proven,
+        gate_closed,
         no_session,
         malformed,
         not_ip,
@@ -154,6 +159,14 @@ impl Snapshot {
             ("stream-full", &worker.stream_drops),
         ] {
             *self.drops.entry(reason).or_default() += count.get();
+        }
+        for (what, count) in [
+            ("answers", &worker.answers),
+            ("answers-refused", &worker.answers_refused),
+            ("not-proven", &worker.not_proven),
+            ("gate-closed", &worker.gate_closed),
+        ] {
+            *self.gateway.entry(what).or_default() += count.get();
         }
         for (what, count) in [
             ("accepted", &worker.streams_accepted),

@@ -111,6 +111,8 @@ drop_reasons! {
     Forged = "forged",
     /// From another address than the session's, and this session cannot float.
     WrongAddress = "wrong-address",
+    /// From an address that another session has.
+    FloatRefused = "float-refused",
     /// The inner bytes are no IP packet.
     Malformed = "malformed",
     /// The inner packet carries a source route.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use aws_auth::cedar::{Decision, Record, Verdict};
 use model::{AssociationId, ClientAddresses, ConnectionId, EndpointId, Scope};
 use openvpn::UnixTime;
+use openvpn::wire::SessionId;
 
 use crate::counters::Counters;
 use crate::handler::Question;
@@ -76,12 +77,29 @@ pub enum Effect {
         /// The connection; it may be closed already.
         stream: StreamId,
     },
+    /// Control datagrams with this session id are a session's from now on: they are for the gateway, whatever they prove.
+    Known {
+        /// The client's session id.
+        client_sid: SessionId,
+    },
+    /// One session less has this session id.
+    Forgotten {
+        /// The client's session id.
+        client_sid: SessionId,
+    },
     /// Ask a connect handler, and bring the answer by `Gateway::handle_answer`.
     Ask(Box<Question>),
     /// A connection began.
     Connected(ConnectionStart),
     /// A login was refused for another reason than its certificate.
     Refused(Attempt),
+    /// The client of a connection comes from another address now. Told of one that has not begun too.
+    Floated {
+        /// The connection.
+        connection: ConnectionId,
+        /// The address.
+        peer: SocketAddr,
+    },
     /// A connection that began has ended. Its counters may still move until the worker dropped the path.
     Ended(ConnectionEnd),
     /// The endpoint's authorization policy was evaluated. What follows from it is told by effects of its own, later.
@@ -167,6 +185,8 @@ pub struct ConnectionEnd {
     pub endpoint: EndpointId,
     /// Whose the endpoint is.
     pub scope: Scope,
+    /// Where its client was at the end.
+    pub peer: SocketAddr,
     /// Its traffic.
     pub counters: Arc<Counters>,
     /// When it ended.

@@ -19,6 +19,9 @@ pub const PING_AFTER: Duration = Duration::from_secs(1);
 /// A session is dead when nothing authenticated came for this long (spec: openvpn-protocol §14).
 pub const DEAD_AFTER: Duration = Duration::from_secs(40);
 
+/// An address that the gateway refused is not moved to again for this long. Whoever keeps it may be gone by then.
+pub const FLOAT_PAUSE: Duration = Duration::from_secs(1);
+
 /// What a new path starts from.
 #[derive(Clone, Debug)]
 pub struct PathStart {
@@ -47,6 +50,8 @@ pub struct DataPath {
     room_bytes: u16,
     last_sent: Instant,
     last_heard: Instant,
+    /// Where the session may not be, and until when.
+    refused: Option<(SocketAddr, Instant)>,
     notices: Notices,
 }
 
@@ -81,6 +86,13 @@ pub enum PathUpdate {
     RetireKey(u8),
     /// Judge by this from now on.
     Policy(Arc<Policy>),
+    /// The session may not be at the address it has moved to: another one is there.
+    Unfloat {
+        /// Where it goes back to, unless it has moved on.
+        back_to: SocketAddr,
+        /// Where it may not be, for [`FLOAT_PAUSE`].
+        refused: SocketAddr,
+    },
 }
 
 /// What became of a packet from the client.
@@ -138,6 +150,7 @@ impl DataPath {
             start,
             last_sent: now,
             last_heard: now,
+            refused: None,
             notices: Notices::default(),
         }
     }
@@ -155,16 +168,26 @@ impl DataPath {
             }
             PathUpdate::RetireKey(key_id) => self.channel.retire(key_id),
             PathUpdate::Policy(policy) => self.start.policy = policy,
+            PathUpdate::Unfloat { back_to, refused } => {
+                self.refused = Some((refused, now + FLOAT_PAUSE));
+                if self.start.peer == refused {
+                    self.move_to(back_to);
+                }
+            }
         }
     }
 
     /// Opens one data packet that came from `from`, in place. The client's address is changed only by a packet that
-    /// was authenticated and is not a replay (I-4, spec: openvpn-protocol §12).
+    /// was authenticated and is not a replay (I-4, spec: openvpn-protocol §12), and at once, so that no answer is lost;
+    /// the gateway hears of it and may take it back.
     pub fn up<'p>(&mut self, packet: &'p mut [u8], from: SocketAddr, now: Instant) -> Up<'p> {
         let v2 = matches!(wire::opcode(packet), Some((Opcode::DataV2, _)));
         let moved = from != self.start.peer;
         if moved && !(v2 && self.start.floats) {
             return Up::Drop(DropReason::WrongAddress);
+        }
+        if self.refused.is_some_and(|(address, until)| address == from && now < until) {
+            return Up::Drop(DropReason::FloatRefused);
         }
         let opened = match self.channel.open(packet) {
             Ok(opened) => opened,
@@ -176,8 +199,7 @@ impl DataPath {
             self.notices.new_key = Some(opened.key_id);
         }
         if moved {
-            self.start.peer = from;
-            self.room_bytes = inner_room_bytes(&from);
+            self.move_to(from);
             self.notices.floated = Some(from);
         }
         match data::classify(opened.payload) {
@@ -196,6 +218,11 @@ impl DataPath {
                 Err(reason) => Up::Drop(reason),
             },
         }
+    }
+
+    fn move_to(&mut self, peer: SocketAddr) {
+        self.start.peer = peer;
+        self.room_bytes = inner_room_bytes(&peer);
     }
 
     /// Whether a client's packet may pass (I-5), its MSS clamped; the packet's own length, and which way.

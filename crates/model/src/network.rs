@@ -32,6 +32,9 @@ pub struct Vpc {
     /// Its attributes.
     #[serde(default)]
     pub attributes: VpcAttributes,
+    /// Whether it is a copy of the upstream's, under its own id (`networks = "upstream"`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mirrored: bool,
 }
 
 /// Attributes of a VPC: kept and answered; nothing here acts on them.
@@ -75,6 +78,9 @@ pub struct Subnet {
     /// Its attributes.
     #[serde(default)]
     pub attributes: SubnetAttributes,
+    /// Whether it is a copy of the upstream's, under its own id (`networks = "upstream"`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mirrored: bool,
 }
 
 /// Attributes of a subnet: kept and answered; nothing here acts on them.
@@ -170,4 +176,7 @@ pub struct SecurityGroup {
     pub egress: Vec<GroupRule>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
+    /// Whether it is a copy of the upstream's, under its own id (`networks = "upstream"`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mirrored: bool,
 }

@@ -90,6 +90,7 @@ impl World {
             tags: Default::default(),
             created_at: Timestamp(0),
             imported_at: Timestamp(0),
+            mirrored: false,
         };
         self.put(Key::certificate(&scope(), "c1"), &certificate).await;
         let subnet = Subnet {
@@ -102,6 +103,7 @@ impl World {
             tags: Default::default(),
             created_at: Timestamp(0),
             attributes: Default::default(),
+            mirrored: false,
         };
         self.put(Key::subnet(&scope(), &subnet.id), &subnet).await;
         self.put(Key::endpoint(&scope(), &endpoint_id()), &endpoint()).await;

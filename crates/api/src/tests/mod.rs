@@ -13,6 +13,7 @@ mod every_action;
 mod iam;
 mod identities;
 mod logs;
+mod mirror;
 mod modify;
 mod network_ends;
 mod networks;

@@ -1,9 +1,11 @@
 //! The fabric in the configuration: `fabric = "KIND"`, or a table `[fabric]`.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use ipnet::IpNet;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -97,5 +99,63 @@ impl<'de> Deserialize<'de> for FabricTable {
             }
         }
         deserializer.deserialize_any(Either)
+    }
+}
+
+/// Most addresses and blocks of `userspace-host`.
+const MAX_USERSPACE_HOSTS: usize = 1_000;
+
+/// Addresses of this host that clients may reach.
+pub(super) fn userspace_hosts(texts: &[String]) -> Result<Vec<IpNet>> {
+    if texts.len() > MAX_USERSPACE_HOSTS {
+        return usage(format!("userspace-host: {} of them, at most {MAX_USERSPACE_HOSTS}", texts.len()));
+    }
+    let parse = |text: &String| {
+        let text = text.trim();
+        let net = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>());
+        match net {
+            Ok(net) if net.addr().is_loopback() || net.addr().is_unspecified() && net.prefix_len() > 0 => {
+                usage(format!("userspace-host = {text}: loopback is never reached through a tunnel"))
+            }
+            Ok(net) => Ok(net.trunc()),
+            Err(_) => usage(format!("userspace-host = {text}: not an address and not a CIDR block")),
+        }
+    };
+    texts.iter().map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{load, refused};
+    use super::*;
+    use crate::cli::Serve;
+
+    #[test]
+    fn the_fabric_is_a_word_or_a_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bascule.toml");
+        let with = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Serve { config: Some(path.clone()), ..Default::default() }
+        };
+        assert_eq!(load(with("")).unwrap().fabric, FabricKind::Auto);
+        assert_eq!(load(with("fabric = 'none'")).unwrap().fabric, FabricKind::None);
+        assert_eq!(load(with("[fabric]\nkind = 'kernel'")).unwrap().fabric, FabricKind::Kernel);
+        assert!(refused(with("fabric = 'other'")).contains("other"));
+        let limits = load(with("[fabric]\nclient-flows = 7")).unwrap().userspace_limits;
+        assert_eq!(limits, usernet::Limits { client_flows: 7, ..usernet::Limits::default() });
+        for (text, why) in
+            [("client-flows = 0", "fabric.client-flows = 0"), ("buffer-bytes = 1", "fabric.buffer-bytes = 1")]
+        {
+            assert!(refused(with(&format!("[fabric]\n{text}"))).contains(why));
+        }
+    }
+
+    #[test]
+    fn loopback_is_never_an_address_that_clients_may_reach() {
+        for text in ["127.0.0.1", "::1", "127.0.0.0/8", "somewhere"] {
+            let bad = Serve { userspace_host: vec![text.into()], ..Default::default() };
+            assert!(refused(bad).contains(&format!("userspace-host = {text}")));
+        }
     }
 }

@@ -120,6 +120,7 @@ impl Control {
         if !self.draining && !self.wiring.shared.slot().drains.is_empty() {
             self.draining = true;
             self.gateway.drain(self.wiring.clock.now());
+            self.tell_gates();
             self.pump();
         }
     }
@@ -137,6 +138,7 @@ impl Control {
         }
         self.gateway.apply(Arc::clone(&newer), self.wiring.clock.now(), self.wiring.clock.wall());
         self.heard = Some(newer);
+        self.tell_gates();
         self.pump();
     }
 
@@ -172,6 +174,7 @@ impl Control {
         }
         if !self.heard.take().is_some_and(|heard| Arc::ptr_eq(&heard, &desired)) {
             self.gateway.apply(Arc::clone(&desired), self.wiring.clock.now(), self.wiring.clock.wall());
+            self.tell_gates();
             self.pump();
         }
         let (plan, failures) = self.plan(&desired);
@@ -312,6 +315,7 @@ impl Control {
                 continue;
             }
             closed = true;
+            served.answers = false;
             for worker in &self.wiring.workers {
                 worker.send(Command::CloseEndpoint { endpoint: served.slot });
             }
@@ -467,7 +471,7 @@ impl Control {
             let slot = self.next_slot;
             self.next_slot += 1;
             self.slots.insert(slot, id.clone());
-            Served { slot, table: Arc::new(AddressTable::new(client_cidr)), listener: None }
+            Served { slot, table: Arc::new(AddressTable::new(client_cidr)), listener: None, answers: false }
         })
     }
 
@@ -536,6 +540,7 @@ impl Control {
                 self.gateway.set_ready(id, listens && up && !self.draining);
             }
         }
+        self.tell_gates();
         self.pump();
         // Everything that ended up to here shall be known, with final counters, before this is called done.
         Next::Stage(Stage::Settled { barrier: self.ending.back().map_or(0, |(generation, _)| *generation) })

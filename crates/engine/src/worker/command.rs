@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crossbeam_channel::TryRecvError;
 use gateway::{DataPath, PathNotice, PathUpdate};
 use model::{ClientAddresses, Transport};
+use openvpn::wire::SessionId;
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{Note, Session, Source, Tun, Worker};
@@ -38,6 +39,12 @@ pub(crate) enum Command {
     Update { peer_id: u32, update: PathUpdate },
     /// Drop a session with its keys.
     Remove { peer_id: u32 },
+    /// Answer those who want to begin a session at this endpoint, or no longer.
+    Gate { endpoint: u32, open: bool },
+    /// Control datagrams with this session id are a session's.
+    Know { client_sid: SessionId },
+    /// One session less has it.
+    Forget { client_sid: SessionId },
     /// Send a control packet over a connection.
     SendControl { number: u64, packet: Vec<u8> },
     /// Close a connection, once everything is sent.
@@ -83,6 +90,7 @@ impl Worker {
                 {
                     self.unwatch(socket);
                 }
+                self.open.remove(&endpoint);
                 self.streams.remove_all_of(&self.wiring.epoll, endpoint, self.now);
             }
             Command::OpenTun { association, queue, table } => {
@@ -113,6 +121,14 @@ impl Worker {
                 }
             }
             Command::Remove { peer_id } => self.remove(peer_id),
+            Command::Gate { endpoint, open: true } => {
+                self.open.insert(endpoint);
+            }
+            Command::Gate { endpoint, open: false } => {
+                self.open.remove(&endpoint);
+            }
+            Command::Know { client_sid } => self.guests.know(client_sid),
+            Command::Forget { client_sid } => self.guests.forget(client_sid),
             Command::SendControl { number, packet } => self.send_control(number, &packet),
             Command::CloseStream { number } => {
                 self.streams.close(&self.wiring.epoll, number, self.now);

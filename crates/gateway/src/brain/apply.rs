@@ -30,6 +30,7 @@ impl Gateway {
     /// Never opens a gate: that is [`set_ready`](Self::set_ready).
     pub fn apply(&mut self, desired: Arc<Desired>, now: Instant, wall: UnixTime) {
         self.clock = Clock { at: now, wall };
+        self.sent_away = 0;
         // The gate first.
         let former = std::mem::replace(&mut self.desired, desired);
         let endpoints = self.desired.endpoints.values();
@@ -58,9 +59,11 @@ impl Gateway {
     /// Stops admitting anywhere, for good, and sends every client away to come back elsewhere or later.
     pub fn drain(&mut self, now: Instant) {
         self.draining = true;
+        self.sent_away = 0;
         let ids: Vec<SlotId> = self.slots.keys().copied().collect();
         for id in ids {
-            self.end(id, Some(Farewell::Restart), EndReason::Draining, now);
+            let farewell = self.come_back(Farewell::Restart);
+            self.end(id, Some(farewell), EndReason::Draining, now);
             self.settle(id, now);
         }
     }
@@ -123,6 +126,7 @@ impl Gateway {
                     self.stays(id, change, now);
                 }
                 Fate::Ends(farewell, reason) => {
+                    let farewell = self.come_back(farewell);
                     self.end(id, Some(farewell), reason, now);
                     self.settle(id, now);
                 }

@@ -42,8 +42,10 @@ pub(crate) struct Slot {
 pub(crate) enum Stage {
     /// Proved its address; not authenticated. Counted against its source.
     HalfOpen {
-        /// See [`super::budget::source`].
+        /// See [`crate::source`].
         source: u128,
+        /// When it must have come to something, whatever comes from its client.
+        until: Instant,
     },
     /// Authenticated, with an association, an address and a peer id.
     Admitted(Box<Admitted>),
@@ -85,4 +87,11 @@ pub(crate) struct Admitted {
     pub(crate) installed: bool,
     /// Its beginning was told.
     pub(crate) connected: bool,
+}
+
+impl Admitted {
+    /// Whether both show the same certificate and the same user.
+    pub(crate) fn is_same_person(&self, other: &Self) -> bool {
+        self.identity.fingerprint == other.identity.fingerprint && self.username == other.username
+    }
 }

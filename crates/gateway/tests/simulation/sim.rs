@@ -470,6 +470,7 @@ impl Sim {
                 }
                 Effect::Ended(end) => self.ended(&end),
                 Effect::Ask(_) => panic!("there is no handler"),
+                Effect::Known { .. } | Effect::Forgotten { .. } | Effect::Floated { .. } => {}
                 Effect::Refused(_) | Effect::PolicyEvaluated(_) | Effect::PolicyLifted { .. } => {}
             }
         }
@@ -584,7 +585,7 @@ impl Sim {
                         }
                     }
                     PathUpdate::SendKey(key_id) => path.sending = Some(*key_id),
-                    PathUpdate::Policy(_) => {}
+                    PathUpdate::Policy(_) | PathUpdate::Unfloat { .. } => {}
                 }
                 path.path.apply(update, self.now);
             }

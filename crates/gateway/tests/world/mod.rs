@@ -199,6 +199,10 @@ pub struct World {
     pub ends: Vec<ConnectionEnd>,
     /// Connections that have begun and not ended.
     lives: BTreeSet<ConnectionId>,
+    /// How many sessions have this session id.
+    pub known: BTreeMap<SessionId, usize>,
+    /// Clients that moved, and where to.
+    pub moved: Vec<(ConnectionId, SocketAddr)>,
     pub refused: Vec<Attempt>,
     /// For the connect handler.
     pub questions: Vec<Question>,
@@ -232,6 +236,8 @@ impl World {
             starts: BTreeMap::new(),
             ends: vec![],
             lives: BTreeSet::new(),
+            moved: vec![],
+            known: BTreeMap::new(),
             refused: vec![],
             questions: vec![],
             evaluations: vec![],
@@ -478,6 +484,12 @@ impl World {
             }
             Effect::Ask(question) => self.questions.push(*question),
             Effect::Refused(attempt) => self.refused.push(attempt),
+            Effect::Known { client_sid } => *self.known.entry(client_sid).or_default() += 1,
+            Effect::Forgotten { client_sid } => {
+                let left = self.known.get_mut(&client_sid).expect("only what is known is forgotten");
+                *left -= 1;
+            }
+            Effect::Floated { connection, peer } => self.moved.push((connection, peer)),
             Effect::Ended(end) => {
                 assert!(self.lives.remove(&end.id), "only what began ends, and only once");
                 self.ends.push(end);

@@ -96,6 +96,7 @@ fn shared(key: &MasterKey, (ca, ca_key): &(String, String)) -> Result<Vec<Op>> {
         subnet_epoch: 0,
         created_at: Timestamp(0),
         attributes: Default::default(),
+        mirrored: false,
     };
     put(&mut ops, Key::vpc(&scope, &vpc.id), &vpc);
     let anywhere = SecurityRule {
@@ -118,6 +119,7 @@ fn shared(key: &MasterKey, (ca, ca_key): &(String, String)) -> Result<Vec<Op>> {
             description: None,
         }],
         tags: Default::default(),
+        mirrored: false,
     };
     put(&mut ops, Key::security_group(&scope, &group.id), &group);
     for n in 0..ASSOCIATIONS {
@@ -131,6 +133,7 @@ fn shared(key: &MasterKey, (ca, ca_key): &(String, String)) -> Result<Vec<Op>> {
             tags: Default::default(),
             created_at: Timestamp(0),
             attributes: Default::default(),
+            mirrored: false,
         };
         put(&mut ops, Key::subnet(&scope, &subnet.id), &subnet);
     }
@@ -146,6 +149,7 @@ fn shared(key: &MasterKey, (ca, ca_key): &(String, String)) -> Result<Vec<Op>> {
         tags: Default::default(),
         created_at: Timestamp(0),
         imported_at: Timestamp(0),
+        mirrored: false,
     };
     put(&mut ops, Key::certificate(&scope, "scale"), &certificate);
     Ok(ops)

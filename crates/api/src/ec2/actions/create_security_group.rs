@@ -97,6 +97,7 @@ impl Action for CreateSecurityGroup {
             ingress: Vec::new(),
             egress: security::everything_out(cx, &vpc.value),
             tags: tags::valid(&self.tag_specifications, GROUP),
+            mirrored: false,
         };
         let mut draft = Draft::default();
         // So that two groups of one name, and the end of the VPC, meet a conflict.

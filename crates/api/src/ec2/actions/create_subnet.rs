@@ -78,6 +78,7 @@ impl Action for CreateSubnet {
             tags: tags::valid(&self.tag_specifications, "subnet"),
             created_at: cx.now,
             attributes: Default::default(),
+            mirrored: false,
         };
         let mut counted = vpc.value.clone();
         counted.subnet_epoch = counted.subnet_epoch.saturating_add(1);

@@ -73,6 +73,7 @@ impl Action for CreateVpc {
             subnet_epoch: 0,
             created_at: cx.now,
             attributes: Default::default(),
+            mirrored: false,
         };
         let mut draft = Draft::default();
         draft.create(Key::vpc(cx.scope, &id), &vpc);

@@ -137,6 +137,37 @@ pub(crate) static ACTIONS: &[Registered] = &[
     action::<update_security_group_rule_descriptions_ingress::UpdateSecurityGroupRuleDescriptionsIngress>(),
 ];
 
+/// Actions about networks alone: the upstream's where the networks are.
+pub(crate) const OF_NETWORKS: &[&str] = &[
+    "AssociateVpcCidrBlock",
+    "AuthorizeSecurityGroupEgress",
+    "AuthorizeSecurityGroupIngress",
+    "CreateSecurityGroup",
+    "CreateSubnet",
+    "CreateVpc",
+    "DeleteSecurityGroup",
+    "DeleteSubnet",
+    "DeleteVpc",
+    "DescribeAccountAttributes",
+    "DescribeAvailabilityZones",
+    "DescribeNetworkAcls",
+    "DescribeNetworkInterfaces",
+    "DescribeRouteTables",
+    "DescribeSecurityGroupRules",
+    "DescribeSecurityGroups",
+    "DescribeSubnets",
+    "DescribeVpcAttribute",
+    "DescribeVpcs",
+    "DisassociateVpcCidrBlock",
+    "ModifySecurityGroupRules",
+    "ModifySubnetAttribute",
+    "ModifyVpcAttribute",
+    "RevokeSecurityGroupEgress",
+    "RevokeSecurityGroupIngress",
+    "UpdateSecurityGroupRuleDescriptionsEgress",
+    "UpdateSecurityGroupRuleDescriptionsIngress",
+];
+
 /// Actions clients of a Client VPN know and that are not built yet: told apart from words that are no action.
 pub(crate) const NOT_BUILT: &[&str] = &[
     "AllocateAddress",

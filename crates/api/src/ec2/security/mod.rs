@@ -63,6 +63,7 @@ pub(crate) fn default_group(cx: &Cx<'_>, id: SecurityGroupId, vpc: &Vpc) -> Secu
         ingress: vec![everything(cx, None)],
         egress: everything_out(cx, vpc),
         tags: BTreeMap::new(),
+        mirrored: false,
     }
 }
 
@@ -143,6 +144,16 @@ pub(crate) async fn named(
         }
         (None, None) => Err(ApiError::missing("GroupId")),
     }
+}
+
+/// What a rule says that another server tells of; `None`: it makes no sense.
+pub(crate) fn read_rule(
+    protocol: &str,
+    from_port: Option<i32>,
+    to_port: Option<i32>,
+    cidr: Option<ipnet::IpNet>,
+) -> Option<SecurityRule> {
+    asked::says(Some(protocol), from_port, to_port, cidr).ok()
 }
 
 /// No such group.
