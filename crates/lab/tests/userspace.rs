@@ -17,6 +17,8 @@ const PORTS: [u16; 2] = [7, 8];
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a row may take until it is as it shall be: changes are in force within a second of a quiet machine.
 const SETTLED: Duration = Duration::from_secs(15);
+/// How long what is denied is waited for.
+const DENIED: &str = "700ms";
 /// The transfer's length, bytes each way.
 const TRANSFER_BYTES: usize = 4 << 20;
 
@@ -156,10 +158,12 @@ impl Table {
         let expectations: Vec<Arc<Expectation>> = PROBES
             .iter()
             .map(|(name, target)| {
-                let text = if !passes.iter().any(|some| some.contains(name)) {
-                    format!("deny {target} within 700ms")
-                } else if name.starts_with("ping") {
-                    format!("ping {target}")
+                let passes = passes.iter().any(|some| some.contains(name));
+                let text = if name.starts_with("ping") {
+                    // `deny ADDRESS` tries a TCP connection too.
+                    format!("ping {target} within {}", if passes { "5s" } else { DENIED })
+                } else if !passes {
+                    format!("deny {target} within {DENIED}")
                 } else {
                     format!("reach {target} echo")
                 };
@@ -172,8 +176,10 @@ impl Table {
             |_, _| true,
             PATIENCE,
             |outcome| {
-                if !outcome.verdict.held {
-                    wrong.push(format!("{}: {}", outcome.expectation, outcome.verdict.detail));
+                let text = outcome.expectation.to_string();
+                let denied_ping = text.starts_with("ping") && text.ends_with(DENIED);
+                if outcome.verdict.held == denied_ping {
+                    wrong.push(format!("{text}: {}", outcome.verdict.detail));
                 }
             },
         );

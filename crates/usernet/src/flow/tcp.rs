@@ -5,7 +5,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::socket::tcp::{RecvError, Socket as Stack, SocketBuffer, State};
+use smoltcp::socket::tcp::{CongestionControl, RecvError, Socket as Stack, SocketBuffer, State};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 use socket2::Socket;
 
@@ -72,6 +72,8 @@ impl Tcp {
         let buffer = || SocketBuffer::new(vec![0; buffer_bytes]);
         let mut stack = Stack::new(buffer(), buffer());
         stack.set_nagle_enabled(false);
+        // The tunnel loses what the client's queue has no room for: a whole window sent again and again never gets through.
+        stack.set_congestion_control(CongestionControl::Reno);
         stack.set_timeout(Some(HANDSHAKE.into()));
         // It is closed, and the port is not 0: the client's packet has been looked at.
         let _ = stack.listen(key.far);
