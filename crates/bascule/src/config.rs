@@ -471,6 +471,7 @@ mod tests {
         &[("fabric", "userspace", "'userspace'")],
         &[("userspace-host", "192.0.2.1,192.0.2.8/30", "['192.0.2.1', '192.0.2.8/30']")],
         &[("gateway-ports", "1194-1294", "'1194-1294'")],
+        &[("client-ipv6-prefix", "2001:db8::/48", "'2001:db8::/48'")],
         &[("domain", "example.com", "'example.com'")],
         &[("advertise", "192.0.2.1:443", "'192.0.2.1:443'")],
         &[("tls-cert", "c", "'c'"), ("tls-key", "k", "'k'")],

@@ -274,6 +274,8 @@ fn security_groups_know_ipv6() -> Result<()> {
             ensure!(passed == passing, "{passed:?} by {protocol} {from} {to} {cidr}");
             change("RevokeSecurityGroupEgress", "tcp", &port, &port, "::/0")?;
             change("RevokeSecurityGroupEgress", protocol, from, to, cidr)?;
+            // Else a row that allows everything would speak for the next one's last rule too.
+            ensure!(wait_until(LIMIT, || !passes(&scene, Tcp6(number))), "{protocol} {cidr} goes on");
         }
         ensure!(
             wait_until(LIMIT, || !passes(&scene, Ping4) && !passes(&scene, Ping6)),

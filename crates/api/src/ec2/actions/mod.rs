@@ -139,6 +139,7 @@ pub(crate) static ACTIONS: &[Registered] = &[
 
 /// Actions about networks alone: the upstream's where the networks are.
 pub(crate) const OF_NETWORKS: &[&str] = &[
+    "AssociateSubnetCidrBlock",
     "AssociateVpcCidrBlock",
     "AuthorizeSecurityGroupEgress",
     "AuthorizeSecurityGroupIngress",
@@ -158,6 +159,7 @@ pub(crate) const OF_NETWORKS: &[&str] = &[
     "DescribeSubnets",
     "DescribeVpcAttribute",
     "DescribeVpcs",
+    "DisassociateSubnetCidrBlock",
     "DisassociateVpcCidrBlock",
     "ModifySecurityGroupRules",
     "ModifySubnetAttribute",
