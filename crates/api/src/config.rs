@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use model::{AccountId, Quotas, RegionName};
+use model::{AccountId, Quotas, RegionName, Uplinks};
 
 /// The largest request body, bytes (spec: aws-client-vpn §2.2.17 asks for at least 4 MiB).
 pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
@@ -32,6 +32,8 @@ pub struct Config {
     pub throttle: Option<Throttle>,
     /// Operations in flight on one endpoint, at most; `None`: any number.
     pub endpoint_operations: Option<usize>,
+    /// Which networks of the gateway's host subnets are, and as whom packets leave there.
+    pub uplinks: Uplinks,
 }
 
 /// How fast calls of one account, region and action may come (spec: aws-client-vpn §2.0.5). The defaults are what AWS
@@ -81,6 +83,7 @@ impl Default for Config {
             settle_timeout_ms: 250,
             throttle: None,
             endpoint_operations: None,
+            uplinks: Uplinks::default(),
         }
     }
 }

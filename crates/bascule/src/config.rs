@@ -1,5 +1,6 @@
 //! Configuration of `serve`: flag, else environment variable, else file, else default.
 
+mod fabric;
 mod upstream;
 
 use std::net::{IpAddr, SocketAddr};
@@ -8,13 +9,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use api::{Addresses, AuditLimits, Bucket, Throttle};
-use model::{AccountId, Quotas, RegionName};
+use model::{AccountId, Quotas, RegionName, Uplinks};
 use serde::Deserialize;
 
 use crate::Usage;
 use crate::cli::Serve;
 use crate::connect_handler::{Handler, Settings};
 
+use fabric::FabricTable;
 pub(crate) use upstream::Upstream;
 use upstream::UpstreamTable;
 
@@ -47,6 +49,7 @@ struct File {
     throttle_limits: Limits,
     connect_handler: Vec<Settings>,
     upstream: UpstreamTable,
+    fabric: FabricTable,
 }
 
 /// Table `throttle-limits`: how fast calls may come when they are throttled.
@@ -100,6 +103,8 @@ pub(crate) struct Config {
     pub audit: AuditLimits,
     pub connect_handlers: Vec<Handler>,
     pub upstream: Option<Upstream>,
+    /// Which networks of this host subnets are.
+    pub uplinks: Uplinks,
 }
 
 impl Config {
@@ -185,6 +190,7 @@ impl Config {
             audit,
             connect_handlers: Settings::handlers(file.connect_handler)?,
             upstream,
+            uplinks: file.fabric.checked()?,
         })
     }
 }

@@ -207,7 +207,8 @@ async fn serve(prepared: Prepared) -> Result<()> {
     }
     let outbound = Outbound::to(config.connect_handlers.iter().map(|handler| handler.uri()))?;
     tokio::spawn(connect_handler::run(plane.clone(), config.connect_handlers.clone(), outbound));
-    let mut agent = Agent::new(store.clone(), plane, master_key, NODE, ready);
+    let mut agent = Agent::new(store.clone(), plane, master_key, NODE, ready)
+        .with_uplinks(Arc::new(config.uplinks.clone()));
     if let Some(session_hour) = config.session_hour {
         agent = agent.with_session_hour(session_hour);
     }
@@ -337,6 +338,7 @@ fn api_config(config: &Config, addresses: Addresses) -> api::Config {
         dev_open: config.dev_open,
         throttle: config.throttle,
         endpoint_operations: config.endpoint_operations,
+        uplinks: config.uplinks.clone(),
         ..api::Config::default()
     }
 }

@@ -1,9 +1,9 @@
-//! Security group rules → what the fabric lets out. What cannot be expressed lets nothing out.
+//! Security group rules and uplinks → what the fabric lets out, and where. What cannot be expressed lets nothing out.
 
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use model::SecurityRule;
+use model::{SecurityRule, UplinkSource};
 use netio::EgressRule;
 
 const ICMP: u8 = 1;
@@ -61,6 +61,19 @@ fn ports(from: Option<i32>, to: Option<i32>) -> Option<Option<(u16, u16)>> {
 /// The gateway's own address inside the tunnel: the first host of the client CIDR.
 pub(crate) fn gateway_address(client_cidr: Ipv4Net) -> Ipv4Addr {
     client_cidr.hosts().next().unwrap_or(client_cidr.network())
+}
+
+/// An uplink as the fabric takes it. That packets keep the client's address stands beside it.
+pub(crate) fn uplink(of: &model::Uplink) -> netio::Uplink {
+    netio::Uplink {
+        interface: of.interface.clone(),
+        next_hop: of.next_hop,
+        next_hop_ipv6: of.next_hop_ipv6,
+        nat_address: match of.source {
+            UplinkSource::Address(address) => Some(address),
+            UplinkSource::Interface | UplinkSource::Client => None,
+        },
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
-use model::{AssociationId, ConnectionId, EndpointId, RuleGroup, Scope, SecurityRule, Transport};
+use model::{AssociationId, ConnectionId, EndpointId, RuleGroup, Scope, SecurityRule, Transport, Uplink};
 use zeroize::Zeroizing;
 
 /// Everything this gateway serves, as of one revision of the store.
@@ -103,6 +103,8 @@ pub struct Association {
     pub toward: Vec<Ipv4Net>,
     /// Whether packets leave with an address of the host rather than the client's own.
     pub source_nat: bool,
+    /// By which of the host's networks packets leave; `None`: by the host's own routing.
+    pub uplink: Option<Uplink>,
     /// The endpoint's routes through this association, and the endpoint's local ones.
     pub routes: Vec<Route>,
     /// What may leave: the egress rules of the security groups, or anything where there are none.

@@ -302,7 +302,7 @@ impl Scene {
         let net = &self.server_net;
         let links = net.ip(&["-o", "link"])?;
         ensure!(!links.contains(": bsc"), "links are left:\n{links}");
-        let rules = net.ip(&["rule"])?;
+        let rules = net.ip(&["rule"])? + &net.ip(&["-6", "rule"])?;
         ensure!(!rules.contains("fwmark"), "rules are left:\n{rules}");
         let routes = net.ip(&["route", "show", "table", "all"])?;
         ensure!(!routes.contains("unreachable default"), "routes are left:\n{routes}");

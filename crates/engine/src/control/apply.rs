@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::{Control, Listener, Served};
 use crate::Applied;
-use crate::egress::{egress, gateway_address};
+use crate::egress::{egress, gateway_address, uplink};
 use crate::engine::stopped;
 use crate::fabric::{Added, Batch, Results};
 use crate::table::AddressTable;
@@ -244,6 +244,7 @@ impl Control {
                 client_cidr: endpoint.client_cidr,
                 gateway_address: gateway_address(endpoint.client_cidr),
                 source_nat: association.source_nat,
+                uplink: association.uplink.as_ref().map(uplink),
                 queues,
                 mtu: TUN_MTU,
                 outlet: Outlet { egress, toward: association.toward.clone() },
@@ -605,6 +606,7 @@ fn same_but_outlet(a: &FabricAssociation, b: &FabricAssociation) -> bool {
         && a.client_cidr == b.client_cidr
         && a.gateway_address == b.gateway_address
         && a.source_nat == b.source_nat
+        && a.uplink == b.uplink
         && a.queues == b.queues
         && a.mtu == b.mtu
 }

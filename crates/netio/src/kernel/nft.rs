@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::ruleset::TABLE;
 use crate::fabric::FabricError;
+use crate::failpoint;
 use crate::host::nft_program;
 
 /// Longest run of `nft`.
@@ -21,7 +22,9 @@ const MAX_REASON_BYTES: usize = 400;
 
 /// Carries out `script` as one transaction.
 pub(super) fn run(script: &str) -> Result<(), FabricError> {
-    execute(&["-f", "-"], script).map(drop)
+    let done = execute(&["-f", "-"], script);
+    failpoint::kernel_changed();
+    done.map(drop)
 }
 
 /// The interfaces that an earlier life noted as opened; none if there is no table.

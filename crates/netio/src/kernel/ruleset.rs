@@ -1,11 +1,11 @@
 //! The nftables table as text, from what is to be in force. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use ipnet::IpNet;
 
-use crate::fabric::{EgressRule, FabricAssociation, link_name};
+use crate::fabric::{EgressRule, FabricAssociation, Uplink, link_name};
 
 /// Name of our table, of family `inet`.
 pub(super) const TABLE: &str = "bascule";
@@ -37,8 +37,17 @@ pub(super) fn table(index: u16) -> u32 {
     REPLY_MARK | u32::from(index)
 }
 
+/// An association's uplink's routing table.
+pub(super) fn uplink_table(index: u16) -> u32 {
+    UP_MARK | u32::from(index)
+}
+
+/// Chains of an association, and the maps that lead there by the name of its device.
+const CHAINS: [(&str, &str); 5] =
+    [("raw", "raw_of"), ("mark", "mark_of"), ("to", "to_of"), ("out", "out_of"), ("from", "from_of")];
+
 /// One transaction that replaces the whole table; without associations it is gone.
-pub(super) fn render<'a>(
+pub(super) fn whole<'a>(
     associations: impl Iterator<Item = &'a FabricAssociation> + Clone,
     opened: &BTreeSet<String>,
 ) -> String {
@@ -46,39 +55,97 @@ pub(super) fn render<'a>(
     if associations.clone().next().is_none() {
         return text;
     }
-    let mut links = String::new();
     let mut chains = String::new();
-    let mut maps: [(&str, String); 5] =
-        ["raw", "mark", "to", "from", "out"].map(|name| (name, String::new()));
-    for association in associations.clone() {
-        let (link, index) = (link_name(&association.key), association.index);
-        push_element(&mut links, &format!("\"{link}\""));
-        for (name, elements) in &mut maps {
-            push_element(elements, &format!("\"{link}\" : jump {name}_{index}"));
-        }
-        render_chains(&mut chains, association, &link);
+    let mut elements: BTreeMap<&str, String> = BTreeMap::new();
+    for association in associations {
+        render_chains(&mut chains, association, &link_name(&association.key));
+        each_element(association, &mut |set, element| {
+            push_element(elements.entry(set).or_default(), &element);
+        });
     }
-    let mut plain = String::new();
-    for association in associations.filter(|association| !association.source_nat) {
-        push_element(&mut plain, &format!("{:#010x}", reply_mark(association.index)));
-    }
-    let mut guarded = String::new();
-    for interface in opened.iter().filter(|name| quotable(name)) {
-        push_element(&mut guarded, &format!("\"{interface}\""));
-    }
+    elements.insert("opened", guarded(opened));
     let _ = writeln!(text, "table inet {TABLE} {{");
-    let _ = writeln!(text, "set links {{ type ifname; elements = {{ {links} }}; }}");
-    let elements = if guarded.is_empty() { String::new() } else { format!("elements = {{ {guarded} }};") };
-    let _ = writeln!(text, "set opened {{ type ifname; {elements} }}");
-    let elements = if plain.is_empty() { String::new() } else { format!("elements = {{ {plain} }};") };
-    let _ = writeln!(text, "set plain {{ type mark; {elements} }}");
+    let declare = |kind: &str, name: &str, types: &str| {
+        let elements = elements.get(name).filter(|list| !list.is_empty());
+        let elements = elements.map_or_else(String::new, |list| format!(" elements = {{ {list} }};"));
+        format!("{kind} {name} {{ type {types};{elements} }}\n")
+    };
+    for (name, types) in [("links", "ifname"), ("opened", "ifname"), ("plain", "mark")] {
+        text.push_str(&declare("set", name, types));
+    }
+    text.push_str(&declare("map", "own_address", "mark : ipv4_addr"));
     text.push_str(&chains);
-    for (name, elements) in maps {
-        let _ = writeln!(text, "map {name}_of {{ type ifname : verdict; elements = {{ {elements} }}; }}");
+    for (_, name) in CHAINS {
+        text.push_str(&declare("map", name, "ifname : verdict"));
     }
     text.push_str(&BASE.replace("OURS", &format!("& {MARK_MASK:#010x} == {REPLY_MARK:#010x}")));
     text.push_str("}\n");
     text
+}
+
+/// Guards these interfaces, too.
+pub(super) fn opens(opened: &BTreeSet<String>) -> String {
+    let guarded = guarded(opened);
+    if guarded.is_empty() { guarded } else { format!("add element inet {TABLE} opened {{ {guarded} }}\n") }
+}
+
+fn guarded(opened: &BTreeSet<String>) -> String {
+    let mut list = String::new();
+    for interface in opened.iter().filter(|name| quotable(name)) {
+        push_element(&mut list, &format!("\"{interface}\""));
+    }
+    list
+}
+
+/// Adds one association to the table and touches no other's. What is there under its index is replaced.
+pub(super) fn joins(association: &FabricAssociation) -> String {
+    let (link, index) = (link_name(&association.key), association.index);
+    let mut text = String::new();
+    for (name, _) in CHAINS {
+        let _ =
+            writeln!(text, "add chain inet {TABLE} {name}_{index}\nflush chain inet {TABLE} {name}_{index}");
+    }
+    let _ = writeln!(text, "table inet {TABLE} {{");
+    render_chains(&mut text, association, &link);
+    text.push_str("}\n");
+    each_element(association, &mut |set, element| {
+        let _ = writeln!(text, "add element inet {TABLE} {set} {{ {element} }}");
+    });
+    text
+}
+
+/// Takes one association out of the table and touches no other's. An error of `nft` if it is not all there.
+pub(super) fn leaves(association: &FabricAssociation) -> String {
+    let mut text = String::new();
+    each_element(association, &mut |set, element| {
+        let _ = writeln!(text, "delete element inet {TABLE} {set} {{ {element} }}");
+    });
+    for (name, _) in CHAINS {
+        let _ = writeln!(text, "delete chain inet {TABLE} {name}_{}", association.index);
+    }
+    text
+}
+
+/// Replaces what may leave one association, and touches no other's.
+pub(super) fn outlet(association: &FabricAssociation) -> String {
+    let mut text = format!("flush chain inet {TABLE} from_{}\ntable inet {TABLE} {{\n", association.index);
+    render_outlet(&mut text, association);
+    text.push_str("}\n");
+    text
+}
+
+/// The elements of sets and maps that make an association's packets known.
+fn each_element(association: &FabricAssociation, each: &mut dyn FnMut(&'static str, String)) {
+    let (link, index) = (link_name(&association.key), association.index);
+    if !association.source_nat {
+        each("plain", format!("{:#010x}", reply_mark(index)));
+    } else if let Some(address) = association.uplink.as_ref().and_then(|uplink| uplink.nat_address) {
+        each("own_address", format!("{:#010x} : {address}", reply_mark(index)));
+    }
+    for (name, map) in CHAINS {
+        each(map, format!("\"{link}\" : jump {name}_{index}"));
+    }
+    each("links", format!("\"{link}\""));
 }
 
 /// The hooks, the same whatever associations there are. `OURS` stands for a test of the connection's mark.
@@ -114,12 +181,15 @@ chain postrouting {
 chain source_nat {
   type nat hook postrouting priority 100; policy accept;
   oifname != @links ct mark @plain return
+  oifname != @links meta nfproto ipv4 snat ip to ct mark map @own_address
   oifname != @links ct mark OURS masquerade
 }
 ";
 
 fn render_chains(out: &mut String, association: &FabricAssociation, link: &str) {
     let FabricAssociation { index, client_cidr, .. } = association;
+    // Another network of the host may have the same addresses: an answer from there is none.
+    let fence = uplink_fence(association, "iifname");
     let [reply, up, peer] = [REPLY_MARK, UP_MARK, PEER_MARK].map(|mark| mark | u32::from(*index));
     let _ = write!(
         out,
@@ -135,17 +205,34 @@ chain mark_{index} {{
 chain to_{index} {{
   iifname \"{link}\" accept
   iifname @links counter drop
-  ct mark {reply:#010x} ct direction reply ct state established,related accept
+{fence}  ct mark {reply:#010x} ct direction reply ct state established,related accept
   counter drop
 }}
 chain out_{index} {{
   ct mark {reply:#010x} return
   counter drop
 }}
-chain from_{index} {{
-  ct state invalid counter drop
-  meta l4proto icmp ct state related accept
 "
+    );
+    render_outlet(out, association);
+}
+
+/// Drops what passes by another interface than the uplink's, if there is one.
+fn uplink_fence(association: &FabricAssociation, way: &str) -> String {
+    let fence = |uplink: &Uplink| format!("  {way} != \"{}\" counter drop\n", uplink.interface);
+    association.uplink.as_ref().map_or_else(String::new, fence)
+}
+
+/// What may leave.
+fn render_outlet(out: &mut String, association: &FabricAssociation) {
+    let fence = uplink_fence(association, "oifname");
+    let _ = write!(
+        out,
+        "chain from_{} {{
+  ct state invalid counter drop
+{fence}  meta l4proto icmp ct state related accept
+",
+        association.index
     );
     for rule in &association.outlet.egress {
         if let Some(matched) = egress_match(rule) {

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::fabric::FabricError;
+use crate::failpoint;
 use crate::helper::log;
 
 /// Settings of a TUN device that are ours alone to decide, whatever the options: no IPv6 goes through it, and the
@@ -33,13 +34,18 @@ pub(super) fn prepare_tun(link: &str, leave: bool) -> Result<(), FabricError> {
     Ok(())
 }
 
-/// Switches forwarding on; whether it was off.
-pub(super) fn open_forwarding(interface: &str) -> Result<bool, FabricError> {
+/// Whether an interface forwards. One that is not there needs no opening.
+pub(super) fn forwards(interface: &str) -> bool {
+    let path = format!("/proc/sys/net/ipv4/conf/{interface}/forwarding");
+    std::fs::read_to_string(path).map_or(true, |value| value.trim() == "1")
+}
+
+/// Switches forwarding on.
+pub(super) fn open_forwarding(interface: &str) -> Result<(), FabricError> {
     match set("ipv4", interface, "forwarding", "1") {
-        Ok(changed) => Ok(changed),
         // Gone since we looked.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed(interface, "forwarding", &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(interface, "forwarding", &error)),
+        _ => Ok(()),
     }
 }
 
@@ -67,6 +73,7 @@ fn set(family: &str, interface: &str, name: &str, value: &str) -> io::Result<boo
         return Ok(false);
     }
     std::fs::write(&path, value)?;
+    failpoint::kernel_changed();
     log(&format!("fabric: net.{family}.conf.{interface}.{name} = {value} (was {})", old.trim()));
     Ok(true)
 }

@@ -9,6 +9,7 @@ mod net;
 mod packet;
 mod removal;
 mod site;
+mod uplinks;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some(netio::HELPER_ARGUMENT) => netio::run_fabric_helper(),
         Some(removal::CRASH_ARGUMENT) => removal::crash(),
+        Some(removal::LIFE_ARGUMENT) => removal::life(),
         _ => {}
     }
     let available = netio::fabric_available();
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
         );
     }
     let _folder = removal::put_nft_wrapper_in_path();
-    let trials = cases::all().into_iter().chain(removal::all());
+    let trials = cases::all().into_iter().chain(removal::all()).chain(uplinks::all());
     let trials = trials.map(|(name, test)| {
         Trial::test(name, move || {
             test();

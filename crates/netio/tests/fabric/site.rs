@@ -92,6 +92,7 @@ pub fn association(number: u8) -> FabricAssociation {
         client_cidr: "10.8.0.0/22".parse().unwrap(),
         gateway_address: client(1),
         source_nat: true,
+        uplink: None,
         queues: 2,
         mtu: 1500,
         outlet: Outlet {

@@ -1,7 +1,7 @@
 //! What the text of the table says. That it does what it means is shown with packets, in `tests/fabric`.
 
 use super::*;
-use crate::fabric::Outlet;
+use crate::fabric::{Outlet, Uplink};
 
 fn association(key: &str, index: u16) -> FabricAssociation {
     FabricAssociation {
@@ -10,6 +10,7 @@ fn association(key: &str, index: u16) -> FabricAssociation {
         client_cidr: "10.8.0.0/22".parse().unwrap(),
         gateway_address: "10.8.0.1".parse().unwrap(),
         source_nat: true,
+        uplink: None,
         queues: 1,
         mtu: 1500,
         outlet: Outlet { egress: Vec::new(), toward: vec!["10.0.0.0/24".parse().unwrap()] },
@@ -19,7 +20,7 @@ fn association(key: &str, index: u16) -> FabricAssociation {
 #[test]
 fn without_associations_the_table_goes() {
     assert_eq!(
-        render([].iter(), &["eth0".to_owned()].into()),
+        whole([].iter(), &["eth0".to_owned()].into()),
         "add table inet bascule\ndelete table inet bascule\n"
     );
 }
@@ -28,7 +29,7 @@ fn without_associations_the_table_goes() {
 fn each_association_has_its_chains_and_marks() {
     let both =
         [association("cvpn-assoc-0aaaaaaaaaaaaaaaa", 1), association("cvpn-assoc-0bbbbbbbbbbbbbbbb", 0xfffe)];
-    let text = render(both.iter(), &["eth0".to_owned(), "bad\" drop".to_owned()].into());
+    let text = whole(both.iter(), &["eth0".to_owned(), "bad\" drop".to_owned()].into());
     for expected in [
         "set links { type ifname; elements = { \"bsc0aaaaaaaaaaa\", \"bsc0bbbbbbbbbbb\" }; }",
         "set opened { type ifname; elements = { \"eth0\" }; }",
@@ -37,15 +38,60 @@ fn each_association_has_its_chains_and_marks() {
         "ct state new ct mark set 0x0ba50001",
         "oifname != @links ct mark & 0xffff0000 == 0x0ba50000 masquerade",
         "ct zone set 1 meta mark set 0x0ba60001 return",
+        "set plain { type mark; }",
+        "map own_address { type mark : ipv4_addr; }",
     ] {
         assert!(text.contains(expected), "{expected} in\n{text}");
     }
     assert!(!text.contains("OURS"));
-    assert!(text.contains("set plain { type mark;  }"), "{text}");
     let [first, second] = both;
     let plain = [first, FabricAssociation { source_nat: false, ..second }];
-    let text = render(plain.iter(), &BTreeSet::new());
+    let text = whole(plain.iter(), &BTreeSet::new());
     assert!(text.contains("set plain { type mark; elements = { 0x0ba5fffe }; }"), "{text}");
+}
+
+fn by_uplink(source_nat: bool) -> FabricAssociation {
+    let uplink = Uplink {
+        interface: "eth1".into(),
+        next_hop: None,
+        next_hop_ipv6: None,
+        nat_address: Some("10.0.0.9".parse().unwrap()),
+    };
+    FabricAssociation { uplink: Some(uplink), source_nat, ..association("cvpn-assoc-0aaaaaaaaaaaaaaaa", 1) }
+}
+
+#[test]
+fn an_uplink_is_a_fence_and_an_address() {
+    let text = whole([by_uplink(true)].iter(), &BTreeSet::new());
+    for expected in [
+        "map own_address { type mark : ipv4_addr; elements = { 0x0ba50001 : 10.0.0.9 }; }",
+        "iifname != \"eth1\" counter drop",
+        "oifname != \"eth1\" counter drop",
+    ] {
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
+    let text = whole([by_uplink(false)].iter(), &BTreeSet::new());
+    assert!(text.contains("plain { type mark; elements") && !text.contains("10.0.0.9"), "{text}");
+}
+
+/// A change of one association says nothing of others, and joining says the same as the whole does.
+#[test]
+fn a_change_is_of_one_association() {
+    let (one, other) = (by_uplink(true), association("cvpn-assoc-0bbbbbbbbbbbbbbbb", 2));
+    let all = whole([one.clone(), other].iter(), &BTreeSet::new());
+    let lines = |text: &str| -> BTreeSet<String> {
+        text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
+    };
+    let joined = joins(&one);
+    let inside = joined.split_once("{\n").unwrap().1.split_once("\n}\n").unwrap().0;
+    assert!(lines(inside).is_subset(&lines(&all)), "{inside}");
+    for script in [joined, leaves(&one), outlet(&one)] {
+        for foreign in ["_2", "0bbb", "0x0ba50002", "delete table", "hook"] {
+            assert!(!script.contains(foreign), "{foreign} in\n{script}");
+        }
+    }
+    assert_eq!(opens(&BTreeSet::new()), "");
+    assert_eq!(opens(&["eth1".to_owned()].into()), "add element inet bascule opened { \"eth1\" }\n");
 }
 
 #[test]
