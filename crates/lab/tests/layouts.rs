@@ -214,6 +214,23 @@ fn a_home_lab() -> Result<()> {
         scene.server_net.ip(&["link", "set", "eth0", "down"])?;
         let (fine, text) = check(&scene, &config)?;
         ensure!(!fine && text.contains("type: ip link set eth0 up"), "{text}");
+        // The association says so too: at the next change, whatever it is, or within a minute.
+        let down = || {
+            scene.authorize(&endpoint, "198.51.100.0/24").is_ok() && {
+                let rule = [
+                    ("ClientVpnEndpointId", endpoint.as_str()),
+                    ("TargetNetworkCidr", "198.51.100.0/24"),
+                    ("RevokeAllGroups", "true"),
+                ];
+                scene.ec2("RevokeClientVpnIngress", &rule).is_ok() && says("the interface eth0 is down")
+            }
+        };
+        ensure!(wait_until(RETRIED, down), "{:?}", status("message"));
+        ensure!(status("code").as_deref() == Some("associated"), "{:?}", status("code"));
+        scene.server_net.ip(&["link", "set", "eth0", "up"])?;
+        lan.ip(&["address", "add", "192.168.1.1/24", "dev", "eth0"])?;
+        ensure!(wait_until(RETRIED, || status("message").is_none()), "{:?}", status("message"));
+        ensure!(answer(&scene, 0, "192.168.1.20")? == "nas 192.168.1.9", "the same session goes on");
         Ok(())
     })
 }

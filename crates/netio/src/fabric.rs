@@ -61,6 +61,15 @@ pub trait Fabric: Send {
         Err(FabricError::Permanent("this fabric cannot change an outlet in place".to_owned()))
     }
 
+    /// What has come to be wanting of a live association's uplink, as far as is known: it comes back by itself. Cheap.
+    ///
+    /// # Errors
+    /// What the host lacks.
+    fn look(&mut self, key: &str) -> Result<(), FabricError> {
+        let _ = key;
+        Ok(())
+    }
+
     /// Binds a `SO_REUSEPORT` group: non-blocking UDP sockets in worker order, low ports too.
     ///
     /// # Errors

@@ -91,6 +91,7 @@ fn carry_out(fabric: &mut KernelFabric, request: Request) -> Result<Vec<OwnedFd>
         Request::Add(association) => fabric.add(&association),
         Request::Remove { key } => fabric.remove(&key).map(|()| Vec::new()),
         Request::SetOutlet { key, outlet } => fabric.set_outlet(&key, &outlet).map(|()| Vec::new()),
+        Request::Look { key } => fabric.look(&key).map(|()| Vec::new()),
         Request::BindUdp { address, sockets } => fabric.bind_udp(address, sockets),
         Request::BindTcp { address, sockets } => fabric.bind_tcp(address, sockets),
     }

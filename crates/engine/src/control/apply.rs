@@ -352,6 +352,9 @@ impl Control {
                     if stands.outlet != spec.outlet {
                         batch.outlets.push((id.clone(), spec.outlet.clone()));
                     }
+                    if spec.uplink.is_some() {
+                        batch.looks.push(id.clone());
+                    }
                 }
                 _ => match self.index(id, &mut free) {
                     Some(index) => {
@@ -413,6 +416,9 @@ impl Control {
                 (Ok(()), _) => {}
                 (Err(error), _) => self.fail(job, id, &error),
             }
+        }
+        for (id, error) in results.wanting {
+            self.fail(job, id, &error);
         }
         let owners: BTreeMap<AssociationId, EndpointId> = if results.added.is_empty() {
             BTreeMap::new()

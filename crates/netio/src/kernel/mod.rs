@@ -451,6 +451,10 @@ impl Fabric for KernelFabric {
         })
     }
 
+    fn look(&mut self, key: &str) -> Result<(), FabricError> {
+        self.wanting.get(key).cloned().map_or(Ok(()), Err)
+    }
+
     fn bind_udp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {
         bind::group(bind::Kind::Udp, address, sockets)
     }

@@ -17,6 +17,7 @@ use crate::site::{ECHO, Site, association, client, gateway, open, target, udp_to
 pub fn all() -> Vec<(&'static str, fn())> {
     vec![
         ("networks_with_the_same_addresses_are_kept_apart", networks_with_the_same_addresses as fn()),
+        ("strict_checks_ask_the_uplink", strict_checks_ask_the_uplink),
         ("a_next_hop_leads_beyond_the_link", a_next_hop_leads_beyond_the_link),
         ("packets_leave_with_the_address_of_the_uplink", packets_leave_with_the_address_of_the_uplink),
         ("an_uplink_that_is_missing_is_waited_for", an_uplink_that_is_missing_is_waited_for),
@@ -114,6 +115,22 @@ fn networks_with_the_same_addresses() {
     assert_eq!(twins.site.forwarding("red"), "1", "one is left that may still use it");
     fabric.remove(&association(3).key).unwrap();
     assert_eq!(twins.site.forwarding("red"), "0");
+}
+
+/// What `fabric check` advises.
+fn strict_checks_ask_the_uplink() {
+    let twins = Twins::new();
+    twins
+        .site
+        .gateway
+        .sh("cd /proc/sys/net/ipv4/conf; for place in all blue red; do echo 1 > $place/rp_filter; done; \
+         echo 1 > blue/src_valid_mark; echo 1 > red/src_valid_mark");
+    let mut fabric = twins.site.fabric();
+    let tunnels =
+        [(1, "blue"), (2, "red")].map(|(number, name)| open(&mut fabric, &through(number, by(name))));
+    for (tunnel, name) in tunnels.iter().zip(NAMES) {
+        asks(tunnel, name, "10.50.0.1", "strict");
+    }
 }
 
 fn a_next_hop_leads_beyond_the_link() {
@@ -231,7 +248,9 @@ fn routes_follow_their_interface() {
             ..by("green")
         };
         let mut fabric = KernelFabric::new(false).unwrap();
-        let queues = fabric.add(&through(1, uplink)).unwrap();
+        let wanted = through(1, uplink);
+        let key = wanted.key.clone();
+        let queues = fabric.add(&wanted).unwrap();
         let whole =
             format!("default via 10.70.0.254 dev green onlink {nowhere} 10.70.0.0/24 dev green scope link");
         assert_eq!(table(), whole);
@@ -258,6 +277,7 @@ fn routes_follow_their_interface() {
             sh(change);
             fabric.maintain();
             assert_eq!(table(), expected, "{change}");
+            assert_eq!(fabric.look(&key).is_ok(), expected != nowhere, "{change}");
         }
         assert_eq!(sh("cat /proc/sys/net/ipv4/conf/green/forwarding").trim(), "1", "it came back closed");
         fabric.sweep().unwrap();
