@@ -23,7 +23,8 @@ const RETRIED: Duration = Duration::from_secs(15);
 fn blocks(chapter: &str, language: &str) -> Result<Vec<&'static str>> {
     let (_, text) = DOC.split_once(&format!("\n## {chapter}\n")).context("no such chapter")?;
     let text = text.split("\n## ").next().unwrap_or_default();
-    let parts = text.split(&format!("```{language}\n")).skip(1);
+    let begin = format!("```{language}\n");
+    let parts = text.split(begin.as_str()).skip(1);
     Ok(parts.filter_map(|part| part.split("```").next()).collect())
 }
 

@@ -212,6 +212,9 @@ fn every_kind_of_rule_lets_pass_what_it_says() -> Result<()> {
             }
             // One tunnel, one worker: what came before it has passed, or will not.
             through(&mut heard)?;
+            if rules[0].0 == "icmp" {
+                eprintln!("{rules:?} {}", lab.scene.server_net.output("nft", &["list", "ruleset"])?);
+            }
             before = wanted;
         }
         hear(&mut heard)?;

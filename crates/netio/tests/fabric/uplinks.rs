@@ -144,7 +144,7 @@ fn a_next_hop_leads_beyond_the_link() {
     tunnel.send(&ping(client(2), beyond, 7, 64, b"far"));
     assert_eq!(tunnel.next(), Down::Icmp { from: beyond, to: client(2), kind: 0, code: 0, id: 7 });
     asks(&tunnel, "blue", "10.50.0.1", "near");
-    let table = twins.site.gateway.sh("ip route show table 195297281");
+    let table = twins.site.gateway.sh("ip route show table 195297281 | sed 's/proto static //'");
     for route in ["default via 10.50.0.2 dev blue onlink", "10.50.0.0/24 dev blue", "unreachable default"] {
         assert!(table.contains(route), "{route} in {table}");
     }
@@ -240,7 +240,12 @@ fn routes_follow_their_interface() {
         let make = "ip link add green type veth peer name other && ip link set other up && \
                     ip address add 10.70.0.1/24 dev green && ip link set green up";
         let nowhere = "unreachable default metric 4294967295";
-        let table = || sh("ip route show table 195297281").split_whitespace().collect::<Vec<_>>().join(" ");
+        let table = || {
+            sh("ip route show table 195297281 | sed 's/proto static //'")
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
         sh(make);
         let uplink = Uplink {
             next_hop: Some(Ipv4Addr::new(10, 70, 0, 254)),
