@@ -46,7 +46,8 @@ def bascule(*arguments, **more):
     """Runs a command of the binary to its end."""
     more.setdefault("env", environment())
     more.setdefault("timeout", 60)
-    return subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, **more)
+    more.setdefault("text", True)
+    return subprocess.run([BINARY, *map(str, arguments)], capture_output=True, **more)
 
 
 class Places:
@@ -96,6 +97,8 @@ class Server:
         if users is not None:
             self.write_users(users)
         self._own(self.data)
+        # What starts the program in the server's place, if not itself or nobody.
+        self.before = None
         self.process = None
         self.url = None
         self.starts = 0
@@ -114,7 +117,10 @@ class Server:
 
     def command(self):
         """What is executed."""
-        before = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if self.as_nobody else []
+        before = self.before
+        if before is None:
+            nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+            before = nobody if self.as_nobody else []
         return [*before, str(self.binary), "serve", *map(str, self.arguments)]
 
     def launch(self):

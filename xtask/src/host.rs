@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::run::{Outcome, command, kept, root, shown, target_dir};
+use crate::run::{Outcome, cargo, command, kept, root, shown, target_dir};
 
 /// A program that must be there, the package that brings it, and what for.
 pub(crate) struct Need {
@@ -127,4 +127,24 @@ fn environment(name: &str, requirements: &str, what: &str) -> Outcome<PathBuf> {
     }
     std::fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
     Ok(interpreter)
+}
+
+/// cargo-deb, which makes the Debian package; its program.
+pub(crate) fn cargo_deb() -> Outcome<PathBuf> {
+    const VERSION: &str = "3.8.0";
+    if on_path("cargo-deb") {
+        return Ok("cargo-deb".into());
+    }
+    let tools = target_dir().join("tools");
+    let program = tools.join("bin/cargo-deb");
+    if program.is_file() {
+        return Ok(program);
+    }
+    println!("installing cargo-deb {VERSION}: it makes the Debian package");
+    let mut install = cargo();
+    install.args(["install", "--quiet", "--locked", "cargo-deb", "--version", VERSION, "--root"]).arg(&tools);
+    if !shown(install.env("CARGO_TARGET_DIR", tools.join("build")))? {
+        return Err("cargo could not install cargo-deb".to_owned());
+    }
+    Ok(program)
 }

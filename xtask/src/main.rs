@@ -1,23 +1,25 @@
-//! Chores: `demo`, `test`, `tidy`, `campaign`, `bench`. The one program that a fresh machine can build: it installs what
+//! Chores: `demo`, `test`, `tidy`, `campaign`, `bench`, `deb`. The one program that a fresh machine can build: it installs what
 //! the rest needs.
 
 mod bench;
 mod campaign;
 mod demo;
 mod host;
+mod package;
 mod run;
 mod test;
 mod tidy;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask demo | test | tidy | campaign NAME [N] | bench api|scale [--debug]
+const USAGE: &str = "usage: cargo xtask demo | test | tidy | campaign NAME [N] | bench api|scale [--debug] | deb [--debug]
 
   demo   installs what is missing, builds, and runs the main job end to end with a real OpenVPN client
   test   installs what the tests need, runs every test, ends with a count
   tidy   checks the layer table, file sizes, module docs and the other rules of the house
   bench  builds for release, measures the API beside moto's server, or a large state beside a small one, and writes
          docs/bench/api-YYYY-MM-DD.md or scale-YYYY-MM-DD.md
+  deb    builds for release and makes the Debian package under target/debian
   campaign  runs one of these, or as many of it as said:";
 
 fn main() -> ExitCode {
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
         ["bench", "api", "--debug"] => bench::api(true),
         ["bench", "scale"] => bench::scale(false),
         ["bench", "scale", "--debug"] => bench::scale(true),
+        ["deb"] => package::deb(false),
+        ["deb", "--debug"] => package::deb(true),
         _ => {
             eprintln!("{USAGE}{}", campaign::usage());
             return ExitCode::from(2);

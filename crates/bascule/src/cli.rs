@@ -33,8 +33,23 @@ pub(crate) enum Command {
     Fabric(Fabric),
     /// The root's access keys of a data directory: list, rotate, disable, enable; a running server follows
     Keys(Keys),
+    /// Writes the store to a file, whether its server runs or not; secrets stay sealed, the master key is not in it
+    Backup(Backup),
+    /// Makes the store of a backup in a data directory that has none
+    Restore(Backup),
     /// OpenVPN clients of our own, without root or a device, that check what they reach through the tunnel
     Client(Box<Client>),
+    /// Completions of this command line for a shell, to standard output
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual pages, one for each command
+    Man {
+        /// The folder they go to
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Prints the version
     Version,
 }
@@ -207,6 +222,19 @@ pub(crate) struct Keys {
     /// The key that seals secrets [default: DIR/master.key]
     #[arg(long, value_name = "FILE", env = "BASCULE_MASTER_KEY_FILE", global = true)]
     pub master_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The backup; `-` is standard output or input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Configuration file of the server (TOML), where it names the data directory
+    #[arg(long, value_name = "FILE", env = "BASCULE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The data directory [default: as `serve`]
+    #[arg(long, value_name = "DIR", env = "BASCULE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

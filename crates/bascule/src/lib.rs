@@ -3,6 +3,7 @@
 //! Layer 5. Nothing here decides anything about Client VPN: it puts the parts together.
 
 pub mod aws_client;
+mod backup;
 mod cli;
 mod client_command;
 mod config;
@@ -13,6 +14,7 @@ mod dns;
 mod fabric_check;
 mod keys_command;
 mod logging;
+mod manual;
 mod nearby;
 mod outbound;
 mod pki_command;
@@ -58,7 +60,11 @@ pub fn run() -> ExitCode {
         cli::Command::Export(cli::Export::Terraform(arguments)) => copying::export(&arguments),
         cli::Command::Import(cli::Import::Aws(arguments)) => copying::import(&arguments),
         cli::Command::Fabric(cli::Fabric::Check(arguments)) => fabric_check::run(arguments),
+        cli::Command::Backup(arguments) => backup::back_up(arguments),
+        cli::Command::Restore(arguments) => backup::restore(arguments),
         cli::Command::Client(arguments) => client_command::run(&arguments),
+        cli::Command::Completions { shell } => manual::completions(shell),
+        cli::Command::Man { folder } => manual::pages(&folder),
         cli::Command::Version => {
             println!("bascule {}", env!("CARGO_PKG_VERSION"));
             Ok(())

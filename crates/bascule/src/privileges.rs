@@ -1,14 +1,62 @@
-//! The main process, which reads what the internet sends, gives up what it no longer needs: every capability, and
-//! the power to run another program (ARCHITECTURE §7, Privileges).
+//! The main process, which reads what the internet sends, gives up what it does not need: every capability, the power to
+//! run another program, system calls it never makes, and writing anywhere but in its data directory (ARCHITECTURE,
+//! Data plane).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use caps::CapSet;
+use landlock::{
+    ABI, AccessFs, CompatLevel, Compatible, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetStatus, path_beneath_rules,
+};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-/// Gives up everything. To be called while the process has one thread: later ones inherit it.
-pub(crate) fn give_up() -> Result<()> {
+/// Calls that would run or look into another program, change what this one sees, or reach deep into the kernel. Each answers
+/// EPERM.
+const REFUSED: &[i64] = &[
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_fsopen,
+    libc::SYS_fsmount,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_io_uring_setup,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_personality,
+];
+
+/// Gives up everything, and writing outside `folders`; those that are not there are left out. To be called while the process has one thread: later ones inherit it.
+pub(crate) fn give_up(folders: &[&Path]) -> Result<()> {
     // The bounding set first: shrinking it needs a capability itself.
     for capability in caps::all() {
         if caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false) {
@@ -19,13 +67,29 @@ pub(crate) fn give_up() -> Result<()> {
         caps::clear(None, set).with_context(|| format!("cannot give up the {set:?} capabilities"))?;
     }
     rustix::thread::set_no_new_privs(true).context("cannot set no_new_privs")?;
-    forbid_exec().context("cannot forbid exec")
+    let fenced = fence(folders).context("cannot forbid writing outside the data directory")?;
+    if fenced.ruleset == RulesetStatus::NotEnforced {
+        tracing::info!(
+            "this kernel has no Landlock: file permissions alone bound where this process may write"
+        );
+    }
+    filter().context("cannot forbid system calls")
 }
 
-/// `execve` and `execveat` answer EPERM from now on.
-fn forbid_exec() -> Result<()> {
-    let rules: BTreeMap<i64, Vec<_>> =
-        [(libc::SYS_execve, Vec::new()), (libc::SYS_execveat, Vec::new())].into_iter().collect();
+/// Files can be read as before, and written, made and removed only under `folders`.
+fn fence(folders: &[&Path]) -> Result<RestrictionStatus> {
+    // What older kernels do not know of it is left out.
+    let writing = AccessFs::from_write(ABI::V3);
+    Ok(Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(writing)?
+        .create()?
+        .add_rules(path_beneath_rules(folders, writing))?
+        .restrict_self()?)
+}
+
+fn filter() -> Result<()> {
+    let rules: BTreeMap<i64, Vec<_>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let arch = std::env::consts::ARCH.try_into()?;
     let filter: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch)?.try_into()?;

@@ -24,7 +24,7 @@ use crate::credentials::URL_FILE;
 use crate::dns;
 use crate::outbound::Outbound;
 use crate::root_keys::{self, RootKeys};
-use crate::{Usage, logging, private_file, privileges, telemetry, tls, upstream};
+use crate::{Usage, backup, logging, private_file, privileges, telemetry, tls, upstream};
 
 /// Threads of the control plane's runtime; packets have their own.
 const RUNTIME_THREADS: usize = 2;
@@ -32,6 +32,8 @@ const RUNTIME_THREADS: usize = 2;
 const LOOPBACK_BLOCK: &str = "127.64.0.0/16";
 /// How long a stop may take in all (contract: 5 s).
 const STOP_TIMEOUT: Duration = Duration::from_millis(4_500);
+/// The store in the data directory.
+pub(crate) const STORE_FILE: &str = "store.redb";
 /// The audit trail's folder in the data directory.
 const AUDIT_FOLDER: &str = "audit";
 /// The folder of connection logs in the data directory, and the beginning of its files' names.
@@ -87,7 +89,9 @@ fn prepare(config: Config) -> Result<Prepared> {
     let fabric = if netio::fabric_available() { Some(HelperFabric::spawn()?) } else { None };
     let addresses = addresses(&config, fabric.is_some())?;
     // From here on nothing needs a privilege, and no thread has started yet.
-    privileges::give_up()?;
+    let folder = |name| config.data_dir.join(name);
+    // The two may be links to another disk.
+    privileges::give_up(&[&config.data_dir, &folder(AUDIT_FOLDER), &folder(CONNECTIONS_FOLDER)])?;
     Ok(Prepared {
         config,
         fabric,
@@ -159,7 +163,9 @@ async fn serve(prepared: Prepared) -> Result<()> {
         tracing::warn!("dev-open: any credentials are accepted");
     }
     let metrics = telemetry::start()?;
-    let store: Arc<dyn Store> = Arc::new(RedbStore::open(config.data_dir.join("store.redb")).await?);
+    let store = Arc::new(RedbStore::open(config.data_dir.join(STORE_FILE)).await?);
+    backup::serve(&config.data_dir, store.clone())?;
+    let store: Arc<dyn Store> = store;
     check_master_key(&*store, &master_key, &config).await?;
     let master_key = Arc::new(master_key);
     let engine = fabric.map(|fabric| start_engine(&config, fabric)).transpose()?;
@@ -259,6 +265,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
             if now && !announced {
                 private_file::write(&config.data_dir.join(URL_FILE), &format!("{url}\n"))?;
                 println!("ready {url}");
+                told(&[sd_notify::NotifyState::Ready]);
                 announced = true;
             }
             if is_ready.changed().await.is_err() {
@@ -276,6 +283,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
         ended = &mut serving => ended??,
     }
     tracing::info!("stopping: clients are told to come back");
+    told(&[sd_notify::NotifyState::Stopping]);
     readiness.store(false, Ordering::Release);
     std::thread::spawn(|| {
         std::thread::sleep(STOP_TIMEOUT);
@@ -298,6 +306,13 @@ async fn serve(prepared: Prepared) -> Result<()> {
         tracing::warn!("the last audit lines may be lost: the disk does not keep up");
     }
     Ok(())
+}
+
+/// Tells the service manager, where one started this process and wants to know (sd_notify).
+fn told(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
 }
 
 /// The store's secrets must open with this key: the first start leaves a sealed word, later ones open it.

@@ -39,6 +39,12 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What was to be restored is not a whole backup.
+    #[error("not a whole backup: {0}")]
+    NotABackup(String),
+    /// There is a store already where one was to be made.
+    #[error("{} is there already: nothing is restored over it", .0.display())]
+    Exists(PathBuf),
     /// The storage failed. Whether a transaction answered so has happened is unknown until the store is opened anew.
     #[error("store failed: {0}")]
     Failed(String),

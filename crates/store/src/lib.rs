@@ -27,7 +27,7 @@ pub use record::{
     Change, Check, Entry, Listing, MAX_KEY_BYTES, MAX_TRANSACTION_BYTES, MAX_TRANSACTION_STEPS,
     MAX_VALUE_BYTES, Op, Outcome, Transaction,
 };
-pub use redb_store::RedbStore;
+pub use redb_store::{Backup, MAX_ATTACHMENT_BYTES, RedbStore, verify as verify_backup};
 pub use watch::{Bounds, MAX_WATCHES, Watch};
 
 /// The store's counter: it grows by one with every transaction that changes something. 0 is the empty store.

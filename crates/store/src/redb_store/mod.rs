@@ -4,6 +4,7 @@
 //! are short: `get` and `revision` go down a tree of a few pages, nearly always in redb's own cache. Reads of unbounded
 //! length (`list`, `page`, a watch's backlog) run on the runtime's blocking threads.
 
+mod backup;
 mod tables;
 mod writer;
 
@@ -24,6 +25,7 @@ use crate::failpoint::Failpoint;
 use crate::private_file::{self, OTHERS};
 use crate::watch::{Backlog, Bounds, Hub, Watch};
 use crate::{Entry, Listing, Outcome, Revision, Store, StoreError, Transaction};
+pub use backup::{Backup, MAX_ATTACHMENT_BYTES, verify};
 use tables::{ENTRIES, FORMAT, Found, LOG, failed};
 use writer::{Job, QUEUE, Writer};
 

@@ -112,7 +112,7 @@ pub(super) fn counters(transaction: &ReadTransaction) -> Result<Counters, StoreE
 }
 
 /// A row's header, and the value behind it.
-fn split(row: &[u8]) -> Result<(Versions, &[u8]), StoreError> {
+pub(super) fn split(row: &[u8]) -> Result<(Versions, &[u8]), StoreError> {
     let header = row.split_first_chunk::<8>().and_then(|(created, rest)| {
         let (modified, value) = rest.split_first_chunk::<8>()?;
         Some((

@@ -1,0 +1,135 @@
+"""The service as it is installed: the unit's account and capabilities suffice, and what holds the main process in."""
+
+import errno
+import os
+import pathlib
+import socket
+import threading
+
+import pytest
+
+from support import inside
+from support.servers import NOBODY, ROOT, bascule
+from support.world import World
+
+UNIT = ROOT / "packaging/bascule.service"
+AT_FDCWD = -100
+# Numbers of x86-64.
+CLOSE, PTRACE, EXECVE, OPENAT, MOUNT, UNSHARE, PROCESS_VM_READV = 3, 101, 59, 257, 165, 272, 310
+
+
+def settings(name):
+    """The values of a setting of the unit."""
+    lines = UNIT.read_text().splitlines()
+    return [line.split("=", 1)[1] for line in lines if line.startswith(f"{name}=")]
+
+
+def as_the_unit():
+    """A command's beginning: an ordinary account with the unit's capabilities and a device that it may open."""
+    (named,) = settings("AmbientCapabilities")
+    assert settings("CapabilityBoundingSet") == [named]
+    assert settings("DeviceAllow") == ["/dev/net/tun rw"]
+    given = ",".join("+" + name.removeprefix("CAP_").lower() for name in named.split())
+    # Where a service manager runs, the device is everybody's.
+    device = "mount -t tmpfs -o mode=755 none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec \"$@\""
+    return [
+        *["unshare", "--mount", "sh", "-c", device, "sh"],
+        *["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"],
+        *[f"--{of}=-all,{given}" for of in ("inh-caps", "ambient-caps", "bounding-set")],
+    ]
+
+
+@pytest.fixture
+def service(own_namespace, make_server):
+    server = make_server("--gateway-address", "198.51.100.0/24", start=False)
+    server.before = as_the_unit()
+    return server.start()
+
+
+@pytest.mark.fabric
+def test_the_units_account_and_capabilities_suffice(service, certificates):
+    world = World(service, certificates)
+    endpoint = world.endpoint()
+    association = world.associate(endpoint, world.subnet(world.vpc()))
+    assert world.status(endpoint) == "available"
+    status = pathlib.Path(f"/proc/{service.process.pid}/status").read_text()
+    assert f"Uid:\t{NOBODY}\t" in status and "CapEff:\t0000000000000000" in status
+    world.disassociate(endpoint, association)
+
+
+@pytest.mark.fabric
+@pytest.mark.skipif(inside.why_not() is not None, reason=str(inside.why_not()))
+def test_the_sandbox_holds_while_associations_come_and_go(service, certificates):
+    world = World(service, certificates)
+    endpoint, subnet = world.endpoint(), world.subnet(world.vpc())
+    pid = service.process.pid
+    # Theirs by file permissions: only the sandbox stands against it.
+    elsewhere = service.folder / "elsewhere"
+    elsewhere.mkdir()
+    os.chown(elsewhere, NOBODY, NOBODY)
+    create, read, write = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, os.O_RDONLY | os.O_CLOEXEC, os.O_RDWR | os.O_CLOEXEC
+
+    refused = {
+        "exec": (errno.EPERM, EXECVE, "/bin/true", 0, 0),
+        # Of a process that is not there: the answer of a call that is looked at would be ESRCH.
+        "ptrace": (errno.EPERM, PTRACE, 16, 2**22 + 1, 0, 0),
+        "reading another process": (errno.EPERM, PROCESS_VM_READV, pid, 0, 0, 0),
+        "mount": (errno.EPERM, MOUNT, "none", "/", "tmpfs", 0),
+        "a namespace": (errno.EPERM, UNSHARE, 0),
+        "a foreign TUN": (errno.EACCES, OPENAT, AT_FDCWD, "/dev/net/tun", write),
+        "writing elsewhere": (errno.EACCES, OPENAT, AT_FDCWD, elsewhere / "x", create, 0o600),
+    }
+
+    def probe():
+        for what, (code, *call) in refused.items():
+            assert inside.call(pid, *call) == -code, what
+        for path, flags in ((service.data / "probe", create), ("/etc/passwd", read)):
+            descriptor = inside.call(pid, OPENAT, AT_FDCWD, path, flags, 0o600)
+            assert descriptor >= 0, path
+            assert inside.call(pid, CLOSE, descriptor) == 0
+
+    failed = []
+
+    def come_and_go():
+        try:
+            for _ in range(3):
+                world.disassociate(endpoint, world.associate(endpoint, subnet))
+        except Exception as error:  # noqa: BLE001: told below
+            failed.append(error)
+
+    changing = threading.Thread(target=come_and_go)
+    changing.start()
+    probes = 0
+    while changing.is_alive():
+        probe()
+        probes += 1
+    changing.join()
+    assert not failed, failed
+    assert probes >= 3, probes
+    assert not list(elsewhere.iterdir())
+    assert service.is_alive()
+
+
+def test_the_service_manager_is_told(make_server, places):
+    folder = places.folder()
+    folder.chmod(0o777)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(str(folder / "notify"))
+        (folder / "notify").chmod(0o666)
+        told.settimeout(10)
+        server = make_server(variables={"NOTIFY_SOCKET": str(folder / "notify")})
+        assert b"READY=1" in told.recv(4096)
+        server.stop()
+        assert b"STOPPING=1" in told.recv(4096)
+
+
+def test_completions_and_manual_pages(places):
+    for shell, word in (("bash", "complete -F"), ("zsh", "#compdef bascule"), ("fish", "complete -c bascule")):
+        done = bascule("completions", shell)
+        assert done.returncode == 0 and word in done.stdout, done.stderr
+    assert bascule("completions", "nonsense").returncode == 2
+    folder = places.folder() / "man"
+    assert bascule("man", folder).returncode == 0
+    pages = {path.name for path in folder.iterdir()}
+    assert {"bascule.1", "bascule-serve.1", "bascule-backup.1", "bascule-pki-init-ca.1"} <= pages
+    assert "BASCULE_DATA_DIR" in (folder / "bascule-serve.1").read_text()
