@@ -1,4 +1,4 @@
-//! `cargo xtask bench api` and `bench scale`: builds for release, brings what is measured beside it, writes the page.
+//! `cargo xtask bench api`, `bench scale` and `bench sessions`: builds for release, brings what is measured beside it, writes the page.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,6 +30,28 @@ pub(crate) fn scale(debug: bool) -> Outcome<bool> {
     let mut bench = program(&folder, "scale", debug)?;
     if debug {
         bench.args(["--large", "100", "--calls", "50", "--changes", "50", "--debug", "true"]);
+    }
+    shown(&mut bench)
+}
+
+/// Clients that are connected while rules change.
+const CLIENTS: &str = "500";
+
+/// Measures the change of one rule while many clients are connected.
+pub(crate) fn sessions(debug: bool) -> Outcome<bool> {
+    let missing = host::install(&[host::LAB]);
+    if !missing.is_empty() {
+        return Err(missing.join("\n"));
+    }
+    if !host::is_root() {
+        return Err("the lab makes network namespaces and a TUN device: run it as root".to_owned());
+    }
+    let Some(folder) = built(debug)? else { return Ok(false) };
+    let mut bench = command(folder.join("examples/scale_bench"));
+    bench.arg("--bascule").arg(folder.join("bascule")).arg("--out").arg(page("sessions", debug)?);
+    bench.args(["--clients", CLIENTS]);
+    if debug {
+        bench.args(["--changes", "50", "--debug", "true"]);
     }
     shown(&mut bench)
 }

@@ -10,41 +10,90 @@ use crate::test::built;
 /// A test that takes its length from a variable.
 pub(crate) struct Campaign {
     name: &'static str,
-    /// The Python test.
-    test: &'static str,
+    test: Test,
     variable: &'static str,
     /// The whole.
     whole: u64,
     what: &'static str,
 }
 
+/// Where a test stands.
+enum Test {
+    /// In Python: file and function.
+    Python(&'static str),
+    /// In Rust: what cargo is to run, in one go or several, and files that read the variable.
+    Rust(&'static [&'static [&'static str]], &'static [&'static str]),
+}
+
+impl Test {
+    /// Where somebody finds it.
+    fn place(&self) -> String {
+        match self {
+            Test::Python(place) => (*place).to_owned(),
+            Test::Rust(_, files) => files.join(", "),
+        }
+    }
+}
+
 pub(crate) const CAMPAIGNS: &[Campaign] = &[
     Campaign {
         name: "malformed",
-        test: "tests/test_malformed.py",
+        test: Test::Python("tests/test_malformed.py"),
         variable: "BASCULE_MALFORMED",
         whole: 100_000,
         what: "malformed API requests: the right code, no 5xx, no hang, no memory kept",
     },
     Campaign {
         name: "altered",
-        test: "tests/test_signatures.py::test_nothing_that_is_altered_is_accepted",
+        test: Test::Python("tests/test_signatures.py::test_nothing_that_is_altered_is_accepted"),
         variable: "BASCULE_ALTERED",
         whole: 100_000,
         what: "signed requests with one thing altered: none is accepted",
     },
     Campaign {
         name: "signed",
-        test: "tests/test_signatures.py::test_what_botocore_signs_is_accepted",
+        test: Test::Python("tests/test_signatures.py::test_what_botocore_signs_is_accepted"),
         variable: "BASCULE_SIGNED",
         whole: 10_000,
         what: "requests that botocore signed, with odd parameters: all are accepted",
+    },
+    Campaign {
+        name: "schedules",
+        test: Test::Rust(
+            &[&["--test", "simulation", "--"]],
+            &["crates/gateway/tests/simulation/main.rs", "crates/openvpn/tests/simulation.rs"],
+        ),
+        variable: "BASCULE_SCHEDULES",
+        whole: 1_000_000,
+        what: "schedules of a bad network, of the protocol and of the whole gateway: nothing wedged, no invariant broken",
+    },
+    Campaign {
+        name: "fuzz",
+        test: Test::Rust(
+            &[&["--test", "foreign", "--test", "keyed", "--"], &["--lib", "--", "foreign_"]],
+            &["crates/foreign/src/lib.rs", "crates/gateway/tests/keyed.rs"],
+        ),
+        variable: "BASCULE_FUZZ",
+        whole: 10_000_000,
+        what: "bent inputs for each parser of foreign bytes: no panic, nothing forged taken for genuine",
+    },
+    Campaign {
+        name: "disassociations",
+        test: Test::Rust(&[&["--test", "disassociations", "--"]], &["crates/lab/tests/disassociations.rs"]),
+        variable: "BASCULE_DISASSOCIATIONS",
+        whole: 20,
+        what: "last disassociations under 1,000 clients with kills: nobody left, nobody admitted, no packet afterwards",
     },
 ];
 
 /// One line for each campaign.
 pub(crate) fn usage() -> String {
-    CAMPAIGNS.iter().map(|of| format!("\n             {} [{}]: {}", of.name, of.whole, of.what)).collect()
+    let mut lines: String = CAMPAIGNS
+        .iter()
+        .map(|of| format!("\n             {} [{}]: {}", of.name, of.whole, of.what))
+        .collect();
+    lines.push_str("\n             mutants [WORD]: changes in what keeps others out, each noticed by a test");
+    lines
 }
 
 /// Runs one; the seed of its dice is `BASCULE_SEED`, 1 if that is not set.
@@ -56,21 +105,35 @@ pub(crate) fn run(name: &str, length: Option<&str>) -> Outcome<bool> {
         None => campaign.whole,
         Some(text) => text.parse().map_err(|_| format!("{text} is no number"))?,
     };
-    println!("{name}: {length} {}", campaign.what);
+    println!("{name}: {length} {} ({})", campaign.what, campaign.test.place());
     if !shown(cargo().args(["build", "--quiet", "--workspace", "--bins", "--examples"]))? {
         return Ok(false);
     }
     let started = Instant::now();
-    let mut pytest = command(host::python()?);
-    pytest
-        .args(["-m", "pytest", "-q", "-s", "-p", "no:cacheprovider"])
-        .arg(root().join(campaign.test))
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env("BASCULE_BIN", built("bascule"))
-        .env("BASCULE_MEMBERS", built("examples/members"))
-        .env(campaign.variable, length.to_string())
-        .stdin(Stdio::null());
-    let held = shown(&mut pytest)?;
+    let tests = match campaign.test {
+        Test::Python(test) => {
+            let mut pytest = command(host::python()?);
+            pytest
+                .args(["-m", "pytest", "-q", "-s", "-p", "no:cacheprovider"])
+                .arg(root().join(test))
+                .env("PYTHONDONTWRITEBYTECODE", "1")
+                .env("BASCULE_MEMBERS", built("examples/members"));
+            vec![pytest]
+        }
+        Test::Rust(runs, _) => runs
+            .iter()
+            .map(|arguments| {
+                let mut cargo = cargo();
+                cargo.args(["test", "--quiet", "--workspace"]).args(*arguments).arg("--nocapture");
+                cargo
+            })
+            .collect(),
+    };
+    let mut held = true;
+    for mut test in tests {
+        let test = test.env("BASCULE_BIN", built("bascule")).env(campaign.variable, length.to_string());
+        held &= shown(test.stdin(Stdio::null()))?;
+    }
     println!("{name}: {} after {} s", if held { "held" } else { "NOT HELD" }, started.elapsed().as_secs());
     Ok(held)
 }
@@ -88,10 +151,21 @@ mod tests {
                 "{}",
                 campaign.name
             );
-            let (file, test) = campaign.test.split_once("::").unwrap_or((campaign.test, ""));
-            let text = std::fs::read_to_string(root().join(file)).unwrap();
-            assert!(text.contains(&format!("os.environ.get(\"{}\"", campaign.variable)), "{}", campaign.name);
-            assert!(test.is_empty() || text.contains(&format!("def {test}(")), "{}", campaign.name);
+            match campaign.test {
+                Test::Python(place) => {
+                    let (file, test) = place.split_once("::").unwrap_or((place, ""));
+                    let text = std::fs::read_to_string(root().join(file)).unwrap();
+                    let reads = format!("os.environ.get(\"{}\"", campaign.variable);
+                    assert!(text.contains(&reads), "{}", campaign.name);
+                    assert!(test.is_empty() || text.contains(&format!("def {test}(")), "{}", campaign.name);
+                }
+                Test::Rust(_, files) => {
+                    for file in files {
+                        let text = std::fs::read_to_string(root().join(file)).unwrap();
+                        assert!(text.contains(&format!("\"{}\"", campaign.variable)), "{file}");
+                    }
+                }
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ mod bench;
 mod campaign;
 mod demo;
 mod host;
+mod mutants;
 mod package;
 mod run;
 mod test;
@@ -12,13 +13,14 @@ mod tidy;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask demo | test | tidy | campaign NAME [N] | bench api|scale [--debug] | deb [--debug]
+const USAGE: &str =
+    "usage: cargo xtask demo | test | tidy | campaign NAME [N] | bench api|scale|sessions [--debug] | deb [--debug]
 
   demo   installs what is missing, builds, and runs the main job end to end with a real OpenVPN client
   test   installs what the tests need, runs every test, ends with a count
   tidy   checks the layer table, file sizes, module docs and the other rules of the house
-  bench  builds for release, measures the API beside moto's server, or a large state beside a small one, and writes
-         docs/bench/api-YYYY-MM-DD.md or scale-YYYY-MM-DD.md
+  bench  builds for release, measures the API beside moto's server, a large state beside a small one, or the change of a
+         rule while clients are connected, and writes docs/bench/api-YYYY-MM-DD.md, scale-… or sessions-…
   deb    builds for release and makes the Debian package under target/debian
   campaign  runs one of these, or as many of it as said:";
 
@@ -32,12 +34,16 @@ fn main() -> ExitCode {
             report.print();
             report.failures.is_empty()
         }),
+        ["campaign", "mutants"] => mutants::run(None),
+        ["campaign", "mutants", word] => mutants::run(Some(word)),
         ["campaign", name] => campaign::run(name, None),
         ["campaign", name, length] => campaign::run(name, Some(length)),
         ["bench", "api"] => bench::api(false),
         ["bench", "api", "--debug"] => bench::api(true),
         ["bench", "scale"] => bench::scale(false),
         ["bench", "scale", "--debug"] => bench::scale(true),
+        ["bench", "sessions"] => bench::sessions(false),
+        ["bench", "sessions", "--debug"] => bench::sessions(true),
         ["deb"] => package::deb(false),
         ["deb", "--debug"] => package::deb(true),
         _ => {

@@ -11,6 +11,7 @@ mod publish;
 mod reader;
 mod report;
 mod revocation;
+mod shortage;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -13,6 +13,7 @@ use crate::AgentError;
 use crate::connection_logs::ConnectionLogs;
 use crate::controller::{commit, now};
 use crate::report::Report;
+use crate::shortage::Shortages;
 
 /// Most tries of a row that others write at the same time.
 const ATTEMPTS_MAX: usize = 16;
@@ -33,6 +34,7 @@ pub(crate) struct Publisher {
     open: BTreeMap<ConnectionId, Connection>,
     /// Told of everything that happens, if there are any.
     pub(crate) logs: Option<ConnectionLogs>,
+    shortages: Shortages,
     /// Rows that the store has not taken yet: they outlive a store that fails.
     unwritten: BTreeMap<ConnectionId, Connection>,
 }
@@ -40,7 +42,14 @@ pub(crate) struct Publisher {
 impl Publisher {
     pub(crate) fn new(store: Arc<dyn Store>, node: &str) -> Self {
         let report = Report::new(store.clone(), node);
-        Self { store, report, open: BTreeMap::new(), logs: None, unwritten: BTreeMap::new() }
+        Self {
+            store,
+            report,
+            open: BTreeMap::new(),
+            logs: None,
+            shortages: Shortages::default(),
+            unwritten: BTreeMap::new(),
+        }
     }
 
     /// Closes rows that say `active` of connections nobody carries: an earlier life's, or of an event that was lost.
@@ -76,7 +85,8 @@ impl Publisher {
                 logs.event(&event, world);
             }
             match event {
-                SessionEvent::Refused(_) | SessionEvent::Evaluated(_) => {}
+                SessionEvent::Refused(attempt) => self.shortages.tell(&attempt),
+                SessionEvent::Evaluated(_) => {}
                 SessionEvent::Connected(start) => {
                     let row = started(&start);
                     self.open.insert(row.id.clone(), row.clone());
@@ -90,6 +100,7 @@ impl Publisher {
                 }
             }
         }
+        self.shortages.retain(world);
         self.unwritten
             .retain(|_, row| world.endpoints.contains_key(&(row.scope.clone(), row.endpoint.clone())));
         while !self.unwritten.is_empty() {

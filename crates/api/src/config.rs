@@ -1,6 +1,7 @@
 //! What the operator decides about the API. The binary fills it from flags, file and environment.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use model::{AccountId, Quotas, RegionName, Uplinks};
 
@@ -97,10 +98,11 @@ pub struct Advertise {
     pub port: Option<u16>,
 }
 
-/// The pool endpoints get their addresses from, in the order given.
+/// The pool endpoints get their addresses from, in the order given, and their ports if addresses are shared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
     ranges: Vec<(IpAddr, IpAddr)>,
+    ports: Option<RangeInclusive<u16>>,
 }
 
 /// A text that is no address, block or range.
@@ -118,12 +120,30 @@ impl Addresses {
             .into_iter()
             .map(|text| range(text.trim()).ok_or_else(|| AddressError(text.to_owned())))
             .collect::<Result<_, _>>()?;
-        Ok(Self { ranges })
+        Ok(Self { ranges, ports: None })
     }
 
     /// One range for each address.
     pub fn of(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
-        Self { ranges: addresses.into_iter().map(|address| (address, address)).collect() }
+        Self { ranges: addresses.into_iter().map(|address| (address, address)).collect(), ports: None }
+    }
+
+    /// Lets endpoints share addresses: each gets a port of this range, whatever VPN port it was made with.
+    #[must_use]
+    pub fn with_ports(mut self, ports: RangeInclusive<u16>) -> Self {
+        self.ports = Some(ports);
+        self
+    }
+
+    /// Where an endpoint with this VPN port may listen, in order; lazily, as there may be many places.
+    pub fn places(&self, vpn_port: u16) -> impl Iterator<Item = SocketAddr> + '_ {
+        let ports = self.ports.clone().unwrap_or(vpn_port..=vpn_port);
+        self.iter().flat_map(move |address| ports.clone().map(move |port| SocketAddr::new(address, port)))
+    }
+
+    /// Whether an endpoint with this VPN port may listen on that port.
+    pub(crate) fn has_port(&self, vpn_port: u16, port: u16) -> bool {
+        self.ports.as_ref().map_or(port == vpn_port, |ports| ports.contains(&port))
     }
 
     /// All addresses, in order; lazily, as a block may be large.
@@ -185,6 +205,9 @@ mod tests {
             Addresses::parse(["127.64.0.0/16"]).unwrap().iter().take(1).last(),
             Some(IpAddr::from([127, 64, 0, 1]))
         );
+        let shared = Addresses::parse(["192.0.2.1", "192.0.2.9"]).unwrap().with_ports(1194..=1195);
+        let all: Vec<String> = shared.places(443).map(|place| place.to_string()).collect();
+        assert_eq!(all, ["192.0.2.1:1194", "192.0.2.1:1195", "192.0.2.9:1194", "192.0.2.9:1195"]);
         for bad in ["", "x", "192.0.2.9-192.0.2.1", "192.0.2.1-::1", "192.0.2.0/33"] {
             assert!(Addresses::parse([bad]).is_err(), "{bad}");
         }

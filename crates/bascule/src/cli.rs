@@ -133,6 +133,9 @@ pub(crate) struct FabricCheck {
     /// As for `serve` (repeatable)
     #[arg(long, value_name = "ADDR", env = "BASCULE_GATEWAY_ADDRESS", value_delimiter = ',')]
     pub gateway_address: Vec<String>,
+    /// As for `serve`
+    #[arg(long, value_name = "FIRST-LAST", env = "BASCULE_GATEWAY_PORTS")]
+    pub gateway_ports: Option<String>,
 }
 
 /// Flags of `bascule serve`; each is also a key of the configuration file and an environment variable.
@@ -150,6 +153,9 @@ pub(crate) struct Serve {
     /// An address, CIDR or range that endpoints may be bound to (repeatable) [default: the host's own]
     #[arg(long, value_name = "ADDR", env = "BASCULE_GATEWAY_ADDRESS", value_delimiter = ',')]
     pub gateway_address: Vec<String>,
+    /// Endpoints share addresses, and each gets a port of this range; without it each gets an address of its own
+    #[arg(long, value_name = "FIRST-LAST", env = "BASCULE_GATEWAY_PORTS")]
+    pub gateway_ports: Option<String>,
     /// Endpoints are named under this domain, and the exported profile uses that name
     #[arg(long, value_name = "DOMAIN", env = "BASCULE_DOMAIN")]
     pub domain: Option<String>,

@@ -4,6 +4,7 @@ mod fabric;
 mod upstream;
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ struct File {
     data_dir: Option<PathBuf>,
     listen: Option<SocketAddr>,
     gateway_address: Vec<String>,
+    gateway_ports: Option<String>,
     domain: Option<String>,
     dns_listen: Vec<SocketAddr>,
     advertise: Option<String>,
@@ -81,6 +83,8 @@ pub(crate) struct Config {
     pub listen: SocketAddr,
     /// `None`: the host's own.
     pub gateway_addresses: Option<Addresses>,
+    /// Ports that endpoints share addresses by.
+    pub gateway_ports: Option<RangeInclusive<u16>>,
     /// Whether one of them is loopback.
     pub loopback_gateway: bool,
     pub domain: Option<String>,
@@ -150,6 +154,14 @@ impl Config {
                 "dns-listen = {address}: give domain too, as there are no names to answer for"
             ));
         }
+        let gateway_ports =
+            flags.gateway_ports.or(file.gateway_ports).map(|text| ports(&text)).transpose()?;
+        let advertise = flags.advertise.or(file.advertise).map(|text| advertise(&text)).transpose()?;
+        if let (Some(_), Some((host, Some(port)))) = (&gateway_ports, &advertise) {
+            return usage(format!(
+                "advertise = {host}:{port}: with gateway-ports each endpoint has a port of its own, so name {host} alone"
+            ));
+        }
         let account = flags.account.or(file.account).unwrap_or_else(|| "000000000000".to_owned());
         Ok(Self {
             master_key_file: flags
@@ -162,7 +174,8 @@ impl Config {
             gateway_addresses: addresses(&gateway_address)?,
             domain,
             dns_listen,
-            advertise: flags.advertise.or(file.advertise).map(|text| advertise(&text)).transpose()?,
+            gateway_ports,
+            advertise,
             tls,
             regions: either(flags.region, file.region)
                 .iter()
@@ -271,6 +284,15 @@ fn addresses(texts: &[String]) -> Result<Option<Addresses>> {
     Ok(Some(parsed.map_err(|why| Usage(format!("gateway-address = {}: {why}", texts.join(","))))?))
 }
 
+/// `FIRST-LAST`, or one port.
+fn ports(text: &str) -> Result<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.trim().parse::<u16>(), last.trim().parse::<u16>()) {
+        (Ok(first @ 1..), Ok(last)) if first <= last => Ok(first..=last),
+        _ => usage(format!("gateway-ports = {text}: not a range of ports, such as 1194-1294")),
+    }
+}
+
 fn usage<T>(what: impl Into<String>) -> Result<T> {
     Err(Usage(what.into()).into())
 }
@@ -372,6 +394,17 @@ mod tests {
             refused(Serve { advertise: Some("a b".into()), ..Default::default() })
                 .contains("advertise = a b")
         );
+        for bad in ["", "x", "0-5", "9-8", "1-65536", "1-2-3"] {
+            let flags = Serve { gateway_ports: Some(bad.into()), ..Default::default() };
+            assert!(refused(flags).contains(&format!("gateway-ports = {bad}:")));
+        }
+        let both = |advertise: &str| Serve {
+            gateway_ports: Some("1194-1294".into()),
+            advertise: Some(advertise.into()),
+            ..Default::default()
+        };
+        assert!(refused(both("192.0.2.1:443")).contains("advertise = 192.0.2.1:443"));
+        assert_eq!(load(both("192.0.2.1")).unwrap().gateway_ports, Some(1194..=1294));
         let bad = Serve { gateway_address: vec!["10.0.0.9-10.0.0.1".into()], ..Default::default() };
         assert!(refused(bad).contains("gateway-address = 10.0.0.9-10.0.0.1"));
     }
@@ -399,6 +432,7 @@ mod tests {
         &[("data-dir", "elsewhere", "'elsewhere'")],
         &[("listen", "127.0.0.1:1", "'127.0.0.1:1'")],
         &[("gateway-address", "192.0.2.1,192.0.2.8/30", "['192.0.2.1', '192.0.2.8/30']")],
+        &[("gateway-ports", "1194-1294", "'1194-1294'")],
         &[("domain", "example.com", "'example.com'")],
         &[("advertise", "192.0.2.1:443", "'192.0.2.1:443'")],
         &[("tls-cert", "c", "'c'"), ("tls-key", "k", "'k'")],

@@ -19,6 +19,8 @@ const PORTS: [u16; 2] = [443, 1194];
 const CONNTRACK_MIN: u64 = 65_536;
 /// Gateway addresses that are looked at, of a block that may be large.
 const SAMPLE: usize = 8;
+/// Ports of a range that are looked at, at most.
+const SAMPLE_PORTS: usize = 256;
 /// Names of our TUN devices begin so.
 const LINKS: &str = "bsc";
 /// Rules of the kinds that the fabric writes, checked and never loaded.
@@ -45,8 +47,12 @@ use Finding::{Good, Lack, Note};
 
 /// Looks, prints one finding a line, and fails if something is lacking.
 pub(crate) fn run(arguments: FabricCheck) -> Result<()> {
-    let serve =
-        Serve { config: arguments.config, gateway_address: arguments.gateway_address, ..Serve::default() };
+    let serve = Serve {
+        config: arguments.config,
+        gateway_address: arguments.gateway_address,
+        gateway_ports: arguments.gateway_ports,
+        ..Serve::default()
+    };
     let config = Config::load(serve)?;
     let mut findings = vec![capability(), tun()];
     if netio::nft_program().is_some() {
@@ -320,10 +326,14 @@ fn addresses(config: &Config) -> Vec<Finding> {
             "ip address add ADDRESS/PREFIX dev INTERFACE, or --gateway-address ADDRESS",
         )];
     }
-    candidates.into_iter().map(address).collect()
+    let ports: Vec<u16> = match &config.gateway_ports {
+        Some(range) => range.clone().take(SAMPLE_PORTS).collect(),
+        None => PORTS.to_vec(),
+    };
+    candidates.into_iter().map(|ip| address(ip, &ports)).collect()
 }
 
-fn address(ip: IpAddr) -> Finding {
+fn address(ip: IpAddr, ports: &[u16]) -> Finding {
     if let Err(error) = UdpSocket::bind(SocketAddr::new(ip, 0)) {
         return lack(
             format!("the gateway address {ip} cannot be bound: {error}"),
@@ -331,10 +341,10 @@ fn address(ip: IpAddr) -> Finding {
         );
     }
     let in_use = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
-    let taken: Vec<String> = PORTS
-        .into_iter()
+    let taken: Vec<String> = ports
+        .iter()
         .flat_map(|port| {
-            let at = SocketAddr::new(ip, port);
+            let at = SocketAddr::new(ip, *port);
             let udp = UdpSocket::bind(at).err().filter(in_use).map(|_| format!("UDP {port}"));
             let tcp = TcpListener::bind(at).err().filter(in_use).map(|_| format!("TCP {port}"));
             [udp, tcp]
@@ -342,10 +352,19 @@ fn address(ip: IpAddr) -> Finding {
         .flatten()
         .collect();
     if taken.is_empty() {
-        return Good(format!("the gateway address {ip} is this host's, ports 443 and 1194 are free"));
+        let ports = match ports {
+            [one] => format!("port {one} is free"),
+            [one, other] => format!("ports {one} and {other} are free"),
+            _ => format!(
+                "ports {} to {} are free",
+                ports.first().copied().unwrap_or_default(),
+                ports.last().copied().unwrap_or_default()
+            ),
+        };
+        return Good(format!("the gateway address {ip} is this host's, {ports}"));
     }
     note(
-        format!("{ip}: {} taken already: an endpoint on that port gets another address", taken.join(", ")),
+        format!("{ip}: {} taken already: an endpoint cannot listen there", taken.join(", ")),
         format!("ss -lnptu src {ip}, to see by whom"),
     )
 }

@@ -51,6 +51,10 @@ pub fn run() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == netio::HELPER_ARGUMENT) {
         netio::run_fabric_helper();
     }
+    // The one that runs connect handlers: likewise.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == connect_handler::SPAWNER_ARGUMENT) {
+        connect_handler::run_spawner();
+    }
     let cli = cli::Cli::parse();
     let done = match cli.command {
         cli::Command::Serve(arguments) => serve::run(arguments),

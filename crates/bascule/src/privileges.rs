@@ -11,6 +11,7 @@ use landlock::{
     ABI, AccessFs, CompatLevel, Compatible, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr,
     RulesetStatus, path_beneath_rules,
 };
+use rustix::process::{Gid, Uid};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 /// Calls that would run or look into another program, change what this one sees, or reach deep into the kernel. Each answers
@@ -55,18 +56,14 @@ const REFUSED: &[i64] = &[
     libc::SYS_personality,
 ];
 
-/// Gives up everything, and writing outside `folders`; those that are not there are left out. To be called while the process has one thread: later ones inherit it.
+/// User and group of nobody, as Linux systems have it.
+const NOBODY: u32 = 65_534;
+
+/// Gives up everything, and writing outside `folders`; those that are not there are left out. To be called while the process
+/// has one thread: later ones inherit it.
 pub(crate) fn give_up(folders: &[&Path]) -> Result<()> {
-    // The bounding set first: shrinking it needs a capability itself.
-    for capability in caps::all() {
-        if caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false) {
-            let _ = caps::drop(None, CapSet::Bounding, capability);
-        }
-    }
-    for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
-        caps::clear(None, set).with_context(|| format!("cannot give up the {set:?} capabilities"))?;
-    }
-    rustix::thread::set_no_new_privs(true).context("cannot set no_new_privs")?;
+    bound_capabilities();
+    drop_capabilities()?;
     let fenced = fence(folders).context("cannot forbid writing outside the data directory")?;
     if fenced.ruleset == RulesetStatus::NotEnforced {
         tracing::info!(
@@ -74,6 +71,36 @@ pub(crate) fn give_up(folders: &[&Path]) -> Result<()> {
         );
     }
     filter().context("cannot forbid system calls")
+}
+
+/// Becomes nobody, if this is root, and gives up all but the power to run programs, which gain nothing either. To be called
+/// while the process has one thread.
+pub(crate) fn become_nobody() -> Result<()> {
+    bound_capabilities();
+    if rustix::process::geteuid().is_root() {
+        let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+        rustix::thread::set_thread_groups(&[])
+            .and_then(|()| rustix::thread::set_thread_res_gid(group, group, group))
+            .and_then(|()| rustix::thread::set_thread_res_uid(user, user, user))
+            .context("cannot become nobody (CAP_SETUID and CAP_SETGID)")?;
+    }
+    drop_capabilities()
+}
+
+/// No capability can be gained any more. First of all: it needs one itself.
+fn bound_capabilities() {
+    for capability in caps::all() {
+        if caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false) {
+            let _ = caps::drop(None, CapSet::Bounding, capability);
+        }
+    }
+}
+
+fn drop_capabilities() -> Result<()> {
+    for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        caps::clear(None, set).with_context(|| format!("cannot give up the {set:?} capabilities"))?;
+    }
+    rustix::thread::set_no_new_privs(true).context("cannot set no_new_privs")
 }
 
 /// Files can be read as before, and written, made and removed only under `folders`.

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::cli;
 use crate::config::Config;
-use crate::connect_handler;
+use crate::connect_handler::{self, Commands, Handlers, Spawner};
 use crate::credentials::URL_FILE;
 use crate::dns;
 use crate::outbound::Outbound;
@@ -50,6 +50,7 @@ const NO_PRIVILEGE: &str = "the kernel fabric is not at hand: run bascule serve 
 struct Prepared {
     config: Config,
     fabric: Option<HelperFabric>,
+    spawner: Option<Spawner>,
     listener: TcpListener,
     metrics_listener: Option<TcpListener>,
     dns: Vec<dns::Sockets>,
@@ -88,6 +89,9 @@ fn prepare(config: Config) -> Result<Prepared> {
     let dns = config.dns_listen.iter().map(|address| dns::Sockets::bind(*address)).collect::<Result<_>>()?;
     let fabric = if netio::fabric_available() { Some(HelperFabric::spawn()?) } else { None };
     let addresses = addresses(&config, fabric.is_some())?;
+    let commands: Vec<_> =
+        config.connect_handlers.iter().filter_map(|handler| handler.command().map(<[_]>::to_vec)).collect();
+    let spawner = if commands.is_empty() { None } else { Some(Spawner::start(commands)?) };
     // From here on nothing needs a privilege, and no thread has started yet.
     let folder = |name| config.data_dir.join(name);
     // The two may be links to another disk.
@@ -95,6 +99,7 @@ fn prepare(config: Config) -> Result<Prepared> {
     Ok(Prepared {
         config,
         fabric,
+        spawner,
         listener,
         metrics_listener,
         dns,
@@ -106,6 +111,14 @@ fn prepare(config: Config) -> Result<Prepared> {
 }
 
 fn addresses(config: &Config, kernel_fabric: bool) -> Result<Addresses> {
+    let pool = pool(config, kernel_fabric)?;
+    Ok(match &config.gateway_ports {
+        Some(ports) => pool.with_ports(ports.clone()),
+        None => pool,
+    })
+}
+
+fn pool(config: &Config, kernel_fabric: bool) -> Result<Addresses> {
     if let Some(addresses) = &config.gateway_addresses {
         if kernel_fabric && config.loopback_gateway {
             tracing::warn!(
@@ -150,6 +163,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let Prepared {
         config,
         fabric,
+        spawner,
         listener,
         metrics_listener,
         dns,
@@ -211,8 +225,12 @@ async fn serve(prepared: Prepared) -> Result<()> {
         let advertised = config.advertise.as_ref().and_then(|(host, _)| host.parse().ok());
         dns::start(dns::Zone { domain, server }, advertised, store.clone(), dns)?;
     }
-    let outbound = Outbound::to(config.connect_handlers.iter().map(|handler| handler.uri()))?;
-    tokio::spawn(connect_handler::run(plane.clone(), config.connect_handlers.clone(), outbound));
+    let handlers = Handlers {
+        all: config.connect_handlers.clone(),
+        outbound: Outbound::to(config.connect_handlers.iter().filter_map(|handler| handler.uri()))?,
+        commands: spawner.map(Commands::new).transpose()?,
+    };
+    tokio::spawn(connect_handler::run(plane.clone(), handlers));
     let mut agent = Agent::new(store.clone(), plane, master_key, NODE, ready)
         .with_uplinks(Arc::new(config.uplinks.clone()));
     if let Some(session_hour) = config.session_hour {

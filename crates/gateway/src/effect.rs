@@ -151,6 +151,13 @@ pub struct Attempt {
     pub evaluation: Option<Arc<PolicyEvaluation>>,
 }
 
+impl Attempt {
+    /// There are as many sessions as there may be.
+    pub const QUOTA_EXCEEDED: &'static str = "quota-exceeded";
+    /// Every address of the client CIDR is given, or rests after its last holder.
+    pub const POOL_EXHAUSTED: &'static str = "address-pool-exhausted";
+}
+
 /// A connection's end.
 #[derive(Clone, Debug)]
 pub struct ConnectionEnd {

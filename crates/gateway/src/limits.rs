@@ -90,12 +90,14 @@ stats! {
     identity_refused = "identity-refused",
     /// Logins refused because the gate had closed meanwhile.
     gate_refused = "gate-refused",
-    /// Logins refused: too many sessions.
+    /// Logins refused: too many sessions, or no peer id left.
     sessions_refused = "sessions-refused",
-    /// Logins refused: no address or peer id left.
+    /// Logins refused: no address of the client CIDR left.
     addresses_refused = "addresses-refused",
     /// Logins accepted.
     admitted = "admitted",
+    /// Sessions that were told of a change without an interruption.
+    push_updates = "push-updates",
     /// Farewells cut short for their bound.
     farewells_cut = "farewells-cut",
     /// Certificate revocation lists that cannot be read: nobody is admitted.

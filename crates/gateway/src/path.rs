@@ -88,6 +88,8 @@ pub enum PathUpdate {
 pub enum Up<'p> {
     /// An IP packet for the TUN.
     Forward(&'p [u8]),
+    /// An IP packet for another client of the endpoint, or for nobody.
+    Local(&'p mut [u8]),
     /// It was for the gateway itself.
     Consumed,
     /// Nothing comes of it.
@@ -187,24 +189,25 @@ impl DataPath {
             InBand::Ip6 => Up::Drop(DropReason::Ipv6),
             InBand::Other => Up::Drop(DropReason::Malformed),
             InBand::Ip4 => match self.judge_up(opened.payload) {
-                Ok(packet_bytes) => {
+                Ok((packet_bytes, verdict)) => {
                     self.start.counters.ingress(packet_bytes);
-                    Up::Forward(opened.payload.get(..packet_bytes).unwrap_or_default())
+                    let packet = opened.payload.get_mut(..packet_bytes).unwrap_or_default();
+                    if verdict == Verdict::Local { Up::Local(packet) } else { Up::Forward(packet) }
                 }
                 Err(reason) => Up::Drop(reason),
             },
         }
     }
 
-    /// Whether a client's packet may pass (I-5), its MSS clamped; the packet's own length.
-    fn judge_up(&self, packet: &mut [u8]) -> Result<usize, DropReason> {
+    /// Whether a client's packet may pass (I-5), its MSS clamped; the packet's own length, and which way.
+    fn judge_up(&self, packet: &mut [u8]) -> Result<(usize, Verdict), DropReason> {
         let header = Header::parse(packet)?;
         if header.source != IpAddr::V4(self.start.address) {
             return Err(DropReason::Spoofed);
         }
-        self.pass(header.destination)?;
+        let verdict = self.pass(header.destination)?;
         clamp_mss(packet, &header, self.room_bytes);
-        Ok(header.packet_bytes)
+        Ok((header.packet_bytes, verdict))
     }
 
     /// Seals an IP packet for the client into a datagram appended to `out`. Judged by its source, so that a revoked
@@ -240,12 +243,12 @@ impl DataPath {
 
     /// Whether routes and rules let the session speak with `far`. Other clients are reached by a local route only:
     /// a broad route through the association does not mean them (spec: aws-client-vpn §3.4).
-    fn pass(&self, far: IpAddr) -> Result<(), DropReason> {
+    fn pass(&self, far: IpAddr) -> Result<Verdict, DropReason> {
         let verdict = self.start.policy.verdict(far);
         let client = matches!(far, IpAddr::V4(a) if self.start.client_cidr.contains(&a));
         match (verdict, client) {
             (Verdict::Forward, true) | (Verdict::Local, false) => Err(DropReason::NoRoute),
-            _ => DropReason::of(verdict).map_or(Ok(()), Err),
+            _ => DropReason::of(verdict).map_or(Ok(verdict), Err),
         }
     }
 

@@ -386,6 +386,97 @@ fn endpoints_end_and_stop_admitting() {
     }
 }
 
+/// Each live change (D-2), seen by a client that takes updates and by one that does not: what each is told, and what
+/// becomes of its packets.
+#[test]
+fn live_changes_are_told_or_bring_a_comeback() {
+    type Row = (&'static str, fn(&mut World), &'static [&'static str], &'static [&'static str], bool);
+    const DNS: &str = "dhcp-option DNS 10.0.0.2";
+    // What it is, the change, what is there afterwards and what is not, whether others must come back.
+    let rows: [Row; 8] = [
+        ("nothing", |_| {}, &[], &[], false),
+        (
+            "a route",
+            |world| {
+                let wanted = world.endpoint().associations.get_mut(&association_id(1)).unwrap();
+                wanted.routes.push(route("10.7.0.0/16"));
+            },
+            &["route 10.0.0.0 255.255.0.0", "route 10.7.0.0 255.255.0.0"],
+            &[],
+            true,
+        ),
+        (
+            "a hundred routes",
+            |world| {
+                let wanted = world.endpoint().associations.get_mut(&association_id(1)).unwrap();
+                wanted.routes.extend((0..100).map(|n| route(&format!("172.16.{n}.0/24"))));
+            },
+            &[
+                "route 10.0.0.0 255.255.0.0",
+                "route 172.16.0.0 255.255.255.0",
+                "route 172.16.99.0 255.255.255.0",
+            ],
+            &[],
+            true,
+        ),
+        (
+            "no routes",
+            |world| world.endpoint().associations.get_mut(&association_id(1)).unwrap().routes.clear(),
+            &[],
+            &["route 10.0.0.0 255.255.0.0"],
+            true,
+        ),
+        ("dns", |world| world.endpoint().dns_servers = vec!["10.0.0.2".parse().unwrap()], &[DNS], &[], true),
+        (
+            "full tunnel",
+            |world| world.endpoint().split_tunnel = false,
+            &["redirect-gateway def1 bypass-dhcp", "block-outside-dns", "dhcp-option DOMAIN-ROUTE ."],
+            &["route 10.0.0.0 255.255.0.0"],
+            true,
+        ),
+        (
+            "a banner",
+            |world| world.endpoint().banner = Some("hello".to_owned()),
+            &["echo msg \"hello\""],
+            &[],
+            false,
+        ),
+        ("a rule", |world| world.endpoint().rules = vec![rule("10.0.0.0/24")], &[], &[], false),
+    ];
+    for (name, change, there, not_there, comes_back) in rows {
+        let mut world = World::serving(&[1]);
+        world.endpoint().split_tunnel = true;
+        world.apply();
+        let alice = world.client_at(
+            "198.51.100.9:4000".parse().unwrap(),
+            &client(0),
+            openvpn::client::Line::V2_7.config(),
+        );
+        let bob = world.connected(&client(1));
+        let before = world.clients[alice].pushed.clone().unwrap();
+        let packet = udp(world.clients[alice].ip().unwrap(), "10.0.0.5");
+        assert!(world.send(alice, &packet).is_ok(), "{name}");
+        change(&mut world);
+        world.apply();
+        world.run(secs(2));
+        let after = world.clients[alice].pushed.clone().unwrap();
+        for option in there {
+            assert!(after.iter().any(|held| held == option), "{name}: {option} in {after:?}");
+        }
+        for option in not_there {
+            assert!(after.iter().all(|held| held != option), "{name}: {option} in {after:?}");
+        }
+        assert!(there.len() + not_there.len() > 0 || after == before, "{name}: {after:?}");
+        assert_eq!(world.clients[alice].told, None, "{name}: a client that takes updates stays");
+        let routed = name != "no routes";
+        assert_eq!(world.send(alice, &packet).is_ok(), routed, "{name}");
+        let told = comes_back.then(|| Told::Restart("[P]".to_owned()));
+        assert_eq!(world.clients[bob].told, told, "{name}: one that takes none");
+        let updates = u64::from(there.len() + not_there.len() > 0);
+        assert_eq!(world.gateway.stats().push_updates, updates, "{name}");
+    }
+}
+
 #[test]
 fn a_new_server_certificate_is_for_new_handshakes() {
     let mut world = World::serving(&[1]);

@@ -10,56 +10,15 @@ use std::time::Duration;
 
 use gateway::{DropReason, Limits, Rustls};
 use openvpn::client::SessionConfig;
-use openvpn::tls::{RustlsClient, Tls, client_config};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
-use world::pki::{client, der, pki};
-use world::{Told, World, association, association_id, endpoint, endpoint_id, udp};
+use world::{Told, World, association, association_id, endpoint, endpoint_id, real, udp};
 
-/// Takes one certificate and no other; signatures are not what is tested here.
-#[derive(Debug)]
-struct Pinned(Vec<u8>);
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        assert_eq!(end_entity.as_ref(), self.0);
-        Ok(ServerCertVerified::assertion())
-    }
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
-    }
-}
+/// Shows no certificate.
+const NOBODY: usize = usize::MAX;
 
 fn serving() -> World {
     let mut world = World::with(Limits::default(), Box::new(Rustls));
     let mut wanted = endpoint(1);
-    wanted.server.chain = vec![der(&pki().server)].into();
-    let key = ::pki::key_from_pem(&pki().server.key_pem).unwrap();
-    wanted.server.key = Arc::new(key);
+    wanted.server = real::server();
     wanted.associations.insert(association_id(1), association(1));
     world.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
     world.apply();
@@ -67,25 +26,17 @@ fn serving() -> World {
     world
 }
 
-fn connect(world: &mut World, n: Option<usize>) -> usize {
-    let verifier = Arc::new(Pinned(der(&pki().server)));
-    let key = n.map(|n| ::pki::key_from_pem(&pki().clients[n].key_pem).unwrap());
-    let identity = n.zip(key.as_ref()).map(|(n, key)| (vec![client(n)], key.as_slice()));
-    let config = client_config(verifier, identity).unwrap();
-    let tls = Box::new(move || {
-        let name = ServerName::try_from("vpn.example.com").unwrap();
-        Ok(Box::new(RustlsClient::new(Arc::clone(&config), name)?) as Box<dyn Tls>)
-    });
+fn connect(world: &mut World, n: usize) -> usize {
     let port = 1 + u16::try_from(world.clients.len()).unwrap();
     let address = SocketAddr::from(([198, 51, 100, 7], port));
     let shown = Arc::new(Mutex::new(vec![]));
-    world.client_with(endpoint_id(1), address, shown, SessionConfig::default(), tls)
+    world.client_with(endpoint_id(1), address, shown, SessionConfig::default(), real::client_tls(n))
 }
 
 #[test]
 fn connects_renegotiates_and_is_revoked() {
     let mut world = serving();
-    let (alice, bob) = (connect(&mut world, Some(0)), connect(&mut world, Some(1)));
+    let (alice, bob) = (connect(&mut world, 0), connect(&mut world, 1));
     world.run(Duration::from_secs(3));
     for it in [alice, bob] {
         let ip = world.clients[it].ip().unwrap_or_else(|| panic!("{:?}", world.clients[it].told));
@@ -102,7 +53,7 @@ fn connects_renegotiates_and_is_revoked() {
     world.run(Duration::from_secs(2));
     assert!(matches!(world.clients[alice].told, Some(Told::Rejected(_))));
     assert_eq!(world.send(alice, &udp(ip, "10.0.5.5")), Err(DropReason::NoSendKey));
-    let again = connect(&mut world, Some(0));
+    let again = connect(&mut world, 0);
     world.run(Duration::from_secs(10));
     assert_eq!((world.clients[again].pushed.clone(), world.live().len()), (None, 1));
 }
@@ -110,7 +61,7 @@ fn connects_renegotiates_and_is_revoked() {
 #[test]
 fn without_a_certificate_nobody_comes_in() {
     let mut world = serving();
-    let nobody = connect(&mut world, None);
+    let nobody = connect(&mut world, NOBODY);
     world.run(Duration::from_secs(70));
     assert_eq!((world.clients[nobody].pushed.clone(), world.starts.len()), (None, 0));
     assert_eq!((world.gateway.stats().handshakes_failed, world.gateway.half_open_count()), (1, 0));

@@ -1,10 +1,11 @@
-//! Connect handlers with real clients: one that allows, denies, lies, fails, dies, or is a Lambda-compatible server
-//! (spec: aws-client-vpn §4.5). That one which hangs is given up is shown under virtual time, beside the code.
+//! Connect handlers with real clients: one that allows, denies, lies, fails, dies, is a Lambda-compatible server, or a
+//! program (spec: aws-client-vpn §4.5). That one which hangs is given up is shown beside the code.
 
 mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -198,6 +199,92 @@ fn each_way_of_a_handler_is_told_to_the_client_and_to_the_log() -> Result<()> {
         }
         ensure!(failed[0]["connection-id"] == asked["connection-id"], "{asked}");
         ensure!(failed[0]["posture-compliance-statuses"] == json!("compliant"), "{}", failed[0]);
+        Ok(())
+    })
+}
+
+const GOOD: &str = r#"{"allow":true,"error-msg-on-denied-connection":"","posture-compliance-statuses":["compliant"],"schema-version":"v2"}"#;
+
+/// Handlers that are programs: name, script, what the client is told and the log says, if it is not let in.
+const PROGRAMS: [(&str, &str, Option<(&str, &str)>); 6] = [
+    // It tells by its refusal who it is, and what it was asked.
+    (
+        "deny",
+        r#"request=$(cat)
+case $request in *'"common-name":"client1"'*'"schema-version":"v2"'*) asked=well;; esac
+me="$(id -u) $(id -g) $(id -G) $(grep -c '^CapEff:.0000000000000000$' /proc/self/status) $(grep NoNewPrivs /proc/self/status | tr -cd 0-9)"
+printf '{"allow":false,"error-msg-on-denied-connection":"%s %s","posture-compliance-statuses":[],"schema-version":"v2"}' "$me" "$asked""#,
+        Some(("65534 65534 65534 1 1 well", "client-connect-failed")),
+    ),
+    ("lie", "echo '{\"allow\":true}'", Some((FAILED, "client-connect-handler-invalid-response"))),
+    ("huge", "cat /dev/zero", Some((FAILED, "client-connect-handler-invalid-response"))),
+    ("die", "exit 1", Some((FAILED, "client-connect-handler-other-execution-error"))),
+    ("missing", "", Some((FAILED, "client-connect-handler-service-error"))),
+    ("allow", "cat > /dev/null; echo \"$1\"", None),
+];
+
+#[test]
+fn a_program_is_asked_as_nobody() -> Result<()> {
+    lab::or_skip(|| {
+        let mut scene = Scene::without_server(SceneOptions::default())?;
+        // Nobody has to get at them.
+        let dir = tempfile::tempdir()?;
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
+        let mut text = String::new();
+        for (name, script, _) in PROGRAMS {
+            let path = dir.path().join(name);
+            if name != "missing" {
+                std::fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+            }
+            let path = path.display();
+            text += &format!(
+                "[[connect-handler]]\nfunction = \"AWSClientVPN-{name}\"\ncommand = [\"{path}\", '{GOOD}']\n"
+            );
+        }
+        let config = scene.dir().join("bascule.toml");
+        std::fs::write(&config, &text)?;
+        let arguments = &mut scene.server_options().arguments;
+        arguments.extend(["--config".to_owned(), config.to_string_lossy().into_owned()]);
+        scene.start_server()?;
+        logs::make_group(&scene)?;
+        let (_, [subnet, _]) = scene.make_vpc()?;
+        let endpoint = scene.make_endpoint(&[
+            ("ConnectionLogOptions.Enabled", "true"),
+            ("ConnectionLogOptions.CloudwatchLogGroup", logs::GROUP),
+            ("ConnectionLogOptions.CloudwatchLogStream", STREAM),
+        ])?;
+        scene.associate(&endpoint, &subnet)?;
+        scene.authorize(&endpoint, "10.77.0.0/16")?;
+        let profile = scene.profile(&endpoint)?;
+        let mut reasons = Vec::new();
+        for (name, _, refused) in PROGRAMS {
+            ask_from_now(&scene, &endpoint, &arn(name))?;
+            let mut client = OpenVpn::start(&scene.clients[0].net, &profile, name, &[])?;
+            let Some((told, reason)) = refused else {
+                client.wait_up(1, Duration::from_secs(10))?;
+                ensure!(scene.reaches(0, TARGETS[0]), "{}", scene.server_log());
+                continue;
+            };
+            client
+                .wait_for(&format!("AUTH_FAILED,{told}"), 0, Duration::from_secs(10))
+                .with_context(|| format!("{name}; the server said:\n{}", scene.server_log()))?;
+            ensure!(client.times_up() == 0, "{name}");
+            reasons.push(reason);
+        }
+        let failed = eventually("the log", Duration::from_secs(10), || {
+            let entries: Vec<Value> = logs::entries(&scene, STREAM).ok()?;
+            let reason =
+                |entry: &Value| entry["connection-attempt-failure-reason"].as_str().map(str::to_owned);
+            let failed: Vec<String> = entries
+                .iter()
+                .filter(|entry| entry["connection-attempt-status"] == json!("failed"))
+                .filter_map(reason)
+                .collect();
+            (failed.len() >= reasons.len()).then_some(failed)
+        })?;
+        ensure!(failed == reasons, "{failed:?}");
+        ensure!(scene.server_log().contains("a connect handler cannot be started"), "{}", scene.server_log());
         Ok(())
     })
 }

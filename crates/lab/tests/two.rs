@@ -1,4 +1,4 @@
-//! Two of a kind: associations of one endpoint, and endpoints with one client CIDR.
+//! Two of a kind: associations of one endpoint, endpoints with one client CIDR, and endpoints on one address.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -81,6 +81,63 @@ fn two_endpoints_may_have_the_same_client_cidr() -> Result<()> {
             }
         }
         drop((one, two));
+        Ok(())
+    })
+}
+
+#[test]
+fn endpoints_share_an_address_by_ports_until_there_is_none() -> Result<()> {
+    lab::or_skip(|| {
+        let mut options = SceneOptions { clients: 2, ..SceneOptions::default() };
+        options.server.arguments =
+            ["--workers", "2", "--gateway-address", "10.99.0.1", "--gateway-ports", "20001-20002"]
+                .map(str::to_owned)
+                .to_vec();
+        let scene = Scene::new(options)?;
+        let (_, [a, b]) = scene.make_vpc()?;
+        let (first, second) = (scene.make_endpoint(&[])?, scene.make_endpoint(&[])?);
+        let mut clients = Vec::new();
+        for (number, (endpoint, subnet)) in [(&first, &a), (&second, &b)].into_iter().enumerate() {
+            scene.authorize(endpoint, "10.77.0.0/16")?;
+            scene.associate(endpoint, subnet)?;
+            let profile = scene.profile(endpoint)?;
+            let text = std::fs::read_to_string(&profile)?;
+            ensure!(text.contains(&format!("remote 10.99.0.1 {}\n", 20_001 + number)), "{text}");
+            clients.push(scene.connect(number, &profile, &format!("client{number}"), &[])?);
+            ensure!(scene.reaches(number, TARGETS[number]), "{}", scene.server().log());
+        }
+        // A third one finds no port, says so, and disturbs nobody.
+        let third = scene.make_endpoint(&[])?;
+        let parameters = [("ClientVpnEndpointId", third.as_str()), ("SubnetId", a.as_str())];
+        scene.ec2("AssociateClientVpnTargetNetwork", &parameters)?;
+        let message = lab::eventually("association-failed", Duration::from_secs(5), || {
+            let asked = [("ClientVpnEndpointId", third.as_str())];
+            let answer = scene.ec2("DescribeClientVpnTargetNetworks", &asked).ok()?;
+            let row = answer.rows("clientVpnTargetNetworks").into_iter().next()?;
+            let failed = row.text("status/code").is_ok_and(|code| code == "association-failed");
+            failed.then(|| row.text("status/message").unwrap_or_default())
+        })?;
+        ensure!(
+            message.contains("no free gateway address") && message.contains("gateway-ports"),
+            "{message}"
+        );
+        // The port of one that is deleted is the next one's.
+        drop(clients.pop());
+        let answer = scene.ec2("DescribeClientVpnTargetNetworks", &[("ClientVpnEndpointId", &second)])?;
+        let held = answer.rows("clientVpnTargetNetworks")[0].text("associationId")?;
+        scene.disassociate(&second, &held)?;
+        lab::eventually("deleted", Duration::from_secs(5), || {
+            scene.ec2("DeleteClientVpnEndpoint", &[("ClientVpnEndpointId", &second)]).ok()
+        })?;
+        let port = lab::eventually("the port", Duration::from_secs(5), || {
+            let fourth = scene.make_endpoint(&[]).ok()?;
+            let text = std::fs::read_to_string(scene.profile(&fourth).ok()?).ok()?;
+            text.contains("remote 10.99.0.1 20002\n").then_some(fourth)
+        })?;
+        scene.associate(&port, &b)?;
+        scene.authorize(&port, "10.77.0.0/16")?;
+        let again = scene.connect(1, &scene.profile(&port)?, "again", &[])?;
+        ensure!(scene.reaches(1, TARGETS[1]) && clients[0].times_up() == 1, "{}", again.log());
         Ok(())
     })
 }

@@ -204,4 +204,47 @@ mod tests {
             assert!(receive::<Request>(there.as_fd()).is_err(), "{bytes:?}");
         }
     }
+
+    /// The other side may be taken over: whatever it sends is a whole message or an error, and takes no room for more than
+    /// one.
+    #[test]
+    fn foreign_messages() {
+        let framed = |message: &Request| {
+            let (here, there) = pair();
+            send(here.as_fd(), message, &[]).unwrap();
+            drop(here);
+            let mut bytes = vec![0; 4096];
+            let length = rustix::io::read(&there, &mut bytes[..4]).unwrap();
+            let more = rustix::io::read(&there, &mut bytes[length..]).unwrap();
+            bytes.truncate(length + more);
+            bytes
+        };
+        let seeds = vec![
+            framed(&Request::Sweep),
+            framed(&Request::Remove { key: "cvpn-assoc-1".into() }),
+            framed(&Request::BindUdp { address: "192.0.2.1:443".parse().unwrap(), sockets: 2 }),
+            framed(&Request::Prepare(vec![])),
+        ];
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/wire/corpus.txt");
+        let (mut good, mut bad) = (0, 0);
+        foreign::storm(&file, seeds, 5_000, |bytes, _| {
+            let (here, there) = pair();
+            send_all(here.as_fd(), bytes).unwrap();
+            drop(here);
+            loop {
+                match receive::<Request>(there.as_fd()) {
+                    Ok(Some((_, fds))) => {
+                        good += 1;
+                        assert!(fds.is_empty());
+                    }
+                    Ok(None) => return,
+                    Err(_) => {
+                        bad += 1;
+                        return;
+                    }
+                }
+            }
+        });
+        assert!(good > 100 && bad > 100, "{good} {bad}");
+    }
 }

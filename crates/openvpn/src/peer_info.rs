@@ -25,6 +25,8 @@ pub mod proto {
     pub const DYN_TLS_CRYPT: u32 = 1 << 9;
     /// Data packets in epochs.
     pub const DATA_EPOCH: u32 = 1 << 10;
+    /// Takes PUSH_UPDATE.
+    pub const PUSH_UPDATE: u32 = 1 << 12;
 }
 
 /// A client's description of itself, cleaned: printable and bounded.

@@ -1,6 +1,10 @@
-//! PUSH_REPLY: checking options, splitting them over messages, putting them together again.
+//! PUSH_REPLY and PUSH_UPDATE: checking options, splitting them over messages, putting them together again.
 //!
-//! spec: openvpn-protocol §9.1, §9.3
+//! spec: openvpn-protocol §9.1, §9.3, §9.5
+
+mod update;
+
+pub use update::{apply, update};
 
 /// Longest option that stock clients take, in bytes.
 pub const MAX_OPTION_BYTES: usize = 255;
@@ -9,7 +13,24 @@ pub const MAX_CHUNK_BYTES: usize = 1024;
 /// Options a client collects before it calls the server mad.
 const MAX_OPTIONS: usize = 4096;
 
-const PREFIX: &str = "PUSH_REPLY";
+/// What a message is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// All options, at the beginning.
+    Reply,
+    /// Those that change while the tunnel is up.
+    Update,
+}
+
+impl Kind {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Reply => "PUSH_REPLY",
+            Self::Update => "PUSH_UPDATE",
+        }
+    }
+}
+
 const MORE: &str = ",push-continuation 2";
 const LAST: &str = ",push-continuation 1";
 
@@ -22,6 +43,9 @@ pub enum PushError {
     /// More options than anyone needs.
     #[error("too many options")]
     TooMany,
+    /// The server wants an option changed that cannot be, or says so in a way nobody understands.
+    #[error("option {0:?} cannot be updated")]
+    NotUpdatable(String),
 }
 
 /// Checks that an option can stand in a reply.
@@ -39,13 +63,13 @@ pub fn check_option(option: &str) -> Result<(), PushError> {
 ///
 /// # Errors
 /// An option cannot be pushed.
-pub fn messages(options: &[String]) -> Result<Vec<String>, PushError> {
+pub fn messages(kind: Kind, options: &[String]) -> Result<Vec<String>, PushError> {
     let mut chunks = Vec::new();
-    let mut chunk = PREFIX.to_owned();
+    let mut chunk = kind.word().to_owned();
     for option in options {
         check_option(option)?;
         if chunk.len() + 1 + option.len() + MORE.len() + 1 > MAX_CHUNK_BYTES {
-            chunks.push(std::mem::replace(&mut chunk, PREFIX.to_owned()));
+            chunks.push(std::mem::replace(&mut chunk, kind.word().to_owned()));
         }
         chunk.push(',');
         chunk.push_str(option);
@@ -60,20 +84,27 @@ pub fn messages(options: &[String]) -> Result<Vec<String>, PushError> {
     Ok(chunks)
 }
 
-/// The client's side: collects the options of one reply.
-#[derive(Debug, Default)]
+/// The client's side: collects the options of one reply, or of one update.
+#[derive(Debug)]
 pub struct Assembler {
+    kind: Kind,
     options: Vec<String>,
 }
 
 impl Assembler {
+    /// One for messages of this kind.
+    #[must_use]
+    pub fn new(kind: Kind) -> Self {
+        Self { kind, options: Vec::new() }
+    }
+
     /// Takes a message. `Ok(Some)` with all options once the last part is there; `Ok(None)` if more follow or it is
-    /// no PUSH_REPLY.
+    /// of another kind.
     ///
     /// # Errors
     /// More options than bearable.
     pub fn take(&mut self, message: &str) -> Result<Option<Vec<String>>, PushError> {
-        let Some(list) = message.strip_prefix(PREFIX) else { return Ok(None) };
+        let Some(list) = message.strip_prefix(self.kind.word()) else { return Ok(None) };
         let Some(list) = list.strip_prefix(',').or_else(|| list.is_empty().then_some("")) else {
             return Ok(None);
         };
@@ -99,17 +130,20 @@ mod tests {
     #[test]
     fn one_message_has_no_continuation() {
         let options = ["ping 1".to_owned(), "topology subnet".to_owned()];
-        assert_eq!(messages(&options), Ok(vec!["PUSH_REPLY,ping 1,topology subnet".to_owned()]));
-        assert_eq!(messages(&[]), Ok(vec!["PUSH_REPLY".to_owned()]));
+        assert_eq!(messages(Kind::Reply, &options), Ok(vec!["PUSH_REPLY,ping 1,topology subnet".to_owned()]));
+        assert_eq!(messages(Kind::Reply, &[]), Ok(vec!["PUSH_REPLY".to_owned()]));
     }
 
     #[test]
     fn many_options_are_split_between_options_and_come_back() {
-        for count in [1, 24, 25, 26, 40, 200] {
+        for (kind, count) in [(Kind::Reply, 1), (Kind::Update, 24), (Kind::Reply, 25)]
+            .into_iter()
+            .chain([26, 40, 200].into_iter().flat_map(|n| [(Kind::Reply, n), (Kind::Update, n)]))
+        {
             let options: Vec<String> =
                 (0..count).map(|n| format!("route 10.{n}.0.0 255.255.255.0 x{}", n % 7)).collect();
-            let messages = messages(&options).unwrap();
-            let mut assembler = Assembler::default();
+            let messages = messages(kind, &options).unwrap();
+            let mut assembler = Assembler::new(kind);
             for (place, message) in messages.iter().enumerate() {
                 assert!(message.len() < MAX_CHUNK_BYTES, "{count}");
                 let last = place + 1 == messages.len();
@@ -123,8 +157,8 @@ mod tests {
     #[test]
     fn bad_options_are_refused() {
         for bad in ["", "a,b", "tab\there", "\u{85}", "nul\0", &"x".repeat(256), &"ä".repeat(128)] {
-            assert!(messages(&[bad.to_owned()]).is_err(), "{bad:?}");
+            assert!(messages(Kind::Reply, &[bad.to_owned()]).is_err(), "{bad:?}");
         }
-        assert!(messages(&["x".repeat(255), "ä".repeat(127)]).is_ok());
+        assert!(messages(Kind::Reply, &["x".repeat(255), "ä".repeat(127)]).is_ok());
     }
 }

@@ -142,3 +142,8 @@ fn mapped_addresses_are_the_same_peer() {
     let sid = cookie(&jar, "203.0.113.9:5000", seconds(1));
     assert_eq!(cookie(&jar, "[::ffff:203.0.113.9]:5000", seconds(1)), sid);
 }
+
+#[test]
+fn a_jar_shows_nothing_of_its_secret() {
+    assert_eq!(format!("{:?}", CookieJar::new([7; 32])), "CookieJar(..)");
+}

@@ -1,7 +1,9 @@
 //! Thousands of schedules of a bad network, under virtual time, with a scripted TLS double.
 //!
 //! Every connection and every renegotiation must complete or fail by its deadline; keys that both ends have must be
-//! the same; nothing may be handed out before the login was accepted.
+//! the same; nothing may be handed out before the login was accepted. `BASCULE_SCHEDULES` sets how many, `BASCULE_SEED`
+//! where they begin. Floats are of no concern here: the gateway's simulation has them.
+#![allow(clippy::disallowed_methods)] // a test is told its length and seed by variables
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod world;
@@ -19,6 +21,34 @@ use world::{Action, Net, Rng, World, double_pair};
 const DEADLINE: Duration = Duration::from_secs(60);
 /// The client's own deadline ends later than the server's by what its first packets took.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// In continuous integration; `cargo xtask campaign schedules` takes a million.
+const SCHEDULES: u64 = 20_000;
+
+fn number(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+/// A share of all schedules, each with a seed that no other kind has. A number that fails is told.
+fn schedules(kind: u64, per_mille: u64, mut run: impl FnMut(u64)) -> u32 {
+    let count = (number("BASCULE_SCHEDULES", SCHEDULES) * per_mille / 1000).max(1);
+    let first = number("BASCULE_SEED", 0);
+    for n in first..first + count {
+        let _told = Told(n);
+        run(kind << 32 | n);
+    }
+    u32::try_from(count).unwrap()
+}
+
+struct Told(u64);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("BASCULE_SEED={} BASCULE_SCHEDULES=1 repeats it", self.0);
+        }
+    }
+}
 
 fn schedule(seed: u64) -> (World, bool) {
     let mut rng = Rng(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
@@ -93,12 +123,11 @@ fn connect(world: &mut World) -> bool {
 
 #[test]
 fn every_connection_completes_or_fails_in_time() {
-    let (mut up, mut total) = (0, 0);
-    for seed in 0..2500 {
+    let mut up = 0;
+    let total = schedules(0, 600, |seed| {
         let (mut world, lossless) = schedule(seed);
         let born = world.now;
         let is_up = connect(&mut world);
-        total += 1;
         up += u32::from(is_up);
         assert!(!lossless || is_up, "seed {seed}: {:?}", world.seen);
         if let Some(at) = world.seen.client_up {
@@ -118,19 +147,19 @@ fn every_connection_completes_or_fails_in_time() {
                 world.run(Duration::from_secs(20), |w| w.seen.data_up > u + 3 && w.seen.data_down > d + 3);
             assert!(flows, "seed {seed}: no data: {:?}", world.seen);
         }
-    }
+    });
     // Under half of the packets ever lost: most connections must come up, or the test proves nothing.
-    assert!(up * 10 > total * 8, "{up} of {total}");
+    assert!(total < 100 || up * 10 > total * 8, "{up} of {total}");
 }
 
 #[test]
 fn renegotiations_keep_the_tunnel_up_or_fail_in_time() {
     let (mut rounds, mut wraps, mut renewed, mut in_epochs) = (0, 0, 0, 0);
-    for seed in 10_000..10_600 {
+    let total = schedules(1, 150, |seed| {
         let (mut world, lossless) = schedule(seed);
         world.net.drop_per_mille /= 3;
         if !connect(&mut world) {
-            continue;
+            return;
         }
         let count = if seed % 20 == 0 { 10 } else { 2 };
         for round in 0..count {
@@ -173,25 +202,31 @@ fn renegotiations_keep_the_tunnel_up_or_fail_in_time() {
                 assert!(world.seen.data_up > u && world.seen.data_down > d, "seed {seed}: {:?}", world.seen);
             }
         }
-    }
-    assert!(rounds > 900 && wraps > 10, "{rounds} rounds, {wraps} beyond key 7");
-    assert!(renewed > 200 && in_epochs > 100, "{renewed} wrapped in clear, {in_epochs} moved up");
+    });
+    assert!(
+        total < 100 || rounds * 2 > total * 3 && wraps * 60 > total,
+        "{rounds} rounds, {wraps} beyond key 7"
+    );
+    assert!(
+        total < 100 || renewed * 3 > total && in_epochs * 6 > total,
+        "{renewed} wrapped, {in_epochs} moved up"
+    );
 }
 
 #[test]
 fn farewells_end_within_five_seconds_and_keys_go_at_once() {
     let mut heard = 0;
-    for seed in 20_000..20_600 {
+    let total = schedules(2, 120, |seed| {
         let (mut world, lossless) = schedule(seed);
         if !connect(&mut world) {
-            continue;
+            return;
         }
         if seed % 3 == 0 {
             world.act(Action::ServerRenegotiates);
             let pause = Duration::from_micros(world.rng.below(2_000_000));
             world.run(pause, |_| false);
             if world.seen.server_failed.is_some() {
-                continue;
+                return;
             }
         }
         world.act(Action::Farewell);
@@ -219,13 +254,13 @@ fn farewells_end_within_five_seconds_and_keys_go_at_once() {
             );
         }
         heard += u32::from(world.seen.client_told.is_some());
-    }
-    assert!(heard > 300, "{heard}");
+    });
+    assert!(total < 100 || heard * 2 > total, "{heard} of {total}");
 }
 
 #[test]
 fn refused_logins_are_told_and_get_no_keys() {
-    for seed in 30_000..30_300 {
+    schedules(3, 70, |seed| {
         let (mut world, lossless) = schedule(seed);
         world.refuse_login = true;
         world.run(DEADLINE + DEADLINE, |w| w.seen.client_told.is_some() || w.seen.client_failed.is_some());
@@ -239,19 +274,40 @@ fn refused_logins_are_told_and_get_no_keys() {
                 world.seen
             );
         }
-    }
+    });
 }
 
+/// At once where nothing gets lost; elsewhere as soon as one copy of it arrives, also in mid-renegotiation.
 #[test]
 fn a_client_that_leaves_is_noticed() {
-    for seed in (40_000..40_400).step_by(8) {
-        let (mut world, _) = schedule(seed);
-        assert!(connect(&mut world));
+    let mut noticed = 0;
+    let total = schedules(4, 60, |seed| {
+        let (mut world, lossless) = schedule(seed);
+        if !connect(&mut world) {
+            assert!(!lossless);
+            return;
+        }
+        if world.rng.chance(300) {
+            world.act(Action::BothRenegotiate);
+            let pause = Duration::from_micros(world.rng.below(3_000_000));
+            world.run(pause, |_| false);
+        }
+        if world.seen.server_failed.is_some() || world.seen.client_failed.is_some() {
+            return;
+        }
         world.act(Action::ClientExits);
-        assert!(world.run(Duration::from_secs(2), |w| w.seen.peer_exit), "seed {seed}");
+        let limit = Duration::from_secs(if lossless { 2 } else { 60 });
+        let heard = world.run(limit, |w| w.seen.peer_exit || w.seen.server_failed.is_some());
+        // It is said five times in that minute, and all five may get lost: then silence tells.
+        assert!(heard || !lossless, "seed {seed}");
+        if !heard {
+            return;
+        }
+        noticed += u32::from(world.seen.peer_exit);
         let mut out = Vec::new();
-        assert!(world.server_channel.seal(b"x", &mut out).is_err());
-    }
+        assert!(world.server_channel.seal(b"x", &mut out).is_err(), "data keys outlive the session");
+    });
+    assert!(total < 100 || noticed * 10 > total * 7, "{noticed} of {total}");
 }
 
 #[test]
@@ -283,4 +339,74 @@ fn a_lost_bare_ack_is_recovered() {
     let opcodes: Vec<u8> = world.seen.first_packets.iter().map(|packet| packet[0] >> 3).collect();
     assert_eq!(opcodes[..4], [7, 8, 5, 4], "reset, reset, bare ACK, ClientHello");
     assert_eq!(world.seen.first_packets[3][9], 0, "no acknowledgement rides on the ClientHello");
+}
+
+/// Whatever is lost, and whatever is renegotiated meanwhile: those that take updates end with what is wanted, in the
+/// tunnel they had; the others are left as they are, and the driver knows.
+#[test]
+fn updates_reach_those_that_take_them() {
+    let (mut told, mut untold) = (0, 0);
+    for seed in 60_000..60_400 {
+        let (mut world, lossless) = schedule(seed);
+        world.net.drop_per_mille /= 3;
+        if !connect(&mut world) {
+            continue;
+        }
+        let takes = world.server.as_ref().unwrap().peer_info().has(1 << 12);
+        let own = world.seen.pushed.clone().unwrap();
+        for count in [1_u64, 0, 80, 40] {
+            if world.rng.chance(400) {
+                world.act(Action::ServerRenegotiates);
+            }
+            let pause = Duration::from_millis(world.rng.below(3_000));
+            world.run(pause, |_| false);
+            let mut wanted = world.push.clone();
+            wanted.retain(|option| !option.starts_with("route "));
+            wanted.extend((0..count).map(|n| format!("route 172.16.{n}.0 255.255.255.0")));
+            wanted.push("dhcp-option DNS 10.0.0.2".to_owned());
+            assert_eq!(world.retell(wanted.clone()), takes, "seed {seed}");
+            let holds = |world: &World| {
+                let pushed = world.seen.pushed.as_ref().unwrap();
+                wanted.iter().all(|option| pushed.contains(option))
+                    && pushed.iter().filter(|o| o.starts_with("route ")).count() as u64 == count
+            };
+            // OpenVPN 3 may go on for a minute with its old key; control messages wait for no one's data.
+            let done = world.run(DEADLINE + GRACE, |w| {
+                !takes || holds(w) || w.seen.server_failed.is_some() || w.seen.client_failed.is_some()
+            });
+            assert!(done, "seed {seed}, {count} routes: {:?}", world.seen);
+            if world.seen.server_failed.is_some() || world.seen.client_failed.is_some() {
+                assert!(!lossless, "seed {seed}: {:?}", world.seen);
+                break;
+            }
+            if takes {
+                told += 1;
+            } else {
+                assert_eq!(world.seen.pushed.as_ref(), Some(&own), "seed {seed}");
+                untold += 1;
+            }
+        }
+        assert_eq!(world.seen.client_told, None, "seed {seed}");
+    }
+    assert!(told > 200 && untold > 400, "{told} {untold}");
+}
+
+#[test]
+fn what_cannot_be_updated_is_not_tried_and_what_is_the_same_is_not_said() {
+    let tls = double_pair(&mut Rng(3));
+    let config = Line::V2_7.config();
+    let mut world = World::new(1, Net::PERFECT, config, server::SessionConfig::default(), tls);
+    assert!(connect(&mut world));
+    let mut other = world.push.clone();
+    other.push("ping 2".to_owned());
+    assert!(!world.retell(other), "no client changes that while it is connected");
+    assert!(world.retell(world.push.clone()), "the same as ever");
+    world.run(Duration::from_secs(2), |_| false);
+    assert_eq!((world.seen.updates, &world.seen.client_told), (0, &None));
+    world.act(Action::Farewell);
+    let mut late = world.push.clone();
+    late.push("route 10.0.0.0 255.0.0.0".to_owned());
+    assert!(world.retell(late), "who is leaving needs nothing");
+    world.run(Duration::from_secs(2), |_| false);
+    assert_eq!(world.seen.updates, 0);
 }

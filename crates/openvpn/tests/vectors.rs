@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use openvpn::data::{Channel, Cipher, KeyMaterial, Role};
 use openvpn::keys::{ClientSource, ServerSource, prf_keys};
 use openvpn::km2::{ClientMessage, ClientParser, Dialect, ServerParser, mirrored_options};
-use openvpn::push::Assembler;
+use openvpn::push::{Assembler, Kind};
 use openvpn::wire::{Control, Opcode, SessionId};
 use serde_json::Value;
 
@@ -164,7 +164,7 @@ fn server_replies_parse_encode_and_mirror_the_options() {
 fn push_replies_come_together() {
     let mut split = 0;
     for (name, recording) in recordings() {
-        let mut assembler = Assembler::default();
+        let mut assembler = Assembler::new(Kind::Reply);
         let mut parts = 0;
         for message in recording["messages"].as_array().unwrap().iter().filter(|m| m["dir"] == "s2c") {
             let bytes = message_bytes(message);

@@ -45,6 +45,8 @@ pub struct Status {
     pub took: Duration,
     /// How often the server said RESTART.
     pub restarts: u32,
+    /// How often the terms of its tunnel changed without an interruption.
+    pub updates: u32,
     /// How often a new key came into use.
     pub rekeys: u32,
     /// Why it last had no tunnel.

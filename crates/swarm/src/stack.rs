@@ -92,6 +92,27 @@ pub(crate) struct Stack {
     next_port: u16,
 }
 
+/// Gives the stack the addresses that were pushed.
+fn address(interface: &mut Interface, pushed: &Pushed) {
+    interface.update_ip_addrs(|addresses| {
+        addresses.clear();
+        // There is room for two; without an address nothing is sent.
+        if let Some(net) = pushed.ipv4 {
+            let _ = addresses.push(IpCidr::new(net.addr().into(), net.prefix_len()));
+        }
+        if let Some(net) = pushed.ipv6 {
+            let _ = addresses.push(IpCidr::new(net.addr().into(), net.prefix_len()));
+        }
+    });
+    // Everything goes into the tunnel; the gateways only have to be there.
+    if let Some(net) = pushed.ipv4 {
+        let _ = interface.routes_mut().add_default_ipv4_route(net.addr());
+    }
+    if let Some(net) = pushed.ipv6 {
+        let _ = interface.routes_mut().add_default_ipv6_route(net.addr());
+    }
+}
+
 impl Stack {
     /// A stack with the addresses that were pushed.
     pub(crate) fn new(pushed: Arc<Pushed>, seed: u64, now: Instant) -> Self {
@@ -99,22 +120,7 @@ impl Stack {
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut wire, of_stack(now));
-        interface.update_ip_addrs(|addresses| {
-            // There is room for two; without an address nothing is sent.
-            if let Some(net) = pushed.ipv4 {
-                let _ = addresses.push(IpCidr::new(net.addr().into(), net.prefix_len()));
-            }
-            if let Some(net) = pushed.ipv6 {
-                let _ = addresses.push(IpCidr::new(net.addr().into(), net.prefix_len()));
-            }
-        });
-        // Everything goes into the tunnel; the gateways only have to be there.
-        if let Some(net) = pushed.ipv4 {
-            let _ = interface.routes_mut().add_default_ipv4_route(net.addr());
-        }
-        if let Some(net) = pushed.ipv6 {
-            let _ = interface.routes_mut().add_default_ipv6_route(net.addr());
-        }
+        address(&mut interface, &pushed);
         let next_port = FIRST_PORT | u16::try_from(seed & 0x3fff).unwrap_or(0);
         Self {
             wire,
@@ -126,6 +132,14 @@ impl Stack {
             closing: Vec::new(),
             next_port,
         }
+    }
+
+    /// The terms of the tunnel are others.
+    pub(crate) fn retell(&mut self, pushed: &Arc<Pushed>) {
+        if (pushed.ipv4, pushed.ipv6) != (self.pushed.ipv4, self.pushed.ipv6) {
+            address(&mut self.interface, pushed);
+        }
+        self.pushed = Arc::clone(pushed);
     }
 
     /// A packet came out of the tunnel.

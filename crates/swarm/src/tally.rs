@@ -41,6 +41,8 @@ pub struct Counts {
     pub restarts: u64,
     /// Attempts that came to nothing, and tunnels that were lost without a farewell.
     pub failures: u64,
+    /// Changes of a tunnel's terms that a client was told without an interruption.
+    pub updates: u64,
     /// Renegotiations.
     pub rekeys: u64,
     /// Echo requests of the endless pings.

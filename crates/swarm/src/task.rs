@@ -194,6 +194,14 @@ impl Task {
             while let Some(news) = held.tunnel.poll_news(now) {
                 match news {
                     News::Up(pushed) => self.came_up(held, pushed, now.since(begun), now),
+                    News::Updated(pushed) => {
+                        held.retold(&pushed);
+                        self.tally.count(|counts| counts.updates += 1);
+                        self.status.send_modify(|status| {
+                            status.phase = Phase::Up(pushed);
+                            status.updates += 1;
+                        });
+                    }
                     News::Rekeyed => {
                         self.tally.count(|counts| counts.rekeys += 1);
                         self.status.send_modify(|status| status.rekeys += 1);
@@ -346,6 +354,16 @@ impl Held {
     fn stack(&mut self, now: Instant) -> Option<&mut Stack> {
         let pushed = self.up.as_ref()?;
         Some(self.stack.get_or_insert_with(|| Stack::new(Arc::clone(pushed), random(), now)))
+    }
+
+    /// The terms have changed; what is under way goes on.
+    fn retold(&mut self, pushed: &Arc<Pushed>) {
+        if self.up.is_some() {
+            self.up = Some(Arc::clone(pushed));
+        }
+        if let Some(stack) = &mut self.stack {
+            stack.retell(pushed);
+        }
     }
 
     /// Takes what has come.

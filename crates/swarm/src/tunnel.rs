@@ -38,6 +38,8 @@ pub(crate) enum Over {
 pub(crate) enum News {
     /// The tunnel is up.
     Up(Arc<Pushed>),
+    /// The terms of the tunnel have changed, without an interruption.
+    Updated(Arc<Pushed>),
     /// A new key is in use.
     Rekeyed,
     /// It is over; what is left to transmit may still go.
@@ -218,6 +220,14 @@ impl Tunnel {
                 self.renegotiate_at = self.renegotiate_after.map(|after| now + after);
                 (self.sent_at, self.heard_at) = (now, now);
                 self.pushed = Some(pushed);
+            }
+            Event::Updated(options) => {
+                let pushed = Arc::new(Pushed::parse(options));
+                if let Some(why) = pushed.unspoken {
+                    return self.end(Over::Unspoken(why));
+                }
+                self.pushed = Some(Arc::clone(&pushed));
+                self.news.push_back(News::Updated(pushed));
             }
             Event::KeysReady { key_id, keys, cipher, v2_peer_id } => {
                 if let Err(error) = self.channel.install(key_id, &keys, cipher, v2_peer_id) {

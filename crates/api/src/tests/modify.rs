@@ -273,6 +273,40 @@ async fn the_claim_of_a_port_moves_with_it() {
 }
 
 #[tokio::test]
+async fn endpoints_share_an_address_by_ports() {
+    let addresses = Addresses::parse(["192.0.2.1"]).unwrap().with_ports(1194..=1195);
+    let world = World::with(Config { addresses: addresses.clone(), ..Config::default() });
+    let mut ids = Vec::new();
+    for more in [&[][..], &[("VpnPort", "1194")], &[("TransportProtocol", "tcp")], &[]] {
+        ids.push(world.endpoint(more).await);
+    }
+    let mut places = Vec::new();
+    for id in &ids {
+        let spec = world.stored(id).await.spec;
+        places.push((spec.listen.address.map(|at| at.to_string()), spec.listen.port, spec.vpn_port));
+    }
+    let here = || Some("192.0.2.1".to_owned());
+    let expected = [(here(), 1194, 443), (here(), 1195, 1194), (here(), 1194, 443), (None, 443, 443)];
+    assert_eq!(places, expected, "each transport has its own ports, and the last has none");
+    let described =
+        world.call("DescribeClientVpnEndpoints", &[("ClientVpnEndpointId.1", &ids[0])]).await.ok();
+    assert_eq!(described.text("vpnPort"), "443", "as it was made");
+    let profile = async |id: &str| {
+        let reply =
+            world.call("ExportClientVpnClientConfiguration", &[("ClientVpnEndpointId", id)]).await.ok();
+        reply.text("clientConfiguration")
+    };
+    assert!(profile(&ids[0]).await.contains("remote 192.0.2.1 1194\n"));
+    assert!(profile(&ids[1]).await.contains("remote 192.0.2.1 1195\n"));
+    // The VPN port is a number to show; the place stays.
+    modify(&world, &ids[0], &[("VpnPort", "1194")]).await.ok();
+    let spec = world.stored(&ids[0]).await.spec;
+    assert_eq!((spec.vpn_port, spec.listen.port), (1194, 1194));
+    modify(&world, &ids[1], &[("VpnPort", "443")]).await.ok();
+    assert_eq!(world.stored(&ids[1]).await.spec.listen.port, 1195);
+}
+
+#[tokio::test]
 async fn another_vpc_needs_an_endpoint_without_associations() {
     let world = World::new();
     let (id, association, _) = world.available().await;

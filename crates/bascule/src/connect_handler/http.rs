@@ -4,26 +4,32 @@ use bytes::Bytes;
 use gateway::HandlerFailure;
 use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 
-use super::settings::{Handler, Place, name_of};
+use super::MAX_ANSWER_BYTES;
+use super::settings::name_of;
 use crate::outbound::{Failed, Outbound};
 
-/// Longest answer of a handler, in bytes: ten statuses and a message, several times.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// Set by Lambda when the function itself failed.
 const FUNCTION_ERROR: &str = "x-amz-function-error";
 const INVOCATION_TYPE: &str = "x-amz-invocation-type";
 
+/// Where and how a question goes.
+pub(super) enum Way<'a> {
+    /// There, as it is.
+    Plain(&'a Uri),
+    /// To Lambda's Invoke API there, for the function of this ARN.
+    Lambda(&'a Uri, &'a str),
+}
+
 /// Asks; the body of a good answer.
 pub(super) async fn ask(
     outbound: &Outbound,
-    handler: &Handler,
-    function: &str,
+    way: &Way<'_>,
     request: String,
 ) -> Result<Bytes, HandlerFailure> {
     let mut headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    let target = match &handler.place {
-        Place::Url(url) => url.clone(),
-        Place::Lambda(base) => {
+    let target = match way {
+        Way::Plain(url) => (*url).clone(),
+        Way::Lambda(base, function) => {
             let synchronous = HeaderValue::from_static("RequestResponse");
             headers.push((HeaderName::from_static(INVOCATION_TYPE), synchronous));
             invoke(base, function).ok_or(HandlerFailure::ServiceError)?
@@ -33,7 +39,7 @@ pub(super) async fn ask(
     let answer = answer.map_err(|failed| match failed {
         Failed::TooLong => HandlerFailure::InvalidResponse,
         Failed::Unreachable(why) | Failed::Garbled(why) => {
-            tracing::warn!(function, why, "a connect handler cannot be reached");
+            tracing::warn!(%target, why, "a connect handler cannot be reached");
             HandlerFailure::ServiceError
         }
     })?;
@@ -44,7 +50,7 @@ pub(super) async fn ask(
         StatusCode::OK => Ok(answer.into_body()),
         StatusCode::TOO_MANY_REQUESTS => Err(HandlerFailure::Throttled),
         // Of Lambda's it says that the service failed; a plain handler's own is the handler's.
-        status if status.is_server_error() && matches!(handler.place, Place::Url(_)) => {
+        status if status.is_server_error() && matches!(way, Way::Plain(_)) => {
             Err(HandlerFailure::ExecutionError)
         }
         _ => Err(HandlerFailure::ServiceError),

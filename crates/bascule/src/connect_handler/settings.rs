@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     url: Option<String>,
     /// Where Lambda's Invoke API is.
     lambda: Option<String>,
+    /// A program with its arguments that is run for each question.
+    command: Option<Vec<String>>,
 }
 
 /// Where a function's questions go.
@@ -27,6 +29,8 @@ pub(crate) enum Place {
     Url(::http::Uri),
     /// To Lambda's Invoke API there.
     Lambda(::http::Uri),
+    /// To this program's standard input.
+    Command(Vec<String>),
 }
 
 /// A function that can be asked.
@@ -57,20 +61,36 @@ impl Settings {
         if self.function.is_empty() {
             return Err(wrong("function is empty").into());
         }
-        let place = match (&self.url, &self.lambda) {
-            (Some(url), None) => Place::Url(uri(url)?),
-            (None, Some(base)) => Place::Lambda(uri(base)?),
-            _ => return Err(wrong("exactly one of url and lambda").into()),
+        let place = match (&self.url, &self.lambda, &self.command) {
+            (Some(url), None, None) => Place::Url(uri(url)?),
+            (None, Some(base), None) => Place::Lambda(uri(base)?),
+            (None, None, Some(command)) => {
+                let program = command.first().map(std::path::Path::new);
+                if !program.is_some_and(std::path::Path::is_absolute) {
+                    return Err(wrong("command has to begin with the whole path of a program").into());
+                }
+                Place::Command(command.clone())
+            }
+            _ => return Err(wrong("exactly one of url, lambda and command").into()),
         };
         Ok(Handler { function: self.function, place })
     }
 }
 
 impl Handler {
-    /// Where it is asked.
-    pub(crate) fn uri(&self) -> &::http::Uri {
+    /// Where it is asked, if over HTTP.
+    pub(crate) fn uri(&self) -> Option<&::http::Uri> {
         match &self.place {
-            Place::Url(uri) | Place::Lambda(uri) => uri,
+            Place::Url(uri) | Place::Lambda(uri) => Some(uri),
+            Place::Command(_) => None,
+        }
+    }
+
+    /// The program that is run, if one is.
+    pub(crate) fn command(&self) -> Option<&[String]> {
+        match &self.place {
+            Place::Command(command) => Some(command),
+            Place::Url(_) | Place::Lambda(_) => None,
         }
     }
 
@@ -130,6 +150,9 @@ mod tests {
             "function = \"f\"\nurl = \"ftp://a/\"",
             "function = \"f\"\nurl = \"/path\"",
             "function = \"f\"\nurl = \"http://user:secret@a/\"",
+            "function = \"f\"\ncommand = []",
+            "function = \"f\"\ncommand = [\"check\"]",
+            "function = \"f\"\ncommand = [\"/check\"]\nurl = \"http://a/\"",
         ] {
             assert!(settings(text).unwrap_err().is::<Usage>(), "{text}");
         }

@@ -316,4 +316,29 @@ mod tests {
             let _ = zone.read(&response[..end]);
         }
     }
+
+    /// No question makes an answer that is no answer, that is too long, or that a server would answer in turn.
+    #[test]
+    fn foreign_questions() {
+        let name = format!("{ID}.prod.clientvpn.us-east-1.vpn.example.com");
+        let kinds = [QTYPE::TYPE(TYPE::A), QTYPE::TYPE(TYPE::SOA), QTYPE::ANY, QTYPE::AXFR];
+        let names = [name.as_str(), "vpn.example.com", "example.com", "ns.vpn.example.com"];
+        let seeds = names.iter().flat_map(|name| kinds.map(|kind| query(name, kind))).collect();
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dns/corpus.txt");
+        let (zone, mut answers) = (zone(), 0);
+        let known = [Known::Nothing, Known::At(vec!["192.0.2.1".parse().unwrap()])];
+        foreign::storm(&file, seeds, 5_000, |bytes, dice| {
+            let answer = match zone.read(bytes) {
+                Ok(question) => zone.answer(&question, &known[dice.place(2)]),
+                Err(Some(answer)) => answer,
+                Err(None) => return,
+            };
+            answers += 1;
+            assert!(answer.len() <= usize::from(UDP_BYTES), "{} bytes", answer.len());
+            let read = Packet::parse(&answer).expect("an answer can be read");
+            assert!(read.has_flags(PacketFlag::RESPONSE));
+            assert_eq!(read.id().to_be_bytes(), bytes[..2]);
+        });
+        assert!(answers > 100, "{answers}");
+    }
 }

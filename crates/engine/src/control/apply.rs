@@ -602,7 +602,8 @@ enum Next {
 fn listen_address(endpoint: &Endpoint) -> Result<Place, &'static str> {
     endpoint.listen.map(|address| (address, endpoint.transport)).ok_or(
         "no free gateway address for this endpoint: other endpoints have taken them all; give the gateway another \
-         listen address, or delete an endpoint that is not needed",
+         address (gateway-address) or more ports of those it has (gateway-ports), or delete an endpoint that is not \
+         needed, then make this one anew",
     )
 }
 

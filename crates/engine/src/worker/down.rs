@@ -1,4 +1,4 @@
-//! To clients: TUN → the session that has the destination address → socket.
+//! To clients: TUN, or another client → the session that has the destination address → socket.
 
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
@@ -37,7 +37,8 @@ impl Worker {
         self.inner = inner;
     }
 
-    fn inner_packet(&mut self, tun: &Tun, packet: &mut [u8]) {
+    /// Gives an inner packet to the session that has its destination.
+    pub(super) fn inner_packet(&mut self, tun: &Tun, packet: &mut [u8]) {
         let Some(destination) = destination(packet) else {
             self.wiring.stats.not_ipv4.add(1);
             return;

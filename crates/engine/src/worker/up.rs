@@ -87,6 +87,18 @@ impl Worker {
                     stats.tun_drops.add(1);
                 }
             }
+            Up::Local(inner) => {
+                stats.ingress_packets.add(1);
+                stats.ingress_bytes.add(u64::try_from(inner.len()).unwrap_or_default());
+                let tun = self.tuns.get(&session.association).map(Rc::clone);
+                session.drain_notices(peer_id, &mut self.backlog);
+                match tun {
+                    // Not by the kernel: the other client may be on another association, with connections of its own.
+                    Some(tun) => self.inner_packet(&tun, inner),
+                    None => self.wiring.stats.tun_drops.add(1),
+                }
+                return;
+            }
             Up::Consumed => {}
             Up::Drop(reason) => stats.path_drop(reason),
         }

@@ -285,7 +285,7 @@ impl Client {
 
     fn hear(&mut self, event: Event) {
         match event {
-            Event::Pushed(options) => self.pushed = Some(options),
+            Event::Pushed(options) | Event::Updated(options) => self.pushed = Some(options),
             Event::KeysReady { key_id, keys, cipher, v2_peer_id } => {
                 self.channel.install(key_id, &keys, cipher, v2_peer_id).unwrap();
             }

@@ -27,8 +27,6 @@ const POLICY_REFUSED: &str = "Denied by the authorization policy";
 
 /// Why a login is refused, in the words of connection logs (spec: aws-client-vpn §5.1).
 pub(super) const POLICY_DENY: &str = "authorization-policy-deny";
-const QUOTA_EXCEEDED: &str = "quota-exceeded";
-const POOL_EXHAUSTED: &str = "address-pool-exhausted";
 
 /// Somebody who is known and is not in yet.
 pub(super) struct Applicant {
@@ -79,9 +77,9 @@ pub(super) enum Refused {
     Identity,
     /// The authorization policy.
     Policy,
-    /// Too many sessions.
+    /// Too many sessions, or no peer id is left.
     Full,
-    /// No address or peer id is left.
+    /// No address is left.
     NoAddress,
 }
 
@@ -235,7 +233,6 @@ impl Gateway {
         let (association, plan) = (association.clone(), plan.clone());
         let wanted = self.desired.endpoints.get(&endpoint).ok_or(Refused::Gate)?;
         let session_timeout = wanted.session_timeout;
-        let banner = wanted.banner.as_deref().map(push::banner).unwrap_or_default();
         let identity = self.identify(&endpoint, &login, now)?;
         let (told, counters) = (Told::of(&login.peer_info), Arc::new(Counters::default()));
         let subject = Subject::new(&endpoint, &connection, peer, &identity, &told);
@@ -255,20 +252,21 @@ impl Gateway {
         }
         let replaced = self.admitted_at(&endpoint, peer);
         if self.session_count() >= self.limits.max_sessions + replaced.len() {
-            self.refuse(id, applicant, QUOTA_EXCEEDED, now);
+            self.refuse(id, applicant, Attempt::QUOTA_EXCEEDED, now);
             return Err(Refused::Full);
         }
         let state = self.endpoints.get_mut(&endpoint).ok_or(Refused::Gate)?;
         let Some(address) = state.pool.allocate(now) else {
-            self.refuse(id, applicant, POOL_EXHAUSTED, now);
+            self.refuse(id, applicant, Attempt::POOL_EXHAUSTED, now);
             return Err(Refused::NoAddress);
         };
         let Some((worker, peer_id)) = self.peer_ids.allocate(worker, now) else {
             state.pool.release(address, now);
-            self.refuse(id, applicant, QUOTA_EXCEEDED, now);
-            return Err(Refused::NoAddress);
+            self.refuse(id, applicant, Attempt::QUOTA_EXCEEDED, now);
+            return Err(Refused::Full);
         };
-        let cidr = state.pool.cidr();
+        let options = push::whole(&plan.push, &state.banner, address, state.pool.cidr());
+        let banner = Arc::clone(&state.banner);
         if let Some(plan) = state.plans.get_mut(&association) {
             plan.sessions += 1;
         }
@@ -277,9 +275,6 @@ impl Gateway {
             self.end(former, None, EndReason::Replaced, now);
             self.settle(former, now);
         }
-        let mut options = plan.push.to_vec();
-        options.extend(banner);
-        options.push(push::ifconfig(address, cidr));
         self.release(id, EndReason::NotAdmitted, now);
         let held = Admitted {
             connection: applicant.connection,
@@ -297,6 +292,7 @@ impl Gateway {
             evaluate_at: self.next_evaluation(&endpoint, now),
             evaluation: applicant.evaluation,
             pushed: plan.push,
+            banner,
             policy: plan.policy,
             counters,
             installed: false,

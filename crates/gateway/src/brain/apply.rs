@@ -11,7 +11,7 @@ use pki::Refusal;
 
 use super::endpoint::{Change, EndpointState, Trust};
 use super::slot::{Admitted, SlotId, Stage};
-use super::{Clock, Gateway};
+use super::{Clock, Gateway, push};
 use crate::desired::{Desired, Endpoint};
 use crate::effect::EndReason;
 use crate::path::PathUpdate;
@@ -112,19 +112,15 @@ impl Gateway {
                 self.settle(id, now);
             }
             Stage::Admitted(held) => match self.fate(&slot.endpoint, held, change) {
-                Fate::Stays => {
-                    self.limit(id, now);
-                    self.policy_changed(id, change, now);
-                }
+                Fate::Stays => self.stays(id, change, now),
                 Fate::Judged(policy) => {
-                    self.limit(id, now);
                     if let Some(slot) = self.slots.get_mut(&id)
                         && let Stage::Admitted(held) = &mut slot.stage
                     {
                         held.policy = Arc::clone(&policy);
                     }
                     self.update(id, PathUpdate::Policy(policy));
-                    self.policy_changed(id, change, now);
+                    self.stays(id, change, now);
                 }
                 Fate::Ends(farewell, reason) => {
                     self.end(id, Some(farewell), reason, now);
@@ -133,6 +129,39 @@ impl Gateway {
             },
             Stage::Leaving | Stage::Closing => {}
         }
+    }
+
+    /// A session that may stay learns what has changed, or comes back for it.
+    fn stays(&mut self, id: SlotId, change: Change, now: Instant) {
+        let told = self.retell(id);
+        if told == Some(false) {
+            self.end(id, Some(Farewell::RestartKeep), EndReason::Reconfigured, now);
+        } else {
+            self.limit(id, now);
+            self.policy_changed(id, change, now);
+        }
+        if told.is_some() {
+            self.settle(id, now);
+        }
+    }
+
+    /// Tells a session what clients are told by now (D-2); `None` if that is what it was told. False: it has to come back
+    /// for it. Nobody has to for a banner.
+    fn retell(&mut self, id: SlotId) -> Option<bool> {
+        let slot = self.slots.get_mut(&id)?;
+        let Stage::Admitted(held) = &mut slot.stage else { return None };
+        let state = self.endpoints.get(&slot.endpoint)?;
+        let plan = state.plans.get(&held.association)?;
+        let differs = held.pushed != plan.push;
+        if !differs && held.banner == state.banner {
+            return None;
+        }
+        held.pushed = Arc::clone(&plan.push);
+        held.banner = Arc::clone(&state.banner);
+        let options = push::whole(&plan.push, &state.banner, held.address, state.pool.cidr());
+        let told = slot.session.retell(options);
+        self.stats.push_updates += u64::from(told && slot.session.is_established());
+        Some(told || !differs)
     }
 
     /// Lets an admitted session last as long as its endpoint says now.
@@ -177,9 +206,6 @@ impl Gateway {
         if !still_trusted(&state.trust, held, change, self.clock.wall.0) {
             let reason = "Client certificate revoked".to_owned();
             return Fate::Ends(Farewell::AuthFailed(Some(reason)), EndReason::Revoked);
-        }
-        if plan.push != held.pushed {
-            return Fate::Ends(Farewell::RestartKeep, EndReason::Reconfigured);
         }
         if Arc::ptr_eq(&plan.policy, &held.policy) {
             Fate::Stays

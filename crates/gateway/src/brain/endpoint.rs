@@ -33,6 +33,8 @@ pub(crate) struct EndpointState {
     pub(crate) authorization: Option<Arc<Authorization>>,
     /// Per wanted association.
     pub(crate) plans: BTreeMap<AssociationId, Plan>,
+    /// The login banner, as options.
+    pub(crate) banner: Arc<Vec<String>>,
     /// What the plans' policies were compiled from.
     rules: Vec<Rule>,
     listen: Option<SocketAddr>,
@@ -155,6 +157,7 @@ impl EndpointState {
             trust: Trust::new(),
             authorization: None,
             plans: BTreeMap::new(),
+            banner: Arc::default(),
             rules: Vec::new(),
             listen: wanted.listen,
             tombstones: Tombstones::default(),
@@ -184,6 +187,10 @@ impl EndpointState {
             self.plans.insert(id.clone(), plan);
         }
         self.rules.clone_from(&wanted.rules);
+        let banner = wanted.banner.as_deref().map(push::banner).unwrap_or_default();
+        if *self.banner != banner {
+            self.banner = Arc::new(banner);
+        }
         let listener = std::mem::replace(&mut self.listen, wanted.listen) != wanted.listen;
         let (authorization, policy) =
             Authorization::refreshed(self.authorization.take(), wanted.policy.as_ref());

@@ -1,4 +1,4 @@
-//! What a client is told at connect time (spec: aws-client-vpn §3.1, openvpn-protocol §9.3).
+//! What a client is told, at connect time and when it changes (spec: aws-client-vpn §3.1, openvpn-protocol §9.3, §9.5).
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,8 +9,21 @@ use model::Transport;
 use crate::desired::{Association, Endpoint};
 use crate::pool::Pool;
 
-/// The options that all clients of an association get, in AWS's order. If they change, clients must come back for
-/// the new ones.
+/// All options of one client: those of its association, the banner, its own.
+pub(crate) fn whole(
+    shared: &[String],
+    banner: &[String],
+    address: Ipv4Addr,
+    client_cidr: Ipv4Net,
+) -> Vec<String> {
+    let mut options = shared.to_vec();
+    options.extend_from_slice(banner);
+    options.push(ifconfig(address, client_cidr));
+    options
+}
+
+/// The options that all clients of an association get, in AWS's order. If they change, clients are told, or come back
+/// for the new ones.
 pub(crate) fn shared(endpoint: &Endpoint, association: &Association) -> Vec<String> {
     let mut options = Vec::new();
     if !endpoint.split_tunnel {
@@ -78,7 +91,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// The option that is a client's own.
-pub(crate) fn ifconfig(address: Ipv4Addr, client_cidr: Ipv4Net) -> String {
+fn ifconfig(address: Ipv4Addr, client_cidr: Ipv4Net) -> String {
     format!("ifconfig {address} {}", client_cidr.netmask())
 }
 

@@ -75,8 +75,10 @@ pub(crate) struct Admitted {
     pub(crate) evaluate_at: Option<Instant>,
     /// What came of it last; `None`: there is none.
     pub(crate) evaluation: Option<Arc<PolicyEvaluation>>,
-    /// What the client was told, but for its own address.
+    /// What the client was told, but for its own address and the banner.
     pub(crate) pushed: Arc<Vec<String>>,
+    /// The banner it was told, or was not for want of a way.
+    pub(crate) banner: Arc<Vec<String>>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) counters: Arc<Counters>,
     /// A worker has its path.

@@ -73,6 +73,7 @@ impl World {
         let mut datagram = self.seal(payload);
         match self.path.up(&mut datagram, from.parse().unwrap(), self.now) {
             Up::Forward(packet) => Ok(Some(packet.to_vec())),
+            Up::Local(packet) => Ok(Some(packet.to_vec())),
             Up::Consumed => Ok(None),
             Up::Drop(reason) => Err(reason),
         }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 pub mod pki;
+pub mod real;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -86,7 +87,7 @@ pub fn only(names: &[&str]) -> Option<AuthorizationPolicy> {
 }
 
 /// Whether a policy of [`only`] keeps this client out.
-fn keeps_out(policy: &AuthorizationPolicy, common_name: &str) -> bool {
+pub fn keeps_out(policy: &AuthorizationPolicy, common_name: &str) -> bool {
     !policy.shadow
         && policy.document.starts_with(ONLY)
         && !policy.document.contains(&format!("{common_name:?}"))
@@ -197,6 +198,8 @@ pub struct World {
     pub closed: BTreeSet<StreamId>,
     pub starts: BTreeMap<ConnectionId, ConnectionStart>,
     pub ends: Vec<ConnectionEnd>,
+    /// Connections that have begun and not ended.
+    lives: BTreeSet<ConnectionId>,
     pub refused: Vec<Attempt>,
     /// For the connect handler.
     pub questions: Vec<Question>,
@@ -229,6 +232,7 @@ impl World {
             closed: BTreeSet::new(),
             starts: BTreeMap::new(),
             ends: vec![],
+            lives: BTreeSet::new(),
             refused: vec![],
             questions: vec![],
             evaluations: vec![],
@@ -390,7 +394,7 @@ impl World {
         }
         while let Some(event) = it.session.poll_event() {
             match event {
-                client::Event::Pushed(options) => it.pushed = Some(options),
+                client::Event::Pushed(options) | client::Event::Updated(options) => it.pushed = Some(options),
                 client::Event::KeysReady { key_id, keys, cipher, v2_peer_id } => {
                     it.v2_peer_id = v2_peer_id;
                     it.channel.install(key_id, &keys, cipher, v2_peer_id).unwrap();
@@ -467,13 +471,13 @@ impl World {
                 assert!(self.closed.insert(stream), "once");
             }
             Effect::Connected(start) => {
+                self.lives.insert(start.id.clone());
                 assert!(self.starts.insert(start.id.clone(), start).is_none(), "connection ids are unique");
             }
             Effect::Ask(question) => self.questions.push(*question),
             Effect::Refused(attempt) => self.refused.push(attempt),
             Effect::Ended(end) => {
-                assert!(self.starts.contains_key(&end.id), "only what began ends");
-                assert!(self.ends.iter().all(|other| other.id != end.id), "and only once");
+                assert!(self.lives.remove(&end.id), "only what began ends, and only once");
                 self.ends.push(end);
             }
             Effect::PolicyEvaluated(evaluation) => self.evaluations.push(evaluation),
@@ -491,20 +495,19 @@ impl World {
             assert!(wanted.client_cidr.contains(&path.address));
             assert!(held.insert((endpoint, path.address)), "no address twice");
         }
-        for (id, start) in &self.starts {
-            let live = self.ends.iter().all(|end| end.id != *id);
+        for start in self.live() {
             let wanted = self.applied.endpoints.get(&start.endpoint);
-            assert!(!live || wanted.is_some_and(|e| !e.terminate.contains(id)), "terminated is terminated");
+            assert!(wanted.is_some_and(|e| !e.terminate.contains(&start.id)), "terminated is terminated");
             let policy = wanted.and_then(|endpoint| endpoint.policy.as_ref());
             let denied = policy.is_some_and(|policy| keeps_out(policy, &start.common_name));
-            assert!(!live || !denied, "the policy keeps out {}", start.common_name);
+            assert!(!denied, "the policy keeps out {}", start.common_name);
         }
         assert!(self.paths.len() <= self.gateway.session_count());
     }
 
     /// Live connections.
     pub fn live(&self) -> Vec<&ConnectionStart> {
-        self.starts.values().filter(|s| self.ends.iter().all(|e| e.id != s.id)).collect()
+        self.lives.iter().map(|id| &self.starts[id]).collect()
     }
 
     pub fn end_of(&self, id: &ConnectionId) -> Option<EndReason> {
@@ -561,6 +564,7 @@ impl World {
         let Some((endpoint, path)) = self.paths.get_mut(&id) else { return Err(DropReason::NotData) };
         let result = match path.path.up(bytes, from, self.now) {
             Up::Forward(packet) => Ok(Some(packet.to_vec())),
+            Up::Local(packet) => Ok(Some(packet.to_vec())),
             Up::Consumed => Ok(None),
             Up::Drop(reason) => Err(reason),
         };

@@ -2,12 +2,15 @@
 //! builds and runs this.
 //!
 //! `scale_bench --bascule FILE --out FILE [--small N] [--large N] [--calls N] [--changes N] [--debug true]
-//! [--fabric true]`; with the last, as root, the server has the kernel fabric, in a network namespace of its own.
+//! [--fabric true] [--clients N]`; with `--fabric`, as root, the server has the kernel fabric, in a network namespace of its
+//! own. With `--clients`, as root, only this is measured: the change of one rule while so many clients are connected to the
+//! small state.
 
 #[path = "../measure/mod.rs"]
 mod measure;
 mod page;
 mod served;
+mod sessions;
 mod state;
 
 use std::path::PathBuf;
@@ -31,17 +34,22 @@ pub(crate) struct Plan {
     pub debug: bool,
     /// Whether the server has the kernel fabric.
     pub fabric: bool,
+    /// Clients that are connected; 0: none, and everything else is measured.
+    pub clients: usize,
 }
 
 fn main() -> Result<()> {
     let plan = plan(std::env::args().skip(1))?;
-    let (small, large) = if plan.fabric {
-        // Sockets and processes of a thread that lives in the namespace are in it.
-        lab::Net::new("scale")?.run(|| both(&plan))?
+    // Sockets and processes of a thread that lives in the namespace are in it.
+    let text = if plan.clients > 0 {
+        page::with_clients(&plan, &lab::Net::new("scale")?.run(|| sessions::measure(&plan))?)?
+    } else if plan.fabric {
+        let (small, large) = lab::Net::new("scale")?.run(|| both(&plan))?;
+        page::text(&plan, &small, &large)?
     } else {
-        both(&plan)?
+        let (small, large) = both(&plan)?;
+        page::text(&plan, &small, &large)?
     };
-    let text = page::text(&plan, &small, &large)?;
     if let Some(folder) = plan.out.parent() {
         std::fs::create_dir_all(folder)?;
     }
@@ -64,6 +72,7 @@ fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
         changes: 250,
         debug: false,
         fabric: false,
+        clients: 0,
     };
     while let Some(name) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{name} needs a value"))?;
@@ -76,6 +85,7 @@ fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
             "--changes" => plan.changes = value.parse()?,
             "--debug" => plan.debug = value.parse()?,
             "--fabric" => plan.fabric = value.parse()?,
+            "--clients" => plan.clients = value.parse()?,
             _ => bail!("there is no {name}"),
         }
     }

@@ -7,7 +7,48 @@ use anyhow::Result;
 use crate::Plan;
 use crate::measure::{disk, machine};
 use crate::served::{Found, ms};
+use crate::sessions::Sessions;
 use crate::state::{ASSOCIATIONS, ROUTES, RULES};
+
+/// The page of changes while clients are connected.
+pub(crate) fn with_clients(plan: &Plan, found: &Sessions) -> Result<String> {
+    let mut out = String::from("# The change of one rule while clients are connected\n\n");
+    writeln!(
+        out,
+        "Written by `scale_bench --clients {}`. {}{}\n\n{}\n",
+        plan.clients,
+        machine(),
+        built(plan),
+        disk()?
+    )?;
+    writeln!(
+        out,
+        "{} endpoints, each with {ASSOCIATIONS} associations, {RULES} authorization rules and {ROUTES} routes, on the kernel \
+         fabric in a network namespace; {} clients of our own, spread over the endpoints, in the same namespace. {} rules are \
+         authorized one after the other, at each endpoint in turn: from the call until the answer says `active`, which is said \
+         only when every worker has it in force.\n",
+        plan.small, plan.clients, plan.changes
+    )?;
+    writeln!(
+        out,
+        "| AuthorizeClientVpnIngress to `active` | no client | {} clients |\n|---|---|---|",
+        plan.clients
+    )?;
+    for (what, hundredths) in [("p50", 50), ("p99", 99), ("most", 100)] {
+        let (a, b) = (ms(&found.without_us, hundredths), ms(&found.with_us, hundredths));
+        writeln!(out, "| {what} | {a:.1} ms | {b:.1} ms |")?;
+    }
+    writeln!(out, "| server CPU of each | {:.0} µs | {:.0} µs |\n", found.without_cpu_us, found.with_cpu_us)?;
+    out.push_str("What a packet is judged by, per packet:\n\n| routes | rules | compiled once in | a verdict |\n|---|---|---|---|\n");
+    for (routes, rules, compiled, verdict) in &found.verdicts {
+        writeln!(out, "| {routes} | {rules} | {:.2} ms | {verdict:.1} ns |", compiled / 1e6)?;
+    }
+    Ok(out)
+}
+
+fn built(plan: &Plan) -> &'static str {
+    if plan.debug { " A debug build: absolute figures mean nothing." } else { "" }
+}
 
 /// The page as Markdown.
 pub(crate) fn text(plan: &Plan, small: &Found, large: &Found) -> Result<String> {
@@ -18,8 +59,7 @@ pub(crate) fn text(plan: &Plan, small: &Found, large: &Found) -> Result<String> 
         "the server ran without privileges, so without the kernel fabric: everything of the control plane is measured, \
          nothing of the kernel"
     };
-    let built = if plan.debug { " A debug build: absolute figures mean nothing." } else { "" };
-    writeln!(out, "Written by `cargo xtask bench scale`. {}{built}\n\n{}\n", machine(), disk()?)?;
+    writeln!(out, "Written by `cargo xtask bench scale`. {}{}\n\n{}\n", machine(), built(plan), disk()?)?;
     writeln!(
         out,
         "Each endpoint has {ASSOCIATIONS} associations, {RULES} authorization rules and {ROUTES} routes. The state was written \

@@ -54,16 +54,16 @@ pub(crate) struct Call {
 }
 
 /// A data directory and the program on it.
-struct Place {
-    folder: tempfile::TempDir,
+pub(crate) struct Place {
+    pub(crate) folder: tempfile::TempDir,
     program: PathBuf,
-    data: PathBuf,
+    pub(crate) data: PathBuf,
     /// Whether the server runs as root with the kernel fabric.
     fabric: bool,
 }
 
 impl Place {
-    fn new(program: &Path, fabric: bool) -> Result<Self> {
+    pub(crate) fn new(program: &Path, fabric: bool) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
         // A copy: the folder it was built in may be closed to others.
@@ -90,7 +90,7 @@ impl Place {
     }
 
     /// Starts it, without privileges unless it is to have the fabric; the server once it is ready, and how long that took.
-    fn start(&self) -> Result<(Running, SocketAddr, f64)> {
+    pub(crate) fn start(&self) -> Result<(Running, SocketAddr, f64)> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut command = Command::new(&self.program);
         command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"]).arg(&self.data);
@@ -121,7 +121,7 @@ fn is_root() -> bool {
 }
 
 /// Ends it as an operator does.
-fn stop(mut running: Running) -> Result<()> {
+pub(crate) fn stop(mut running: Running) -> Result<()> {
     let id = i32::try_from(running.0.id()).ok().and_then(rustix::process::Pid::from_raw);
     rustix::process::kill_process(id.context("a process id")?, rustix::process::Signal::TERM)?;
     running.0.wait()?;
@@ -155,7 +155,7 @@ pub(crate) fn measure(plan: &Plan, endpoints: usize) -> Result<Found> {
     println!("asking");
     let calls = calls(plan, &running, address, &state.endpoints)?;
     println!("authorizing");
-    let (settled_us, settled_cpu_us) = authorize(plan, &running, address, &state.endpoints)?;
+    let (settled_us, settled_cpu_us) = authorize(plan, 0, &running, address, &state.endpoints)?;
     let store_bytes = fs::metadata(place.data.join("store.redb"))?.len();
     stop(running)?;
     Ok(Found {
@@ -260,9 +260,10 @@ fn asked(
     Ok(Call { what, waits_us, cpu_us: cpu.as_secs_f64() * 1e6 / times as f64, answer_bytes })
 }
 
-/// One rule more at a time, each of another endpoint in turn: from the call to `active`.
-fn authorize(
+/// One rule more at a time, each of another endpoint in turn, from the rule of that number on: from the call to `active`.
+pub(crate) fn authorize(
     plan: &Plan,
+    from: usize,
     running: &Running,
     address: SocketAddr,
     ids: &[EndpointId],
@@ -270,7 +271,7 @@ fn authorize(
     let mut connection = Connection::new(address);
     let mut waits_us = Vec::new();
     let before = running.cpu()?;
-    for n in 0..plan.changes {
+    for n in from..from + plan.changes {
         let id = ids.get(n * 7 % ids.len()).context("invariant: there are endpoints")?;
         let network = format!("192.{}.{}.0/24", 168 + n / 256 % 64, n % 256);
         let authorize = format!(

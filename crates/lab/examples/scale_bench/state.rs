@@ -16,12 +16,22 @@ pub(crate) const ROUTES: usize = 100;
 const BATCH: usize = 12;
 /// Addresses for endpoints: what the server takes without the kernel fabric.
 const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 1);
+/// Since when, and until when, certificates are good, in Unix seconds.
+pub(crate) const FROM: i64 = 0;
+pub(crate) const TO: i64 = 4_000_000_000;
 const ARN: &str = "arn:aws:acm:us-east-1:000000000000:certificate/scale";
 
 /// Ids that are asked for, and how much was written.
 pub(crate) struct State {
     pub endpoints: Vec<EndpointId>,
     pub records: usize,
+    /// Certificate and key of the clients' authority, PEM.
+    pub authority: (String, String),
+}
+
+/// Where the endpoint of that number listens.
+pub(crate) fn address(number: usize) -> Result<Ipv4Addr> {
+    Ok(Ipv4Addr::from(u32::from(FIRST_ADDRESS) + u32::try_from(number)?))
 }
 
 fn scope() -> Result<Scope> {
@@ -34,7 +44,9 @@ pub(crate) fn write(data: &Path, endpoints: usize) -> Result<State> {
     let key = MasterKey::load_or_create(data.join("master.key"))?;
     runtime.block_on(async {
         let store = RedbStore::open(data.join("store.redb")).await?;
-        let mut records = commit(&store, shared(&key)?).await?;
+        let ca = pki::issue::ca("scale", FROM, TO)?;
+        let authority = (ca.certificate_pem, ca.key_pem.to_string());
+        let mut records = commit(&store, shared(&key, &authority)?).await?;
         let ids: Vec<EndpointId> = (1..=endpoints)
             .map(|n| Ok(EndpointId::from_entropy(u128::try_from(n)?)))
             .collect::<Result<_>>()?;
@@ -45,7 +57,7 @@ pub(crate) fn write(data: &Path, endpoints: usize) -> Result<State> {
             }
             records += commit(&store, ops).await?;
         }
-        Ok(State { endpoints: ids, records })
+        Ok(State { endpoints: ids, records, authority })
     })
 }
 
@@ -70,7 +82,7 @@ fn zone(n: usize) -> Result<ZoneName> {
 }
 
 /// What all endpoints refer to: a VPC with a subnet in each of five zones, its default group, a certificate.
-fn shared(key: &MasterKey) -> Result<Vec<Op>> {
+fn shared(key: &MasterKey, (ca, ca_key): &(String, String)) -> Result<Vec<Op>> {
     let (scope, mut ops) = (scope()?, Vec::new());
     let (vpc_id, group_id) = (VpcId::from_entropy(1), SecurityGroupId::from_entropy(1));
     let vpc = Vpc {
@@ -120,16 +132,14 @@ fn shared(key: &MasterKey) -> Result<Vec<Op>> {
         };
         put(&mut ops, Key::subnet(&scope, &subnet.id), &subnet);
     }
-    let (from, to) = (0, 4_000_000_000);
-    let ca = pki::issue::ca("scale", from, to)?;
     let kind = pki::issue::KeyKind::P256;
-    let server = pki::issue::server(&ca.certificate_pem, &ca.key_pem, "vpn.example.com", from, to, kind)?;
+    let server = pki::issue::server(ca, ca_key, "vpn.example.com", FROM, TO, kind)?;
     let certificate = Certificate {
         id: "scale".to_owned(),
         arn: ARN.to_owned(),
         scope: scope.clone(),
         certificate_pem: server.certificate_pem,
-        chain_pem: Some(ca.certificate_pem),
+        chain_pem: Some(ca.clone()),
         private_key: Sealed(key.seal(ARN, server.key_pem.as_bytes())?),
         tags: Default::default(),
         created_at: Timestamp(0),
@@ -142,7 +152,7 @@ fn shared(key: &MasterKey) -> Result<Vec<Op>> {
 /// An endpoint with everything of it.
 fn one(ops: &mut Vec<Op>, id: &EndpointId, number: usize) -> Result<()> {
     let scope = scope()?;
-    let address = IpAddr::V4(Ipv4Addr::from(u32::from(FIRST_ADDRESS) + u32::try_from(number)?));
+    let address = IpAddr::V4(address(number)?);
     put(ops, Key::endpoint(&scope, id), &endpoint(id, &scope, address)?);
     let claim = ListenerClaim { endpoint: id.clone(), scope: scope.clone() };
     put(ops, Key::listener(address, Transport::Udp, 443), &claim);

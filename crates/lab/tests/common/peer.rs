@@ -234,7 +234,7 @@ impl Driver {
 
     fn hear(&mut self, event: Event) {
         match event {
-            Event::Pushed(options) => self.tell(|told| told.pushed = Some(options)),
+            Event::Pushed(options) | Event::Updated(options) => self.tell(|told| told.pushed = Some(options)),
             Event::KeysReady { key_id, keys, cipher, v2_peer_id } => {
                 if let Err(error) = self.channel.install(key_id, &keys, cipher, v2_peer_id) {
                     self.tell(|told| told.over = Some(error.to_string()));

@@ -150,6 +150,28 @@ impl Capture {
         Ok(Self { socket, seen: BTreeSet::new() })
     }
 
+    /// The IPv4 packets that have gone by since this was asked last and that a test holds for such: how many, and how
+    /// many of them were pieces of others.
+    pub fn fragments(&mut self, concerns: impl Fn(&[u8]) -> bool) -> Result<(usize, usize)> {
+        const HEADER: usize = 14;
+        let (mut packets, mut pieces) = (0, 0);
+        let mut frame = [0; 65_536];
+        loop {
+            let length = match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
+                Ok(length) => length,
+                Err(Errno::EAGAIN) => return Ok((packets, pieces)),
+                Err(error) => return Err(error.into()),
+            };
+            let Some(packet) = frame[..length].get(HEADER..) else { continue };
+            if frame[12..14] != [8, 0] || packet.len() < 20 || !concerns(packet) {
+                continue;
+            }
+            packets += 1;
+            // More fragments, or not the first one.
+            pieces += usize::from(u16::from_be_bytes([packet[6], packet[7]]) & 0x3fff != 0);
+        }
+    }
+
     /// The marks that have gone by so far.
     pub fn seen(&mut self) -> Result<&BTreeSet<u32>> {
         let mut frame = [0; 65_536];

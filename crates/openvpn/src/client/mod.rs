@@ -112,6 +112,8 @@ impl std::fmt::Debug for SessionConfig {
 pub enum Event {
     /// The options of a complete push reply, without `push-continuation`.
     Pushed(Vec<String>),
+    /// All options as a PUSH_UPDATE has left them.
+    Updated(Vec<String>),
     /// Install.
     KeysReady {
         /// 0 to 7.

@@ -10,7 +10,8 @@ use crate::data::{Cipher, Role};
 use crate::exchange::Exchange;
 use crate::keys::{Derivation, Draw};
 use crate::km2::ClientMessage;
-use crate::push::Assembler;
+use crate::peer_info::{PeerInfo, proto};
+use crate::push::{self, Assembler, Kind};
 use crate::reliable::Reliable;
 use crate::tls::TlsError;
 use crate::wire::{Control, MAX_PACKET_BYTES, Opcode, SessionId};
@@ -33,6 +34,10 @@ pub struct Session {
     /// Send with `next` from then on.
     switch_at: Option<Instant>,
     assembler: Assembler,
+    /// `None`: this client takes no updates.
+    updates: Option<Assembler>,
+    /// What was pushed, updates included; kept only where there may be some.
+    options: Vec<String>,
     /// The next PUSH_REQUEST.
     ask_at: Option<Instant>,
     terms: Option<Terms>,
@@ -68,6 +73,8 @@ impl Session {
         let v2 = envelope.wrapped_key_bytes() > 0;
         exchange.send_reset(if v2 { Opcode::HardResetClientV3 } else { Opcode::HardResetClientV2 });
         let current = Key::new(exchange, draw.client_source(), now + config.handshake_timeout);
+        let updates =
+            PeerInfo::parse(&config.peer_info).has(proto::PUSH_UPDATE).then(|| Assembler::new(Kind::Update));
         Ok(Self {
             config,
             factory: tls,
@@ -79,7 +86,9 @@ impl Session {
             next: None,
             old: None,
             switch_at: None,
-            assembler: Assembler::default(),
+            assembler: Assembler::new(Kind::Reply),
+            updates,
+            options: Vec::new(),
             ask_at: None,
             terms: None,
             over: false,
@@ -297,6 +306,7 @@ impl Session {
             "AUTH_FAILED" => Event::Rejected(rest.to_owned()),
             "RESTART" => Event::Restart(rest.to_owned()),
             "HALT" => Event::Halt(rest.to_owned()),
+            "PUSH_UPDATE" => return self.take_update(text),
             _ => return self.take_push(text),
         };
         self.ask_at = None;
@@ -336,9 +346,29 @@ impl Session {
         self.terms = Some(terms);
         self.ask_at = None;
         self.current.deadline = None;
+        if self.updates.is_some() {
+            self.options.clone_from(&options);
+        }
         self.events.push_back(Event::Pushed(options));
         self.arm(0, terms);
         self.events.push_back(Event::SendKey { key_id: 0 });
+    }
+
+    /// What cannot be updated makes clients connect anew.
+    fn take_update(&mut self, text: &str) {
+        if self.terms.is_none() {
+            return;
+        }
+        let Some(updates) = &mut self.updates else { return };
+        let applied = match updates.take(text) {
+            Ok(Some(update)) => push::apply(&mut self.options, update),
+            Ok(None) => return,
+            Err(error) => Err(error),
+        };
+        match applied {
+            Ok(()) => self.events.push_back(Event::Updated(self.options.clone())),
+            Err(error) => self.fail(FailReason::Push(error)),
+        }
     }
 
     fn arm(&mut self, key_id: u8, terms: Terms) {

@@ -97,6 +97,16 @@ mod tests {
         }
     }
 
+    /// In figures: at least 1,024 packets may overtake one (spec: openvpn-protocol §8.6), and the ring has room for no more
+    /// than these.
+    #[test]
+    fn the_window_is_as_wide_as_promised() {
+        let mut window = ReplayWindow::new();
+        window.commit(5000);
+        assert!(window.check(5000 - 1024) && window.check(5000 - 1983));
+        assert!(!window.check(5000 - 1984));
+    }
+
     #[test]
     fn the_last_id_is_usable_once() {
         for last in [u64::from(u32::MAX), (1 << 48) - 1, u64::MAX] {

@@ -4,6 +4,7 @@
 
 mod ending;
 mod opening;
+mod updating;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -101,7 +102,8 @@ struct Terms {
 
 /// A push reply has been sent.
 struct Pushed {
-    messages: Vec<String>,
+    /// What the client has been told, updates included.
+    told: Vec<String>,
     at: Instant,
 }
 
@@ -484,6 +486,7 @@ impl Session {
         let old = std::mem::replace(&mut self.current, next);
         self.old = Some((old, now + self.config.lame_duck));
         self.settled_at = now;
+        self.tell_update();
     }
 }
 

@@ -100,6 +100,7 @@ pub struct World {
 #[derive(Debug, Default)]
 pub struct Seen {
     pub pushed: Option<Vec<String>>,
+    pub updates: u32,
     pub server_up: Option<Instant>,
     pub client_up: Option<Instant>,
     pub server_failed: Option<FailReason>,
@@ -350,6 +351,10 @@ impl World {
                 self.seen.pushed = Some(options);
                 self.seen.client_up = Some(self.now);
             }
+            client::Event::Updated(options) => {
+                self.seen.pushed = Some(options);
+                self.seen.updates += 1;
+            }
             client::Event::KeysReady { key_id, keys, cipher, v2_peer_id } => {
                 self.seen.client_keys.push(key_id);
                 self.has_epochs = keys.has_epochs();
@@ -461,6 +466,13 @@ impl World {
                 self.throw(Packet::ToClient, &out);
             }
         }
+    }
+
+    /// The server wants the client to have other push options; whether it could tell.
+    pub fn retell(&mut self, push: Vec<String>) -> bool {
+        let told = self.server.as_mut().unwrap().retell(push);
+        self.settle();
+        told
     }
 
     pub fn act(&mut self, action: Action) {

@@ -1,6 +1,6 @@
 //! `CreateClientVpnEndpoint` (spec: aws-client-vpn §2.2.1).
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, QueryEnum, ToXml};
@@ -155,7 +155,7 @@ impl Action for CreateClientVpnEndpoint {
             TransportProtocol::Tcp => Transport::Tcp,
         };
         let vpn_port = options::vpn_port(self.vpn_port)?;
-        let address = free_address(cx, transport, vpn_port).await?;
+        let place = free_place(cx, transport, vpn_port).await?;
         let id = EndpointId::from_entropy(cx.entropy());
         let spec = EndpointSpec {
             description: self.description.clone(),
@@ -192,7 +192,10 @@ impl Action for CreateClientVpnEndpoint {
                 None => Vec::new(),
             },
             tags: tags::valid(&self.tag_specifications, TAGGED),
-            listen: Listen { address, port: vpn_port },
+            listen: Listen {
+                address: place.map(|place| place.ip()),
+                port: place.map_or(vpn_port, |place| place.port()),
+            },
         };
         let mut decision = decide(cx, id, spec.clone(), gateway.as_ref().map(|(_, asked)| asked.clone()));
         references::hold(cx, &mut decision.draft, &spec).await?;
@@ -296,7 +299,7 @@ fn decide(
     draft.create(Key::endpoint(cx.scope, &endpoint.id), &endpoint);
     if let Some(address) = endpoint.spec.listen.address {
         let claim = ListenerClaim { endpoint: endpoint.id.clone(), scope: cx.scope.clone() };
-        draft.create(Key::listener(address, endpoint.spec.transport, endpoint.spec.vpn_port), &claim);
+        draft.create(Key::listener(address, endpoint.spec.transport, endpoint.spec.listen.port), &claim);
     }
     if let Some(attachment) = &endpoint.attachment {
         transit_gateways::enter(&mut draft, &endpoint, attachment);
@@ -313,9 +316,9 @@ fn decide(
     Decision::write(answer, draft)
 }
 
-/// The first address of the pool whose transport and port nobody owns; kept until the endpoint is deleted.
-async fn free_address(cx: &Cx<'_>, transport: Transport, port: u16) -> Result<Option<IpAddr>, ApiError> {
+/// The first place of the pool that nobody owns for this transport; kept until the endpoint is deleted.
+async fn free_place(cx: &Cx<'_>, transport: Transport, port: u16) -> Result<Option<SocketAddr>, ApiError> {
     let taken = cx.listener_keys().await?;
-    let free = |address: &IpAddr| !taken.contains(Key::listener(*address, transport, port).as_str());
-    Ok(cx.config.addresses.iter().find(free))
+    let free = |at: &SocketAddr| !taken.contains(Key::listener(at.ip(), transport, at.port()).as_str());
+    Ok(cx.config.addresses.places(port).find(free))
 }

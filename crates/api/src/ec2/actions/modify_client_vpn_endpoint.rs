@@ -1,7 +1,7 @@
 //! `ModifyClientVpnEndpoint` (spec: aws-client-vpn §1.12, §2.2.3): what is absent stays. A gateway cuts sessions only where
-//! they could not go on: another port, other DNS servers, split tunnel on or off.
+//! they could not go on: another port; other DNS servers, split tunnel on or off, for clients that take no updates.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, QueryEnum};
@@ -199,20 +199,30 @@ impl ModifyClientVpnEndpoint {
     }
 
     /// Another port: the claim moves with it. The address stays if it can, so that a profile needs one number changed.
+    /// Where endpoints share addresses, the port is the gateway's to give, and nothing moves.
     async fn listen(&self, cx: &Cx<'_>, endpoint: &mut Endpoint, draft: &mut Draft) -> Result<(), ApiError> {
         let Some(port) = self.port()?.filter(|port| *port != endpoint.spec.vpn_port) else { return Ok(()) };
         let (transport, old) = (endpoint.spec.transport, endpoint.spec.listen.clone());
+        endpoint.spec.vpn_port = port;
+        if old.address.is_some() && cx.config.addresses.has_port(port, old.port) {
+            return Ok(());
+        }
         let taken = cx.listener_keys().await?;
-        let free = |address: &IpAddr| !taken.contains(Key::listener(*address, transport, port).as_str());
-        let address = old.address.filter(free).or_else(|| cx.config.addresses.iter().find(free));
+        let free = |at: &SocketAddr| !taken.contains(Key::listener(at.ip(), transport, at.port()).as_str());
+        // The same address comes first, even if it is of the pool no more.
+        let same = old.address.map(|address| SocketAddr::new(address, port));
+        let same = same.filter(|at| cx.config.addresses.has_port(port, at.port()));
+        let pool = || cx.config.addresses.places(port);
+        let near = pool().filter(|at| Some(at.ip()) == old.address);
+        let place = same.into_iter().chain(near).chain(pool()).find(free);
         if let Some(address) = old.address {
             // The gateway closes what goes before it opens what comes: the old place may be claimed at once.
             draft.remove(Key::listener(address, transport, old.port));
         }
-        match address {
-            Some(address) => {
+        match place {
+            Some(at) => {
                 let claim = ListenerClaim { endpoint: endpoint.id.clone(), scope: cx.scope.clone() };
-                draft.create(Key::listener(address, transport, port), &claim);
+                draft.create(Key::listener(at.ip(), transport, at.port()), &claim);
             }
             None if old.address.is_some() => {
                 let message = format!("Port {port} of every gateway address belongs to another endpoint");
@@ -220,8 +230,8 @@ impl ModifyClientVpnEndpoint {
             }
             None => {}
         }
-        endpoint.spec.vpn_port = port;
-        endpoint.spec.listen = Listen { address, port };
+        endpoint.spec.listen =
+            Listen { address: place.map(|place| place.ip()), port: place.map_or(port, |place| place.port()) };
         Ok(())
     }
 }

@@ -5,9 +5,10 @@ use crate::data::Cipher;
 use crate::keys::Derivation;
 use crate::km2::ClientMessage;
 use crate::peer_info::proto;
+use crate::push::{self, Kind};
 use crate::server::key::Decision;
 use crate::server::{Event, FailReason, Login};
-use crate::{Instant, PeerInfo, push};
+use crate::{Instant, PeerInfo};
 
 impl Session {
     /// A client has presented itself.
@@ -75,7 +76,7 @@ impl Session {
             None => self.push_when_asked(now),
             Some(pushed) if now.since(pushed.at) >= self.config.push_repeat && self.goodbye.is_none() => {
                 pushed.at = now;
-                self.send_push();
+                self.send_push(now);
             }
             Some(_) => {}
         }
@@ -89,10 +90,9 @@ impl Session {
             && self.current.decision == Decision::Accepted
             && self.goodbye.is_none();
         let (true, true, None, Some(cipher)) = (asked, open, &self.pushed, self.terms.cipher) else { return };
-        let messages = match push::messages(&self.options(cipher)) {
-            Ok(messages) => messages,
-            Err(error) => return self.fail(FailReason::Push(error)),
-        };
+        if let Err(error) = push::messages(Kind::Reply, &self.options(cipher)) {
+            return self.fail(FailReason::Push(error));
+        }
         match self.current.derive(self.terms.derivation, self.client_sid, self.server_sid) {
             Err(reason) => return self.fail(reason),
             Ok(None) => return,
@@ -106,8 +106,7 @@ impl Session {
         {
             return self.fail(FailReason::Tls(error));
         }
-        self.pushed = Some(Pushed { messages, at: now });
-        self.send_push();
+        self.send_push(now);
         self.current.deadline = None;
         self.settled_at = now;
         self.events.push_back(Event::SendKey { key_id: 0 });
@@ -145,10 +144,19 @@ impl Session {
         options
     }
 
-    pub(super) fn send_push(&mut self) {
-        let Some(pushed) = &self.pushed else { return };
-        // After a renegotiation clients read control messages on the newest key only.
-        let sent = pushed.messages.iter().try_for_each(|text| self.current.exchange.write_text(text));
+    /// Says all options, as they are wanted by now.
+    pub(super) fn send_push(&mut self, now: Instant) {
+        let Some(cipher) = self.terms.cipher else { return };
+        let told = self.options(cipher);
+        self.say(Kind::Reply, &told);
+        self.pushed = Some(Pushed { told, at: now });
+    }
+
+    /// Says options on the newest key: after a renegotiation clients read control messages on no other.
+    pub(super) fn say(&mut self, kind: Kind, options: &[String]) {
+        let sent = push::messages(kind, options)
+            .map_err(FailReason::Push)
+            .and_then(|messages| messages.iter().try_for_each(|text| self.current.exchange.write_text(text)));
         if let Err(reason) = sent {
             self.fail(reason);
         }

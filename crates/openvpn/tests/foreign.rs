@@ -1,20 +1,17 @@
-//! Every parser that sees foreign bytes, under bytes that nobody should send: no panic, bounded, and true to what it
-//! says. Rows of `corpus/` are replayed first, then thousands of seeded mutations of them and of recorded packets.
-//!
-//! Whoever breaks a target adds the printed row to its file, with the reason behind `#`.
+//! Every parser of the protocol, under bytes that nobody should send: no panic, bounded, and true to what it says. Rows of
+//! `corpus/` are replayed first, then thousands of seeded mutations of them and of recorded packets.
 #![allow(clippy::unwrap_used, clippy::panic)]
-
-mod world;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
+use foreign::Dice;
 use openvpn::client::Line;
 use openvpn::data::{self, Channel, Cipher, KeyMaterial, Role};
 use openvpn::km2::{self, ClientParser, MAX_KM2_BYTES, ServerParser};
-use openvpn::push::Assembler;
+use openvpn::push::{Assembler, Kind};
 use openvpn::server::{CookieJar, FirstPacket, Session, tcp_reset_wrapped};
 use openvpn::tls::Tls;
 use openvpn::tls::double::{Double, Script};
@@ -22,7 +19,6 @@ use openvpn::wire::{self, Control, MAX_PACKET_BYTES, Opcode, SessionId, frame};
 use openvpn::wrap::{ClientKey, ControlWrap, ServerKey, StaticKey};
 use openvpn::{Instant, PeerInfo, UnixTime, client};
 use serde_json::Value;
-use world::Rng;
 
 const ROUNDS: u64 = 20_000;
 const NOW: Instant = Instant(50_000_000);
@@ -34,15 +30,6 @@ fn folder(name: &str) -> PathBuf {
 
 fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
-}
-
-/// The rows of a target: hexadecimal bytes, then why they are there.
-fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let text = std::fs::read_to_string(folder("corpus").join(format!("{target}.txt"))).unwrap();
-    let rows = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-    let rows: Vec<Vec<u8>> = rows.map(|line| unhex(line.split('#').next().unwrap().trim())).collect();
-    assert!(!rows.is_empty(), "{target}: nothing to replay");
-    rows
 }
 
 static RECORDED: LazyLock<Vec<Value>> = LazyLock::new(|| {
@@ -73,85 +60,9 @@ fn recorded(list: &str, direction: &str) -> Vec<Vec<u8>> {
     found.into_iter().collect()
 }
 
-/// Changes a few places the way a fuzzer does: bits, bytes, lengths, cuts, repetitions, parts of another input.
-fn mutate(rng: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
-    let pick = |rng: &mut Rng| seeds[usize::try_from(rng.below(seeds.len() as u64)).unwrap()].clone();
-    let mut bytes = pick(rng);
-    for _ in 0..=rng.below(4) {
-        let place = |rng: &mut Rng, len: usize| usize::try_from(rng.below(len as u64 + 1)).unwrap();
-        let at = place(rng, bytes.len());
-        match rng.below(9) {
-            0 => bytes.truncate(at),
-            1 => {
-                bytes.drain(..at);
-            }
-            2 => bytes.insert(at, rng.next().to_be_bytes()[0]),
-            3 => bytes.extend(vec![rng.next().to_be_bytes()[0]; place(rng, 600)]),
-            4 => {
-                let other = pick(rng);
-                let from = place(rng, other.len());
-                bytes.truncate(at);
-                bytes.extend_from_slice(&other[from..]);
-            }
-            5 | 6 => {
-                // What looks like a length, made extreme.
-                let extremes: [&[u8]; 6] = [
-                    &[0, 0],
-                    &[0xff, 0xff],
-                    &[0, 1],
-                    &[0x7f, 0xff],
-                    &[0, 0, 0, 0],
-                    &[0xff, 0xff, 0xff, 0xff],
-                ];
-                let with = extremes[place(rng, 5)];
-                for (offset, byte) in with.iter().enumerate() {
-                    if let Some(to) = bytes.get_mut(at + offset) {
-                        *to = *byte;
-                    }
-                }
-            }
-            _ => {
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte ^= 1 << rng.below(8);
-                }
-            }
-        }
-    }
-    bytes
-}
-
-/// Says which input it was, if the target panics.
-struct Told<'i>(&'i str, &'i [u8]);
-
-impl Drop for Told<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let hex: String = self.1.iter().map(|byte| format!("{byte:02x}")).collect();
-            eprintln!("for tests/corpus/{}.txt:\n{hex}", self.0);
-        }
-    }
-}
-
-/// Replays the target's rows, then mutations of them and of `seeds`.
-fn storm(target: &str, mut seeds: Vec<Vec<u8>>, rounds: u64, mut run: impl FnMut(&[u8], &mut Rng)) {
-    let mut rng =
-        Rng(target.bytes().fold(1, |seed, byte| seed.wrapping_mul(131).wrapping_add(u64::from(byte))));
-    let mut run = |bytes: &[u8], rng: &mut Rng| {
-        let _told = Told(target, bytes);
-        run(bytes, rng);
-    };
-    let rows = corpus(target);
-    for row in &rows {
-        run(row, &mut rng);
-    }
-    seeds.extend(rows);
-    for seed in &seeds {
-        run(seed, &mut rng);
-    }
-    for _ in 0..rounds {
-        let bytes = mutate(&mut rng, &seeds);
-        run(&bytes, &mut rng);
-    }
+/// Replays the target's rows and `seeds`, then mutations of them.
+fn storm(target: &str, seeds: Vec<Vec<u8>>, rounds: u64, run: impl FnMut(&[u8], &mut Dice)) {
+    foreign::storm(&folder("corpus").join(format!("{target}.txt")), seeds, rounds, run);
 }
 
 #[test]
@@ -281,7 +192,7 @@ fn push_replies() {
     let mut whole = 0;
     storm("push", seeds, ROUNDS, |bytes, _| {
         let text = String::from_utf8_lossy(bytes);
-        let mut assembler = Assembler::default();
+        let mut assembler = Assembler::new(Kind::Reply);
         for part in [&text, &text] {
             if let Ok(Some(options)) = assembler.take(part) {
                 assert!(options.len() <= 2 * text.len());
@@ -290,7 +201,7 @@ fn push_replies() {
         }
     });
     assert!(whole > 500, "{whole}");
-    let mut assembler = Assembler::default();
+    let mut assembler = Assembler::new(Kind::Reply);
     let endless = format!("PUSH_REPLY,{}push-continuation 2", "x,".repeat(1000));
     assert!((0..10).any(|_| assembler.take(&endless).is_err()), "collects without end");
 }

@@ -1,0 +1,322 @@
+//! The last disassociation under a crowd: hundreds of connected clients that talk, real ones among them, and fifty more
+//! that knock each second. Once the final status is visible nobody is left, nobody comes in, and no packet arrives; also
+//! when the server is killed on the way.
+//!
+//! `BASCULE_DISASSOCIATIONS` is the number of rounds of the whole: a thousand clients, twenty real ones
+//! (`cargo xtask campaign disassociations`). `BASCULE_SEED` sets the moments of the kills.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use lab::{Net, OpenVpn, Scene, SceneOptions, TARGETS, eventually, wait_until};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
+use swarm::{Dialect, Group, Profile, Setup, Swarm};
+
+/// Rounds and clients of continuous integration, and of the whole.
+const SHARE: Size = Size { rounds: 20, clients: 100, real: 3 };
+const WHOLE: Size = Size { rounds: 20, clients: 1000, real: 20 };
+/// Clients that knock each second.
+const KNOCKING: f64 = 50.0;
+/// Every so many rounds the server is killed.
+const KILL_EVERY: usize = 5;
+/// The kill comes within this time after the call.
+const KILL_WITHIN_US: u64 = 250_000;
+/// Each client of the crowd says something this often.
+const TALK: Duration = Duration::from_millis(250);
+/// From the call to the final status, without a kill and with one.
+const LIMIT: Duration = Duration::from_secs(1);
+const LIMIT_AFTER_READY: Duration = Duration::from_secs(1);
+/// Packets that are still on their way come within it.
+const AFTER: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Size {
+    rounds: usize,
+    clients: usize,
+    real: usize,
+}
+
+fn size() -> Size {
+    match std::env::var("BASCULE_DISASSOCIATIONS") {
+        Ok(rounds) => Size { rounds: rounds.parse().expect("a number"), ..WHOLE },
+        Err(_) => SHARE,
+    }
+}
+
+/// Hears what comes out of the server towards the target.
+struct Ear {
+    last_us: Arc<AtomicU64>,
+    count: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ear {
+    fn start(net: &Net) -> Result<Self> {
+        let socket: OwnedFd = net
+            .run(|| socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), SockProtocol::EthAll))?;
+        setsockopt(&socket, sockopt::RcvBufForce, &(8 << 20))?;
+        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(0, 20_000))?;
+        let (last_us, count, over) = (Arc::<AtomicU64>::default(), Arc::default(), Arc::default());
+        let (last, counted, ended) = (Arc::clone(&last_us), Arc::clone(&count), Arc::clone(&over));
+        let thread = std::thread::spawn(move || {
+            let mut frame = [0; 2048];
+            while !AtomicBool::load(&ended, Ordering::Relaxed) {
+                match recv(socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
+                    // IPv4 from the server's side of the cable: only tunnels' packets leave there.
+                    Ok(34..) if frame[12..14] == [8, 0] && frame[26..30] == [10, 77, 1, 1] => {
+                        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                        last.store(u64::try_from(at.as_micros()).unwrap_or(0), Ordering::Relaxed);
+                        AtomicU64::fetch_add(&counted, 1, Ordering::Relaxed);
+                    }
+                    Ok(_) | Err(Errno::EAGAIN) => {}
+                    Err(_) => return,
+                }
+            }
+        });
+        Ok(Self { last_us, count, over, thread: Some(thread) })
+    }
+
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn last(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_micros(self.last_us.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Crowd {
+    scene: Scene,
+    endpoint: String,
+    subnet: String,
+    profile: PathBuf,
+    swarm: Option<Swarm>,
+    real: Vec<OpenVpn>,
+    /// How often each real one has been up.
+    ups: Vec<usize>,
+    size: Size,
+}
+
+impl Crowd {
+    fn new(size: Size) -> Result<Self> {
+        let scene = Scene::new(SceneOptions { clients: 1 + size.real, ..SceneOptions::default() })?;
+        let (_, [subnet, _]) = scene.make_vpc()?;
+        // Addresses rest for a minute, in which many rounds take theirs.
+        let endpoint = scene.make_endpoint(&[("ClientCidrBlock", "10.88.0.0/16")])?;
+        scene.authorize(&endpoint, "10.77.0.0/16")?;
+        let profile = scene.profile(&endpoint)?;
+        Ok(Self { scene, endpoint, subnet, profile, swarm: None, real: vec![], ups: vec![], size })
+    }
+
+    fn group(&self, count: usize) -> Result<Group> {
+        let setup = Setup::new(Profile::load(&self.profile)?, Dialect::V2_6)?;
+        let setup = Arc::new(setup.pinging(TARGETS[0].parse()?, TALK));
+        Ok(Group { label: "crowd".to_owned(), setup, count })
+    }
+
+    fn start(&self, count: usize, per_second: f64) -> Result<Swarm> {
+        let group = self.group(count)?;
+        Ok(self.scene.clients[0].net.run(|| Swarm::start(&[group], per_second))?)
+    }
+
+    /// Everybody is in.
+    fn gather(&mut self) -> Result<()> {
+        if self.swarm.is_none() {
+            self.swarm = Some(self.start(self.size.clients, 400.0)?);
+        }
+        for number in self.real.len()..self.size.real {
+            let host = &self.scene.clients[1 + number].net;
+            let label = format!("real{number}");
+            self.real.push(OpenVpn::start(host, &self.profile, &label, &["--connect-retry", "1", "1"])?);
+            self.ups.push(0);
+        }
+        let swarm = self.swarm.as_ref().context("no crowd")?;
+        ensure!(
+            swarm.all_up(PATIENCE),
+            "{:?} {:?}\n{}",
+            swarm.counts(),
+            swarm.failures(),
+            tail(&self.scene.server_log())
+        );
+        for (client, ups) in self.real.iter_mut().zip(&mut self.ups) {
+            client.wait_up(*ups + 1, PATIENCE)?;
+            *ups = client.times_up();
+        }
+        Ok(())
+    }
+
+    /// What the server counts.
+    fn metric(&self, name: &str) -> Result<u64> {
+        let text = self.scene.server_net.run(|| self.scene.server().client().get("/metrics"))?;
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(name))
+            .with_context(|| format!("no {name} in\n{text}"))?;
+        let value: f64 = line.rsplit(' ').next().unwrap_or_default().parse()?;
+        // A count, so it is whole.
+        Ok(format!("{value:.0}").parse()?)
+    }
+
+    /// The server is killed at some moment of the call, and started again.
+    fn disassociate_and_kill(&mut self, association: &str, after: Duration) -> Result<()> {
+        let id = i32::try_from(self.scene.server().id())?;
+        let id = rustix::process::Pid::from_raw(id).context("its id")?;
+        std::thread::scope(|scope| {
+            let (scene, endpoint) = (&self.scene, &self.endpoint);
+            scope.spawn(move || {
+                // It may be answered or not.
+                let parameters = [("ClientVpnEndpointId", endpoint.as_str()), ("AssociationId", association)];
+                let _ = scene.try_ec2("DisassociateClientVpnTargetNetwork", &parameters);
+            });
+            wait_until(after, || false);
+            rustix::process::kill_process(id, rustix::process::Signal::KILL)
+        })?;
+        self.scene.take_server().kill();
+        self.scene.start_server()?;
+        // Not answered, and not even begun: then it is asked for again.
+        if self.scene.association_status(&self.endpoint, association)?.as_deref() == Some("associated") {
+            self.scene.disassociate(&self.endpoint, association)?;
+        }
+        Ok(())
+    }
+
+    fn round(&mut self, round: usize, dice: &mut Dice, ear: &Ear) -> Result<Times> {
+        let association = self.scene.associate(&self.endpoint, &self.subnet)?;
+        self.gather()?;
+        let heard = ear.count();
+        eventually("traffic", Duration::from_secs(5), || (ear.count() > heard + 50).then_some(()))?;
+        let knocking = self.start(1000, KNOCKING)?;
+        // They come from now on, and some are half-way in when it happens.
+        let some = 1 + dice.below(15);
+        knocking.wait_until(Duration::from_secs(5), |counts| counts.started >= some);
+        let called = Instant::now();
+        let killed = round % KILL_EVERY == KILL_EVERY - 1;
+        let limit = if killed {
+            let after = Duration::from_micros(dice.below(KILL_WITHIN_US));
+            self.disassociate_and_kill(&association, after)?;
+            called.elapsed() + LIMIT_AFTER_READY
+        } else {
+            self.scene.disassociate(&self.endpoint, &association)?;
+            LIMIT
+        };
+        let seen = eventually("pending-associate", limit + Duration::from_secs(5), || {
+            let status = self.scene.endpoint_status(&self.endpoint).ok()?;
+            (status == "pending-associate").then(SystemTime::now)
+        })
+        .with_context(|| tail(&self.scene.server_log()))?;
+        let took = called.elapsed();
+        let admitted = self.metric("bascule_gateway_events_total{event=\"admitted\"}")?;
+        ensure!(self.metric("bascule_connections ")? == 0, "somebody is left");
+        self.scene.nothing_left()?;
+        let late = wait_until(AFTER, || ear.last() > seen);
+        ensure!(!late, "a packet came {:?} after the final status", ear.last().duration_since(seen));
+        ensure!(
+            self.metric("bascule_gateway_events_total{event=\"admitted\"}")? == admitted,
+            "somebody was admitted after the final status"
+        );
+        self.nobody_is_connected()?;
+        drop(knocking);
+        if killed {
+            // Who was there when it was killed has not been told: silence would take twenty seconds to notice.
+            self.swarm = None;
+            for client in &self.real {
+                client.reconnect();
+            }
+        }
+        Ok(Times { took, limit, killed })
+    }
+
+    /// The rows of all connections have ended.
+    fn nobody_is_connected(&self) -> Result<()> {
+        let parameters = [("ClientVpnEndpointId", self.endpoint.as_str()), ("MaxResults", "1000")];
+        let answer = self.scene.ec2("DescribeClientVpnConnections", &parameters)?;
+        for row in answer.rows("connections") {
+            ensure!(row.text("status/code")? == "terminated", "{row:?}");
+        }
+        Ok(())
+    }
+}
+
+struct Times {
+    took: Duration,
+    /// What it may take.
+    limit: Duration,
+    killed: bool,
+}
+
+/// splitmix64
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
+
+fn spread(times: &[Times], killed: bool) -> String {
+    let mut all: Vec<Duration> = times.iter().filter(|t| t.killed == killed).map(|t| t.took).collect();
+    all.sort_unstable();
+    match all.last() {
+        Some(worst) => format!("{} rounds, median {:?}, worst {worst:?}", all.len(), all[all.len() / 2]),
+        None => "none".to_owned(),
+    }
+}
+
+#[test]
+fn nobody_is_left_and_nobody_comes_in() -> Result<()> {
+    lab::or_skip(|| {
+        let size = size();
+        let rounds = size.rounds;
+        println!("{} clients, {} real ones, {rounds} rounds", size.clients, size.real);
+        let mut dice = Dice(std::env::var("BASCULE_SEED").map_or(1, |text| text.parse().expect("a number")));
+        let mut crowd = Crowd::new(size)?;
+        let ear = Ear::start(&crowd.scene.targets[0].net)?;
+        let mut times = Vec::new();
+        for round in 0..rounds {
+            let began = Instant::now();
+            let time = crowd.round(round, &mut dice, &ear).with_context(|| format!("round {round}"))?;
+            println!("round {round}: {:?}{} of {:?}", time.took, killed(&time), began.elapsed());
+            times.push(time);
+        }
+        println!("from the call to the final status: {}", spread(&times, false));
+        println!("with a kill on the way: {}", spread(&times, true));
+        println!("{} packets arrived at the target", ear.count());
+        let slow: Vec<_> =
+            times.iter().filter(|time| time.took >= time.limit).map(|time| time.took).collect();
+        // One in a hundred may.
+        ensure!(slow.len() * 100 <= times.len(), "too slow: {slow:?}");
+        Ok(())
+    })
+}
+
+fn killed(time: &Times) -> &'static str {
+    if time.killed { " (killed)" } else { "" }
+}
