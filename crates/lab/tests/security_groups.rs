@@ -14,6 +14,8 @@ use common::wire::{Capture, ICMP, Raw, TCP, UDP, checksum, ipv4, mark, transport
 use lab::{Echo, OpenVpn, Scene, SceneOptions, Sender, Sink, TARGETS, eventually, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(10);
+/// Behind the second target, in no block that a set names but the last: where barriers go.
+const BEYOND: &str = "10.77.3.1";
 /// Its packets end a battery: a port of its own for each set of rules.
 const FIRST_BARRIER: u16 = 20_000;
 /// Numbers of a battery's packets begin here, and those of packets that are sent once more here above.
@@ -61,7 +63,6 @@ const RANGE: &[&str] = &["tcp 1000", "tcp 1500", "tcp 2000"];
 
 /// A set of rules, and what of the battery passes to the first target and to the second; nothing else does.
 const SETS: [(&[Rule], [&[&str]; 2]); 15] = [
-    (&[("-1", -1, -1, "0.0.0.0/0")], [ALL, ALL]),
     (&[("-1", -1, -1, "10.77.2.0/24")], [&[], ALL]),
     (&[("-1", -1, -1, "10.77.1.10/32")], [ALL, &[]]),
     // Beside the target: the block ends just before it.
@@ -88,6 +89,8 @@ const SETS: [(&[Rule], [&[&str]; 2]); 15] = [
         ],
         [&["tcp 443", "udp 53"], &["tcp 1000", "tcp 1500", "tcp 2000", "udp 53", "echo"]],
     ),
+    // The last: it covers everything, so that no packet could tell whether another is in force.
+    (&[("-1", -1, -1, "0.0.0.0/0")], [ALL, ALL]),
 ];
 
 struct Lab {
@@ -159,6 +162,7 @@ impl Lab {
 fn every_kind_of_rule_lets_pass_what_it_says() -> Result<()> {
     lab::or_skip(|| {
         let lab = Lab::new()?;
+        lab.scene.server_net.ip(&["route", "add", BEYOND, "via", TARGETS[1]])?;
         let raw = Raw::open(&lab.scene.clients[0].net)?;
         let mut captures = [0, 1].map(|target| Capture::start(&lab.scene.targets[target].net));
         let targets = TARGETS.map(|target| target.parse::<Ipv4Addr>());
@@ -180,20 +184,20 @@ fn every_kind_of_rule_lets_pass_what_it_says() -> Result<()> {
         };
         let mut before: Vec<Rule> = Vec::new();
         for (port, (rules, passing)) in (FIRST_BARRIER..).zip(SETS) {
-            // The barrier's rule is for the second target, and no port of the battery's.
-            let barrier: Rule = ("udp", port.into(), port.into(), "10.77.2.10/32");
+            // Neither another set's rules nor another set's barrier covers it: it passes when this set is in force.
+            let barrier: Rule = ("udp", port.into(), port.into(), "10.77.3.1/32");
             let wanted: Vec<Rule> = rules.iter().copied().chain([barrier]).collect();
             if !before.is_empty() {
                 lab.change("RevokeSecurityGroupEgress", &before)?;
             }
             lab.change("AuthorizeSecurityGroupEgress", &wanted)?;
-            let second = targets[1].clone()?;
+            let beyond: Ipv4Addr = BEYOND.parse()?;
             let mut through = |heard: &mut BTreeSet<u32>| -> Result<()> {
                 let mut tried = BTreeSet::new();
                 let passed = wait_until(LIMIT, || {
                     let mark = next();
                     tried.insert(mark);
-                    raw.send(&lab.packet(UDP, port, second, mark)).is_ok()
+                    raw.send(&lab.packet(UDP, port, beyond, mark)).is_ok()
                         && hear(heard).is_ok()
                         && tried.iter().any(|mark| heard.contains(mark))
                 });
