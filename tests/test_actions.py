@@ -90,6 +90,7 @@ GROUP_RULE = {
     "IpPermissions.1.IpRanges.1.CidrIp": "10.0.0.0/16",
 }
 BESIDE = {
+    "AssociateSubnetCidrBlock": {"Ipv6CidrBlock": "2001:db8:0:1::/64"},
     "AssociateVpcCidrBlock": {"CidrBlock": "10.1.0.0/16"},
     "AuthorizeSecurityGroupEgress": GROUP_RULE,
     "AuthorizeSecurityGroupIngress": GROUP_RULE,

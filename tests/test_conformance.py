@@ -678,7 +678,6 @@ NOT_ANSWERED = {
     "*.PreviousStatus.Message": "the same",
     "*.CurrentStatus.Message": "the same",
     "DescribeClientVpnEndpoints.*.DeletionTime": "what is deleted is not listed",
-    "DescribeClientVpnConnections.*.ClientIpv6Address": "the tunnel carries IPv4 only",
     "DescribeClientVpnConnections.*.PostureComplianceStatuses*": "device posture is not built yet",
     "DescribeClientVpnConnections.*.Username": "user-based authentication is not built yet",
     "TerminateClientVpnConnections.Username": "the same",

@@ -12,6 +12,7 @@ from conftest import role_toml, users_toml
 from support.calls import Caller, Refused
 from support.servers import FABRIC_MISSING, eventually
 from support.terraform import TERRAFORM, Terraform, left, server_of_its_own
+from test_a_day import Person
 
 pytestmark = pytest.mark.skipif(TERRAFORM is None, reason="no program terraform: Terraform's scenarios did not run")
 
@@ -34,7 +35,7 @@ def restart(server):
     server.start()
 
 
-def test_a_whole_life(terraform):
+def test_a_whole_life(terraform, certificates):
     one = terraform("endpoint")
     server = one.server
     outputs = one.apply()
@@ -88,6 +89,7 @@ def test_a_whole_life(terraform):
     if FABRIC_MISSING is None:
         route = one.attributes("aws_ec2_client_vpn_route", "far")
         assert (route["origin"], route["type"]) == ("add-route", "Nat")
+        connects(one, endpoint, certificates)
         refused(caller, "DeleteSubnet", "DependencyViolation", SubnetId=subnet)
         refused(caller, "DeleteVpc", "DependencyViolation", VpcId=vpc)
         # Ended behind Terraform's back, with its route: nothing for it to wait for.
@@ -95,6 +97,17 @@ def test_a_whole_life(terraform):
         eventually(lambda: not networks(caller, endpoint), what="the association is gone")
     one.destroy()
     assert left(caller) == {}
+
+
+def connects(one, endpoint, certificates):
+    """A real OpenVPN client connects through what Terraform has made."""
+    exported = Caller(one.server).ec2("ExportClientVpnClientConfiguration", ClientVpnEndpointId=endpoint)
+    person = Person(one.folder, "alice")
+    try:
+        person.connect(exported["ClientConfiguration"], certificates)
+        person.waits_for("Initialization Sequence Completed")
+    finally:
+        person.leaves()
 
 
 def networks(caller, endpoint):

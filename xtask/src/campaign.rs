@@ -84,6 +84,26 @@ pub(crate) const CAMPAIGNS: &[Campaign] = &[
         whole: 20,
         what: "last disassociations under 1,000 clients with kills: nobody left, nobody admitted, no packet afterwards",
     },
+    Campaign {
+        name: "flood",
+        test: Test::Rust(
+            &[&["--test", "flood", "--", "--exact", "real_clients_get_in_and_stay_in"]],
+            &["crates/lab/tests/flood.rs"],
+        ),
+        variable: "BASCULE_FLOOD",
+        whole: 50_000,
+        what: "datagrams a second for ten seconds from made-up sources: clients connect, a flow goes on, no memory",
+    },
+    Campaign {
+        name: "half-open",
+        test: Test::Rust(
+            &[&["--test", "flood", "--", "--exact", "half_open_sessions_are_small_and_short"]],
+            &["crates/lab/tests/flood.rs"],
+        ),
+        variable: "BASCULE_HALF_OPEN",
+        whole: 10_000,
+        what: "half-open sessions: at most 32 KiB each, gone in 35 s",
+    },
 ];
 
 /// One line for each campaign.

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use controllers::{EndpointWorld, Versioned, World};
 use gateway::desired::{self, Desired, ServerIdentity, Target};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::{
-    AssociationCode, AssociationId, Authentication, Certificate, Endpoint, EndpointCode, EndpointId,
-    EndpointSpec, Failure, Key, PolicyCode, RouteCode, RouteTarget, RuleCode, Scope, SecurityRule,
-    TargetNetwork, UplinkSource, Uplinks,
+    AssociationCode, AssociationId, Authentication, Certificate, ClientNets, Endpoint, EndpointCode,
+    EndpointId, EndpointSpec, Failure, Key, PolicyCode, RouteCode, RouteTarget, RuleCode, Scope,
+    SecurityRule, TargetNetwork, UplinkSource, Uplinks,
 };
 use sha2::{Digest, Sha256};
 use store::MasterKey;
@@ -145,9 +145,12 @@ impl Compiler {
             return Err(format!("the stored record {key} cannot be read by this version"));
         }
         let spec = &record.spec;
-        let client_cidr = spec.client_cidr.ok_or(
-            "this endpoint has no IPv4 client CIDR: IPv6 traffic inside the tunnel is not served yet",
-        )?;
+        let client_cidr = spec.client_nets();
+        if client_cidr == ClientNets::default() {
+            return Err("this endpoint has no addresses for clients: it was made by a version that gave none for IPv6; \
+                        make it anew"
+                .to_owned());
+        }
         let server = self.server_identity(world, &spec.server_certificate_arn)?;
         let mut client_roots = Vec::new();
         let mut certificate_only = true;
@@ -274,29 +277,28 @@ fn associations(
             in_force.then_some(desired::Route { destination: route.destination, target })
         });
         let routes: Vec<desired::Route> = routes.collect();
-        let mut toward: Vec<Ipv4Net> = routes
-            .iter()
-            .filter(|route| route.target == Target::Association)
-            .filter_map(|route| match route.destination {
-                IpNet::V4(net) => Some(net),
-                IpNet::V6(_) => None,
-            })
-            .collect();
+        let through = routes.iter().filter(|route| route.target == Target::Association);
+        let mut toward: Vec<IpNet> = through.map(|route| route.destination).collect();
         let mut uplink = None;
         if let Some(id) = association.spec.subnet_id() {
             let subnet = world.subnets.get(Key::subnet(&association.scope, id).as_str());
             let subnet = &subnet.ok_or_else(|| format!("the subnet {id} does not exist"))?.value;
-            toward.push(subnet.cidr);
+            toward.extend(subnet.blocks());
             uplink = uplinks.of(subnet).cloned();
         }
         let as_client = uplink.as_ref().is_some_and(|uplink| uplink.source == UplinkSource::Client);
+        let nets = endpoint.spec.client_nets();
+        toward.retain(|net| match net {
+            IpNet::V4(_) => nets.v4.is_some(),
+            IpNet::V6(_) => nets.v6.is_some(),
+        });
         let joins_gateway = association.spec.network == TargetNetwork::TransitGateway;
         associations.insert(
             association.id.clone(),
             desired::Association {
                 id: association.id.clone(),
                 // What another one covers, and neighbours that make one block, count once.
-                toward: Ipv4Net::aggregate(&toward),
+                toward: IpNet::aggregate(&toward),
                 // spec: aws-client-vpn §3.4
                 source_nat: !joins_gateway && !as_client,
                 uplink,
@@ -317,8 +319,15 @@ fn handler(spec: &EndpointSpec) -> Option<Arc<str>> {
 
 /// Endpoints with a transit gateway have no security groups: authorization rules alone decide (spec: aws-client-vpn §2.2.20).
 fn anything() -> Vec<SecurityRule> {
-    let everywhere = IpNet::V4(Ipv4Net::default());
-    vec![SecurityRule { protocol: "-1".to_owned(), from_port: None, to_port: None, cidr: Some(everywhere) }]
+    let everywhere = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+    everywhere
+        .map(|net| SecurityRule {
+            protocol: "-1".to_owned(),
+            from_port: None,
+            to_port: None,
+            cidr: Some(net),
+        })
+        .to_vec()
 }
 
 /// What the endpoint's security groups together let out; a group that is gone lets nothing out.

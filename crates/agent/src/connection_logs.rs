@@ -98,7 +98,8 @@ impl ConnectionLogs {
             }
             SessionEvent::Evaluated(evaluation) => self.evaluated(evaluation, world),
             SessionEvent::Ended(end) => {
-                let Some(Open { start, .. }) = self.open.remove(&end.id) else { return };
+                let Some(Open { mut start, .. }) = self.open.remove(&end.id) else { return };
+                start.peer = end.peer;
                 let (at, traffic) = (end.ended_at.0, end.counters.read());
                 let entry = || Entry::ended(&start, at, traffic);
                 self.say(world, &start.scope, &start.endpoint, end.evaluation.as_deref(), entry);

@@ -160,7 +160,8 @@ fn started(start: &ConnectionStart) -> Connection {
         association: start.association.clone(),
         common_name: start.common_name.clone(),
         username: start.username.clone(),
-        client_ip: start.client_ip,
+        client_ip: start.client.v4,
+        client_ipv6: start.client.v6,
         peer: start.peer,
         ingress_bytes: 0,
         egress_bytes: 0,
@@ -178,6 +179,7 @@ fn started(start: &ConnectionStart) -> Connection {
 
 fn ended(row: &mut Connection, end: &ConnectionEnd) {
     count(row, &end.counters);
+    row.peer = end.peer;
     row.status = Status::of(ConnectionCode::Terminated);
     row.ended_at = Some(Timestamp(end.ended_at.0));
 }

@@ -92,6 +92,7 @@ fn take_in(world: &mut World, changes: &[Change]) -> Touched {
                 | Kind::Vpc
                 | Kind::Token
                 | Kind::Listener
+                | Kind::ClientBlock
                 | Kind::SecurityRule
                 | Kind::TransitGateway
                 | Kind::AttachmentEntry
@@ -143,6 +144,7 @@ fn decode(key: &str, value: &[u8]) -> Result<Option<Row>, store::StoreError> {
             Kind::AssociationClaim
             | Kind::Vpc
             | Kind::Listener
+            | Kind::ClientBlock
             | Kind::SecurityRule
             | Kind::TransitGateway
             | Kind::AttachmentEntry

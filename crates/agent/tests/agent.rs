@@ -126,7 +126,8 @@ async fn a_transit_gateway_carries_clients_with_their_own_addresses() {
     assert!(!of.source_nat);
     assert_eq!(of.toward, ["10.1.0.0/16".parse().unwrap()]);
     assert_eq!(of.routes.len(), 1);
-    assert_eq!(of.security.iter().map(|rule| rule.protocol.as_str()).collect::<Vec<_>>(), ["-1"]);
+    let open: Vec<_> = of.security.iter().map(|rule| (rule.protocol.as_str(), rule.cidr)).collect();
+    assert_eq!(open, [("-1", "0.0.0.0/0".parse().ok()), ("-1", "::/0".parse().ok())]);
 }
 
 #[tokio::test]
@@ -195,7 +196,8 @@ async fn rows_of_an_earlier_life_are_closed_at_start() {
         association: start.association,
         common_name: start.common_name,
         username: None,
-        client_ip: start.client_ip,
+        client_ip: start.client.v4,
+        client_ipv6: start.client.v6,
         peer: start.peer,
         ingress_bytes: 1,
         egress_bytes: 2,
@@ -282,7 +284,7 @@ async fn a_change_of_one_rule_concerns_one_endpoint() {
     subnet.cidr = "192.168.7.0/24".parse().unwrap();
     world.put(Key::subnet(&scope(), &subnet.id), &subnet).await;
     let moved = |of: &Arc<gateway::desired::Endpoint>| {
-        of.associations.values().all(|association| association.toward.contains(&subnet.cidr))
+        of.associations.values().all(|association| association.toward.contains(&subnet.cidr.into()))
     };
     let wait = async {
         while !world.plane.desired().unwrap().endpoints.values().all(moved) {

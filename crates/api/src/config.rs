@@ -2,8 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
+use ipnet::Ipv6Net;
 use model::{AccountId, Quotas, RegionName, Uplinks};
+use zeroize::Zeroizing;
 
 /// The largest request body, bytes (spec: aws-client-vpn §2.2.17 asks for at least 4 MiB).
 pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
@@ -19,6 +22,8 @@ pub struct Config {
     pub quotas: Quotas,
     /// The addresses endpoints may be given.
     pub addresses: Addresses,
+    /// What blocks for clients' IPv6 addresses are taken from, a /64 each; `None`: unique local addresses, drawn once.
+    pub client_ipv6_prefix: Option<Ipv6Net>,
     /// Endpoints are named under this domain, and profiles use that name; `None`: AWS-style names, and profiles use the address.
     pub domain: Option<String>,
     /// What profiles name when clients reach the gateway through something else.
@@ -35,6 +40,30 @@ pub struct Config {
     pub endpoint_operations: Option<usize>,
     /// Which networks of the gateway's host subnets are, and as whom packets leave there.
     pub uplinks: Uplinks,
+    /// What every client needs beside what AWS's profiles have; `None`: nothing.
+    pub profile_secret: Option<ProfileSecret>,
+}
+
+/// Lines of exported profiles that are a secret of the clients: an inline block with a key.
+#[derive(Clone)]
+pub struct ProfileSecret(Arc<Zeroizing<String>>);
+
+impl ProfileSecret {
+    /// Whole lines, as they shall stand in a profile.
+    #[must_use]
+    pub fn new(lines: Zeroizing<String>) -> Self {
+        Self(Arc::new(lines))
+    }
+
+    pub(crate) fn lines(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for ProfileSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProfileSecret(..)")
+    }
 }
 
 /// How fast calls of one account, region and action may come (spec: aws-client-vpn §2.0.5). The defaults are what AWS
@@ -77,6 +106,7 @@ impl Default for Config {
             regions: Vec::new(),
             quotas: Quotas::default(),
             addresses: Addresses::default(),
+            client_ipv6_prefix: None,
             domain: None,
             advertise: None,
             dev_open: false,
@@ -85,6 +115,7 @@ impl Default for Config {
             throttle: None,
             endpoint_operations: None,
             uplinks: Uplinks::default(),
+            profile_secret: None,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::error::ApiError;
 use crate::frame::Origin;
 use crate::identities::{Caller, Identities};
+use crate::networks::{Neighbour, Networks, Presence};
 use crate::page;
 use crate::ports::LiveConnections;
 use crate::sessions::Sessions;
@@ -44,6 +45,8 @@ pub(crate) struct Cx<'a> {
     pub master_key: &'a MasterKey,
     /// Connections as they live right now.
     pub live: &'a dyn LiveConnections,
+    /// The networks that are an upstream's.
+    networks: Option<&'a Networks>,
 }
 
 /// What of a call's surroundings is the same for all calls.
@@ -53,6 +56,7 @@ pub(crate) struct Ports<'a> {
     pub sessions: &'a Sessions,
     pub master_key: &'a MasterKey,
     pub live: &'a dyn LiveConnections,
+    pub networks: Option<&'a Networks>,
 }
 
 impl<'a> Cx<'a> {
@@ -64,8 +68,30 @@ impl<'a> Cx<'a> {
         origin: &'a Origin,
         ports: Ports<'a>,
     ) -> Self {
-        let Ports { config, identities, sessions, master_key, live } = ports;
-        Self { store, scope, now, config, caller, origin, identities, sessions, master_key, live }
+        let Ports { config, identities, sessions, master_key, live, networks } = ports;
+        Self { store, scope, now, config, caller, origin, identities, sessions, master_key, live, networks }
+    }
+
+    /// The networks, if those of this scope are an upstream's.
+    pub(crate) fn upstream_networks(&self) -> Option<&Networks> {
+        self.networks.filter(|networks| networks.serves(self.scope))
+    }
+
+    /// Has a copy of something of an upstream made or brought up to date before it is read.
+    async fn presence(&self, of: &Neighbour) -> Result<Presence, ApiError> {
+        match self.networks {
+            // Boxed: it is long, and few calls need it.
+            Some(networks) => Box::pin(networks.look(self.scope, of)).await,
+            None => Ok(Presence::AsStored),
+        }
+    }
+
+    /// The same; what the upstream does not know either is unknown.
+    async fn look(&self, of: &Neighbour, unknown: impl FnOnce() -> ApiError) -> Result<(), ApiError> {
+        match self.presence(of).await? {
+            Presence::AsStored => Ok(()),
+            Presence::Gone => Err(unknown()),
+        }
     }
 
     /// Fresh randomness for an id.
@@ -252,6 +278,7 @@ impl<'a> Cx<'a> {
             )
         };
         let parsed: VpcId = id.parse().map_err(|_| unknown())?;
+        self.look(&Neighbour::Vpc(parsed.clone()), unknown).await?;
         self.get(&Key::vpc(self.scope, &parsed)).await?.ok_or_else(unknown)
     }
 
@@ -262,6 +289,9 @@ impl<'a> Cx<'a> {
 
     /// A subnet, if it exists.
     pub(crate) async fn subnet(&self, id: &SubnetId) -> Result<Option<Record<Subnet>>, ApiError> {
+        if self.presence(&Neighbour::Subnet(id.clone())).await? == Presence::Gone {
+            return Ok(None);
+        }
         self.get(&Key::subnet(self.scope, id)).await
     }
 
@@ -286,6 +316,7 @@ impl<'a> Cx<'a> {
             )
         };
         let parsed: SecurityGroupId = id.parse().map_err(|_| unknown())?;
+        self.look(&Neighbour::Group(parsed.clone()), unknown).await?;
         self.get(&Key::security_group(self.scope, &parsed)).await?.ok_or_else(unknown)
     }
 
@@ -314,9 +345,14 @@ impl<'a> Cx<'a> {
         Ok(groups)
     }
 
-    /// Refuses what cannot be an endpoint's server certificate: it exists and names a domain.
+    /// Refuses what cannot be an endpoint's server certificate: it exists, names a domain, and its key is here.
     pub(crate) async fn server_certificate(&self, arn: &str) -> Result<(), ApiError> {
+        let of = Neighbour::ServerCertificate(arn.to_owned());
+        self.look(&of, || no_certificate(arn)).await?;
         let server = self.certificate(arn).await?.ok_or_else(|| no_certificate(arn))?;
+        if !server.value.private_key.is_some() {
+            return Err(no_key(arn));
+        }
         let der = pki::certificates_from_pem(&server.value.certificate_pem).unwrap_or_default();
         if der.first().is_some_and(|leaf| pki::has_domain(leaf)) {
             return Ok(());
@@ -326,6 +362,9 @@ impl<'a> Cx<'a> {
 
     /// An ACM certificate of this scope, by ARN.
     pub(crate) async fn certificate(&self, arn: &str) -> Result<Option<Record<Certificate>>, ApiError> {
+        if self.presence(&Neighbour::Certificate(arn.to_owned())).await? == Presence::Gone {
+            return Ok(None);
+        }
         match crate::arn::certificate_id(arn, self.scope) {
             Some(id) => self.get(&Key::certificate(self.scope, id)).await,
             None => Ok(None),
@@ -370,11 +409,25 @@ impl<'a> Cx<'a> {
         let listing = self.store.list(&prefix::unscoped(Kind::Listener)).await?;
         Ok(listing.entries.into_iter().map(|entry| entry.key).collect())
     }
+
+    /// The IPv6 blocks for clients that have an owner: their store keys.
+    pub(crate) async fn client_block_keys(&self) -> Result<std::collections::BTreeSet<String>, ApiError> {
+        let listing = self.store.list(&prefix::unscoped(Kind::ClientBlock)).await?;
+        Ok(listing.entries.into_iter().map(|entry| entry.key).collect())
+    }
 }
 
 /// UNVERIFIED: the message for a certificate that does not exist.
 pub(crate) fn no_certificate(arn: &str) -> ApiError {
     ApiError::invalid(format!("Certificate {} does not exist", crate::error::short(arn)))
+}
+
+/// That an upstream's certificate cannot be presented to clients.
+fn no_key(arn: &str) -> ApiError {
+    ApiError::invalid(format!(
+        "Certificate {} has no private key here: the upstream does not export it. Import certificate and key into Bascule under this ARN (acm import-certificate --certificate-arn)",
+        crate::error::short(arn)
+    ))
 }
 
 /// That an endpoint has no authorization policy.

@@ -26,6 +26,7 @@ mod json;
 mod logs;
 mod metrics_server;
 mod names;
+mod networks;
 mod not_yet;
 mod page;
 mod ports;
@@ -44,13 +45,16 @@ mod upstream;
 mod tests;
 
 pub use audit::{AuditFiles, AuditLimits, AuditSink, NoAudit, Proof, Rotated};
-pub use config::{AddressError, Addresses, Advertise, Bucket, Config, MAX_BODY_BYTES, Throttle};
+pub use config::{
+    AddressError, Addresses, Advertise, Bucket, Config, MAX_BODY_BYTES, ProfileSecret, Throttle,
+};
 pub use coverage::coverage_json;
 pub use frame::{Answer, Api, Call};
 pub use identities::{
     Caller, FileIdentities, Identities, Identity, Policies, Rights, Role, RoleSession, Session, UsersError,
 };
 pub use metrics_server::serve_metrics;
+pub use networks::Networks;
 pub use not_yet::{NOT_YET_IN_FORCE, NotYetInForce};
 pub use ports::{
     Committed, Convergence, LiveConnections, NoConvergence, NoLiveConnections, StoreConvergence,

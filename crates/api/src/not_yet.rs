@@ -45,11 +45,6 @@ pub const NOT_YET_IN_FORCE: &[NotYetInForce] = &[
         why: "endpoints listen on IPv4 only",
         is_set: |spec| spec.endpoint_ip_type != IpType::Ipv4,
     },
-    NotYetInForce {
-        parameter: "TrafficIpAddressType",
-        why: "the tunnel carries IPv4 only",
-        is_set: |spec| spec.traffic_ip_type != IpType::Ipv4,
-    },
 ];
 
 /// Says which parameters of an endpoint have no effect yet.

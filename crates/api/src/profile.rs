@@ -37,6 +37,9 @@ pub(crate) fn text(
             Authentication::Federated { .. } => "auth-user-pass\nauth-federate\nauth-retry interact\n",
         });
     }
+    if let Some(secret) = &config.profile_secret {
+        out.push_str(secret.lines());
+    }
     out.push_str("\nreneg-sec 0\n");
     Ok(out)
 }

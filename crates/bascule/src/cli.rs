@@ -153,6 +153,9 @@ pub(crate) struct Serve {
     /// An address, CIDR or range that endpoints may be bound to (repeatable) [default: the host's own]
     #[arg(long, value_name = "ADDR", env = "BASCULE_GATEWAY_ADDRESS", value_delimiter = ',')]
     pub gateway_address: Vec<String>,
+    /// IPv6 prefix of which the clients of each endpoint get a /64 [default: unique local addresses, drawn once]
+    #[arg(long, value_name = "PREFIX", env = "BASCULE_CLIENT_IPV6_PREFIX")]
+    pub client_ipv6_prefix: Option<String>,
     /// Endpoints share addresses, and each gets a port of this range; without it each gets an address of its own
     #[arg(long, value_name = "FIRST-LAST", env = "BASCULE_GATEWAY_PORTS")]
     pub gateway_ports: Option<String>,
@@ -207,6 +210,15 @@ pub(crate) struct Serve {
     /// Another AWS-compatible server for what is not built here; {service} and {region} stand for the call's
     #[arg(long, value_name = "URL", env = "BASCULE_UPSTREAM")]
     pub upstream: Option<String>,
+    /// Wrap the control channel of all endpoints with this key (tls-crypt); exported profiles contain it
+    #[arg(long, value_name = "FILE", env = "BASCULE_TLS_CRYPT_KEY_FILE")]
+    pub tls_crypt_key_file: Option<PathBuf>,
+    /// Wrap it with a key of each client's own (tls-crypt-v2), made with this server key
+    #[arg(long, value_name = "FILE", env = "BASCULE_TLS_CRYPT_V2_KEY_FILE")]
+    pub tls_crypt_v2_key_file: Option<PathBuf>,
+    /// Whose VPCs, subnets, security groups and certificates endpoints refer to: `own`, or `upstream` [default: own]
+    #[arg(long, value_name = "WHOSE", env = "BASCULE_NETWORKS")]
+    pub networks: Option<String>,
     /// Largest file of the audit trail [default: 67108864]
     #[arg(long, value_name = "BYTES", env = "BASCULE_AUDIT_FILE_BYTES")]
     pub audit_file_bytes: Option<u64>,
@@ -275,6 +287,28 @@ pub(crate) enum Pki {
     Revoke(Revoke),
     /// Writes the certificate revocation list
     Crl(Crl),
+    /// Makes the key that wraps the control channel of a gateway and all its clients
+    TlsCryptKey(WrapKeyFolder),
+    /// Makes the key that a gateway wraps the keys of its clients with
+    TlsCryptV2ServerKey(WrapKeyFolder),
+    /// Makes a client's own key, wrapped with the server key of the folder
+    TlsCryptV2ClientKey(WrapClientKey),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WrapKeyFolder {
+    /// Folder of the authority; the key goes there as tls-crypt.key or tls-crypt-v2-server.key
+    #[arg(long, value_name = "DIR", default_value = "pki")]
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WrapClientKey {
+    /// The user or device, as in its certificate
+    pub name: String,
+    /// Folder of the authority; the key goes there as NAME.tls-crypt-v2.key
+    #[arg(long, value_name = "DIR", default_value = "pki")]
+    pub dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -335,6 +369,9 @@ pub(crate) struct Profile {
     /// The client's private key (PEM)
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
+    /// The client's own key of the control channel, where the gateway wants one
+    #[arg(long, value_name = "FILE")]
+    pub tls_crypt_v2_key: Option<PathBuf>,
     /// Where credentials are looked for when the environment has none
     #[arg(long, value_name = "DIR", env = "BASCULE_DATA_DIR")]
     pub data_dir: Option<PathBuf>,

@@ -1,5 +1,6 @@
 //! Configuration of `serve`: flag, else environment variable, else file, else default.
 
+mod control_key;
 mod fabric;
 mod upstream;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use api::{Addresses, AuditLimits, Bucket, Throttle};
+use ipnet::Ipv6Net;
 use model::{AccountId, Quotas, RegionName, Uplinks};
 use serde::Deserialize;
 
@@ -17,6 +19,7 @@ use crate::Usage;
 use crate::cli::Serve;
 use crate::connect_handler::{Handler, Settings};
 
+pub(crate) use control_key::ControlKeyFile;
 use fabric::FabricTable;
 pub(crate) use upstream::Upstream;
 use upstream::UpstreamTable;
@@ -28,6 +31,7 @@ struct File {
     data_dir: Option<PathBuf>,
     listen: Option<SocketAddr>,
     gateway_address: Vec<String>,
+    client_ipv6_prefix: Option<String>,
     gateway_ports: Option<String>,
     domain: Option<String>,
     dns_listen: Vec<SocketAddr>,
@@ -45,6 +49,8 @@ struct File {
     connection_log_seconds: Option<u64>,
     throttle: Option<bool>,
     endpoint_operations: Option<usize>,
+    tls_crypt_key_file: Option<PathBuf>,
+    tls_crypt_v2_key_file: Option<PathBuf>,
     audit_file_bytes: Option<u64>,
     audit_files: Option<usize>,
     quotas: Quotas,
@@ -52,6 +58,7 @@ struct File {
     connect_handler: Vec<Settings>,
     upstream: UpstreamTable,
     fabric: FabricTable,
+    networks: Option<String>,
 }
 
 /// Table `throttle-limits`: how fast calls may come when they are throttled.
@@ -87,6 +94,8 @@ pub(crate) struct Config {
     pub gateway_ports: Option<RangeInclusive<u16>>,
     /// Whether one of them is loopback.
     pub loopback_gateway: bool,
+    /// What blocks for clients' IPv6 addresses are taken from; `None`: drawn once.
+    pub client_ipv6_prefix: Option<Ipv6Net>,
     pub domain: Option<String>,
     /// Where DNS is answered; empty: nowhere.
     pub dns_listen: Vec<SocketAddr>,
@@ -109,6 +118,7 @@ pub(crate) struct Config {
     pub upstream: Option<Upstream>,
     /// Which networks of this host subnets are.
     pub uplinks: Uplinks,
+    pub control_key: Option<ControlKeyFile>,
 }
 
 impl Config {
@@ -145,7 +155,12 @@ impl Config {
         let throttle = throttle.then(|| file.throttle_limits.checked()).transpose()?;
         let audit =
             audit(flags.audit_file_bytes.or(file.audit_file_bytes), flags.audit_files.or(file.audit_files))?;
-        let upstream = file.upstream.checked(flags.upstream, listen, dev_open)?;
+        let upstream =
+            file.upstream.checked(flags.upstream, flags.networks.or(file.networks), listen, dev_open)?;
+        let control_key = ControlKeyFile::chosen(
+            flags.tls_crypt_key_file.or(file.tls_crypt_key_file),
+            flags.tls_crypt_v2_key_file.or(file.tls_crypt_v2_key_file),
+        )?;
         let gateway_address = either(flags.gateway_address, file.gateway_address);
         let domain = flags.domain.or(file.domain).map(|domain| check_domain(&domain)).transpose()?;
         let dns_listen = if flags.dns_listen.is_empty() { file.dns_listen } else { flags.dns_listen };
@@ -172,6 +187,11 @@ impl Config {
             listen,
             loopback_gateway: gateway_address.iter().any(|text| starts_loopback(text)),
             gateway_addresses: addresses(&gateway_address)?,
+            client_ipv6_prefix: flags
+                .client_ipv6_prefix
+                .or(file.client_ipv6_prefix)
+                .map(|text| client_prefix(&text))
+                .transpose()?,
             domain,
             dns_listen,
             gateway_ports,
@@ -204,7 +224,16 @@ impl Config {
             connect_handlers: Settings::handlers(file.connect_handler)?,
             upstream,
             uplinks: file.fabric.checked()?,
+            control_key,
         })
+    }
+}
+
+/// A prefix of which each endpoint's clients get a /64.
+fn client_prefix(text: &str) -> Result<Ipv6Net> {
+    match text.parse::<Ipv6Net>() {
+        Ok(net) if net == net.trunc() && net.prefix_len() <= 64 => Ok(net),
+        _ => usage(format!("client-ipv6-prefix = {text}: not an IPv6 prefix of 64 bits or fewer")),
     }
 }
 
@@ -451,7 +480,13 @@ mod tests {
         &[("endpoint-operations", "10", "10")],
         &[("audit-file-bytes", "1000000", "1000000")],
         &[("audit-files", "5", "5")],
+        &[("tls-crypt-key-file", "k", "'k'")],
+        &[("tls-crypt-v2-key-file", "k", "'k'")],
         &[("upstream", "http://127.0.0.1:5000", "'http://127.0.0.1:5000'")],
+        &[
+            ("networks", "upstream", "'upstream'"),
+            ("upstream", "http://127.0.0.1:5000", "'http://127.0.0.1:5000'"),
+        ],
     ];
 
     /// The contract: every flag has a configuration key of its name, and an environment variable.

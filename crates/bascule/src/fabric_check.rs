@@ -274,15 +274,25 @@ fn sysctls() -> Finding {
 
 /// `None`: this kernel knows no IPv6.
 fn ipv6_forwarding() -> Option<Finding> {
-    let value = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/forwarding").ok()?;
-    if value.trim() == "1" {
-        return Some(Good("the host forwards IPv6".to_owned()));
-    }
-    Some(note(
-        "net.ipv6.conf.all.forwarding is 0: what clients send by IPv6 inside a tunnel is not forwarded",
-        "sysctl -w net.ipv6.conf.all.forwarding=1 (and net.ipv6.conf.INTERFACE.accept_ra=2, where routes come from \
-         router advertisements)",
-    ))
+    let path = "/proc/sys/net/ipv6/conf/all/forwarding";
+    let value = std::fs::read_to_string(path).ok()?;
+    let by_interface = std::path::Path::new("/proc/sys/net/ipv6/conf/all/force_forwarding").exists();
+    Some(match value.trim() {
+        "1" => Good("the host forwards IPv6".to_owned()),
+        _ if writable(path) && by_interface => Good(
+            "IPv6 forwarding is off; it is switched on for the interfaces that need it, and no others".to_owned(),
+        ),
+        _ if writable(path) => Good(
+            "IPv6 forwarding is off; this kernel knows it for all interfaces only, so it is switched on for all when an \
+             endpoint carries IPv6, and for tunnels alone"
+                .to_owned(),
+        ),
+        _ => note(
+            "IPv6 forwarding is off, and /proc/sys cannot be written: endpoints that carry IPv6 reach nothing",
+            "sysctl -w net.ipv6.conf.all.forwarding=1 on the host (in a container: --sysctl \
+             net.ipv6.conf.all.forwarding=1)",
+        ),
+    })
 }
 
 fn writable(path: &str) -> bool {

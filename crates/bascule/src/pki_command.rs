@@ -1,16 +1,25 @@
 //! `bascule pki`: a small certificate authority in a folder of files a person can read.
 //!
 //! `ca.crt`, `ca.key`, `NAME.crt`, `NAME.key`, `revoked.txt` (a serial number and a name a line), `crl-number`,
-//! `crl.pem`.
+//! `crl.pem`; and the keys of wrapped control channels (docs/wrapped.md): `tls-crypt.key`, `tls-crypt-v2-server.key`,
+//! `NAME.tls-crypt-v2.key`.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use openvpn::wrap::{ServerKey, StaticKey};
 use pki::issue::{self, KeyKind};
+use zeroize::Zeroizing;
 
-use crate::cli::{Crl, InitCa, Issue, Pki, Revoke};
+use crate::cli::{Crl, InitCa, Issue, Pki, Revoke, WrapClientKey};
 use crate::private_file;
+
+/// Files of wrapped control channels' keys.
+const SHARED_KEY: &str = "tls-crypt.key";
+const SERVER_KEY: &str = "tls-crypt-v2-server.key";
+/// Type of a client key's metadata: the time of issue. spec: openvpn-protocol §4
+const MADE_AT: u8 = 1;
 
 const DAY_S: i64 = 24 * 60 * 60;
 /// A certificate is valid from this long ago, for clocks that are behind.
@@ -23,6 +32,15 @@ pub(crate) fn run(command: Pki) -> Result<()> {
         Pki::IssueClient(arguments) => issue_one(&arguments, false),
         Pki::Revoke(arguments) => revoke(&arguments),
         Pki::Crl(arguments) => crl(&arguments),
+        Pki::TlsCryptKey(arguments) => {
+            let key = StaticKey::from_seed(*seed()?);
+            keep(&arguments.dir, SHARED_KEY, &key.to_file())
+        }
+        Pki::TlsCryptV2ServerKey(arguments) => {
+            let key = ServerKey::from_seed(*seed()?);
+            keep(&arguments.dir, SERVER_KEY, &key.to_file())
+        }
+        Pki::TlsCryptV2ClientKey(arguments) => client_key(&arguments),
     }
 }
 
@@ -104,6 +122,37 @@ fn crl(arguments: &Crl) -> Result<()> {
     private_file::write_public(&path, &list)?;
     println!("{}", path.display());
     Ok(())
+}
+
+/// A client's own key, wrapped. It says when it was made, for servers that look at that.
+fn client_key(arguments: &WrapClientKey) -> Result<()> {
+    check_name(&arguments.name)?;
+    let path = arguments.dir.join(SERVER_KEY);
+    let text = std::fs::read_to_string(&path).map(Zeroizing::new).with_context(|| {
+        format!("cannot read {}: `bascule pki tls-crypt-v2-server-key` makes it", path.display())
+    })?;
+    let server = ServerKey::from_file(&text).with_context(|| format!("{}", path.display()))?;
+    let mut metadata = vec![MADE_AT];
+    metadata.extend(Timestamp::now().as_second().to_be_bytes());
+    let key = server.wrap(StaticKey::from_seed(*seed()?), &metadata).context("cannot wrap the key")?;
+    keep(&arguments.dir, &format!("{}.tls-crypt-v2.key", arguments.name), &key.to_file())
+}
+
+fn keep(dir: &Path, name: &str, text: &str) -> Result<()> {
+    private_file::folder(dir)?;
+    let path = dir.join(name);
+    if path.exists() {
+        bail!("{} is there already; it was left as it is", path.display());
+    }
+    private_file::write(&path, text)?;
+    println!("{}", path.display());
+    Ok(())
+}
+
+fn seed() -> Result<Zeroizing<[u8; 32]>> {
+    let mut seed = Zeroizing::new([0; 32]);
+    aws_lc_rs::rand::fill(seed.as_mut_slice()).ok().context("the system gave no randomness")?;
+    Ok(seed)
 }
 
 fn authority(dir: &Path) -> Result<(String, String)> {

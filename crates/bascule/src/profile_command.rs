@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use openvpn::wrap::ClientKey;
 use zeroize::Zeroizing;
 
 use crate::aws_client::AwsClient;
@@ -13,11 +14,14 @@ pub(crate) fn run(arguments: &Profile) -> Result<()> {
     let certificate = read(&arguments.cert)?;
     let key = Zeroizing::new(read(&arguments.key)?);
     check(arguments, &certificate, &key)?;
+    let control_key = arguments.tls_crypt_v2_key.as_deref().map(control_key).transpose()?;
     let answer = client(arguments)?
         .ec2("ExportClientVpnClientConfiguration", &[("ClientVpnEndpointId", &arguments.endpoint)])
         .context("the configuration cannot be exported")?;
     let configuration = answer.text("clientConfiguration")?;
-    print!("{}", completed(&configuration, &certificate, &key).as_str());
+    let mut blocks = vec![("cert", certificate.as_str()), ("key", key.as_str())];
+    blocks.extend(control_key.as_ref().map(|text| ("tls-crypt-v2", text.as_str())));
+    print!("{}", completed(&configuration, &blocks).as_str());
     Ok(())
 }
 
@@ -35,10 +39,18 @@ fn check(arguments: &Profile, certificate: &str, key: &str) -> Result<()> {
     }
 }
 
-/// Adds the certificate and key as inline blocks.
-fn completed(configuration: &str, certificate: &str, key: &str) -> Zeroizing<String> {
+/// The client's own key of the control channel, as it is written.
+fn control_key(path: &Path) -> Result<Zeroizing<String>> {
+    let text = Zeroizing::new(read(path)?);
+    let key =
+        ClientKey::from_file(&text).with_context(|| format!("tls-crypt-v2-key = {}", path.display()))?;
+    Ok(key.to_file())
+}
+
+/// Adds certificate and keys as inline blocks.
+fn completed(configuration: &str, blocks: &[(&str, &str)]) -> Zeroizing<String> {
     let mut text = Zeroizing::new(configuration.trim_end().to_owned());
-    for (tag, pem) in [("cert", certificate), ("key", key)] {
+    for (tag, pem) in blocks {
         text.push_str(&format!("\n<{tag}>\n{}\n</{tag}>", pem.trim()));
     }
     text.push('\n');

@@ -8,14 +8,17 @@ use std::time::Duration;
 use agent::{Agent, Controller};
 use anyhow::{Context, Result};
 use api::{
-    Addresses, Advertise, Api, AuditFiles, FileIdentities, LiveConnections, Rotated, StoreConvergence,
+    Addresses, Advertise, Api, AuditFiles, FileIdentities, LiveConnections, ProfileSecret, Rotated,
+    StoreConvergence,
 };
 use engine::{DataPlane, Engine, EngineConfig, InMemory};
 use model::{Connection, EndpointId};
 use netio::HelperFabric;
+use openvpn::wrap::ControlWrap;
 use store::{MasterKey, Op, RedbStore, Store, Transaction};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use crate::cli;
 use crate::config::Config;
@@ -58,6 +61,7 @@ struct Prepared {
     identities: FileIdentities,
     master_key: MasterKey,
     upstream: Option<api::Upstream>,
+    control_key: (ControlWrap, Option<Zeroizing<String>>),
 }
 
 pub(crate) fn run(flags: Box<cli::Serve>) -> Result<()> {
@@ -83,6 +87,10 @@ fn prepare(config: Config) -> Result<Prepared> {
     let identities = FileIdentities::open(config.account.clone(), roots, users)
         .map_err(|error| Usage(error.to_string()))?;
     let upstream = config.upstream.as_ref().map(upstream::open).transpose()?;
+    let control_key = match &config.control_key {
+        Some(file) => file.read()?,
+        None => (ControlWrap::Plain, None),
+    };
     let bind = |address| TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"));
     let listener = bind(config.listen)?;
     let metrics_listener = config.metrics_listen.map(bind).transpose()?;
@@ -107,6 +115,7 @@ fn prepare(config: Config) -> Result<Prepared> {
         identities,
         master_key,
         upstream,
+        control_key,
     })
 }
 
@@ -171,6 +180,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
         identities,
         master_key,
         upstream,
+        control_key: (wrap, profile_block),
     } = prepared;
     let url = format!("{}://{}", if config.tls.is_some() { "https" } else { "http" }, listener.local_addr()?);
     if config.dev_open {
@@ -182,7 +192,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let store: Arc<dyn Store> = store;
     check_master_key(&*store, &master_key, &config).await?;
     let master_key = Arc::new(master_key);
-    let engine = fabric.map(|fabric| start_engine(&config, fabric)).transpose()?;
+    let engine = fabric.map(|fabric| start_engine(&config, wrap, fabric)).transpose()?;
     let plane: Arc<dyn DataPlane> = match &engine {
         Some(engine) => engine.clone(),
         None => {
@@ -204,7 +214,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
         format!("{}{}", metrics.render(), telemetry::data_plane(&snapshot))
     };
     let mut api = Api::new(
-        api_config(&config, addresses),
+        api_config(&config, addresses, profile_block),
         store.clone(),
         master_key.clone(),
         identities,
@@ -216,6 +226,13 @@ async fn serve(prepared: Prepared) -> Result<()> {
     if let Some(upstream) = upstream {
         tracing::info!(?upstream, "what is not built here is forwarded");
         api = api.with_upstream(upstream);
+    }
+    if let Some(seconds) = config.upstream.as_ref().and_then(|upstream| upstream.networks_seconds) {
+        tracing::info!(seconds, "networks are the upstream's");
+        api = api.with_networks_of_upstream(Duration::from_secs(seconds));
+    }
+    if let Some(networks) = api.networks() {
+        tokio::spawn(async move { networks.run().await });
     }
     let (readiness, api) = (api.readiness(), Arc::new(api));
     let (ready, mut is_ready) = watch::channel(false);
@@ -352,26 +369,33 @@ async fn check_master_key(store: &dyn Store, key: &MasterKey, config: &Config) -
     }
 }
 
-fn start_engine(config: &Config, fabric: HelperFabric) -> Result<Arc<Engine>> {
+fn start_engine(config: &Config, wrap: ControlWrap, fabric: HelperFabric) -> Result<Arc<Engine>> {
     let mut seed = [0; 32];
     aws_lc_rs::rand::fill(&mut seed).ok().context("the system gave no randomness")?;
     let mut engine = EngineConfig::new(seed);
     engine.workers = config.workers.unwrap_or(0);
+    engine.wrap = wrap;
     Ok(Engine::start(engine, Box::new(fabric))?)
 }
 
-fn api_config(config: &Config, addresses: Addresses) -> api::Config {
+fn api_config(
+    config: &Config,
+    addresses: Addresses,
+    profile_block: Option<Zeroizing<String>>,
+) -> api::Config {
     api::Config {
         account: config.account.clone(),
         regions: config.regions.clone(),
         quotas: config.quotas.clone(),
         addresses,
+        client_ipv6_prefix: config.client_ipv6_prefix,
         domain: config.domain.clone(),
         advertise: config.advertise.clone().map(|(host, port)| Advertise { host, port }),
         dev_open: config.dev_open,
         throttle: config.throttle,
         endpoint_operations: config.endpoint_operations,
         uplinks: config.uplinks.clone(),
+        profile_secret: profile_block.map(ProfileSecret::new),
         ..api::Config::default()
     }
 }

@@ -371,6 +371,9 @@ fn delete(
     if let Some(address) = address {
         changes.delete.push(Key::listener(*address, endpoint.value.spec.transport, *port).into());
     }
+    if let Some(block) = &endpoint.value.spec.client_ipv6_cidr {
+        changes.delete.push(Key::client_block(block).into());
+    }
     if let Some(attachment) = &endpoint.value.attachment {
         changes.delete.push(Key::attachment_entry(&attachment.gateway_scope, &attachment.id).into());
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use openvpn::wrap::ControlWrap;
+
 /// Most worker threads: the worker's number must fit the steering program and the fabric's queue count.
 pub const WORKERS_MAX: u16 = 64;
 
@@ -40,6 +42,8 @@ pub struct EngineConfig {
     pub limits: gateway::Limits,
     /// Bounds of TCP connections.
     pub streams: StreamLimits,
+    /// How the control channels of all endpoints are wrapped.
+    pub wrap: ControlWrap,
     /// Whether to attach the program that steers DATA_V2 to its session's worker; off only in tests of the hand-off.
     pub steering: bool,
 }
@@ -52,6 +56,7 @@ impl EngineConfig {
             seed,
             limits: gateway::Limits::default(),
             streams: StreamLimits::default(),
+            wrap: ControlWrap::Plain,
             steering: true,
         }
     }

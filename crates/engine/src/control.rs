@@ -54,6 +54,8 @@ struct Served {
     slot: u32,
     table: Arc<AddressTable>,
     listener: Option<Listener>,
+    /// Whether the workers were told that it answers.
+    answers: bool,
 }
 
 /// The control thread's share of an endpoint's sockets.
@@ -214,7 +216,7 @@ impl Control {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Install { worker, endpoint, association, peer_id, address, stream, path } => {
+            Effect::Install { worker, endpoint, association, peer_id, addresses, stream, path } => {
                 let (Some(served), Some(built)) =
                     (self.endpoints.get(&endpoint), self.built.get(&association))
                 else {
@@ -226,7 +228,7 @@ impl Control {
                     table: Arc::clone(&served.table),
                     association: built.index,
                     peer_id,
-                    address,
+                    addresses,
                     stream: stream.map(|stream| stream.number),
                     path,
                 };
@@ -249,6 +251,12 @@ impl Control {
                 shared.events.push(SessionEvent::Connected(start));
             }
             Effect::Refused(attempt) => self.wiring.shared.events.push(SessionEvent::Refused(attempt)),
+            Effect::Known { client_sid } => self.tell_all(|| Command::Know { client_sid }),
+            Effect::Forgotten { client_sid } => self.tell_all(|| Command::Forget { client_sid }),
+            Effect::Floated { connection, peer } => {
+                tracing::debug!(%connection, %peer, "the client moved");
+                self.with_live(&connection, |start| start.peer = peer);
+            }
             Effect::Ended(end) => self.ending.push_back((u64::MAX, end)),
             Effect::PolicyEvaluated(evaluation) => self.evaluated(evaluation),
             Effect::PolicyLifted { connection } => {
@@ -321,6 +329,24 @@ impl Control {
     fn tell(&self, worker: u16, command: Command) {
         if let Some(link) = self.wiring.workers.get(usize::from(worker)) {
             link.send(command);
+        }
+    }
+
+    fn tell_all(&self, command: impl Fn() -> Command) {
+        for worker in &self.wiring.workers {
+            worker.send(command());
+        }
+    }
+
+    /// Tells the workers which endpoints answer now. To be called whenever a gate may have opened or shut.
+    fn tell_gates(&mut self) {
+        for (id, served) in &mut self.endpoints {
+            let open = self.gateway.answers(id);
+            if std::mem::replace(&mut served.answers, open) != open {
+                for worker in &self.wiring.workers {
+                    worker.send(Command::Gate { endpoint: served.slot, open });
+                }
+            }
         }
     }
 

@@ -1,8 +1,5 @@
 //! Security group rules and uplinks → what the fabric lets out, and where. What cannot be expressed lets nothing out.
 
-use std::net::Ipv4Addr;
-
-use ipnet::Ipv4Net;
 use model::{SecurityRule, UplinkSource};
 use netio::EgressRule;
 
@@ -33,8 +30,8 @@ fn rule(rule: &SecurityRule) -> Option<EgressRule> {
     };
     let ports = match protocol {
         Some(TCP | UDP) => ports(rule.from_port, rule.to_port)?,
-        Some(ICMP) if any(rule.from_port) && any(rule.to_port) => None,
-        Some(ICMP) => Some((icmp(rule.from_port)?, icmp(rule.to_port)?)),
+        Some(ICMP | ICMP_V6) if any(rule.from_port) && any(rule.to_port) => None,
+        Some(ICMP | ICMP_V6) => Some((icmp(rule.from_port)?, icmp(rule.to_port)?)),
         _ => None,
     };
     Some(EgressRule { protocol, ports, cidr })
@@ -58,11 +55,6 @@ fn ports(from: Option<i32>, to: Option<i32>) -> Option<Option<(u16, u16)>> {
     (from <= to).then_some(if (from, to) == (0, u16::MAX) { None } else { Some((from, to)) })
 }
 
-/// The gateway's own address inside the tunnel: the first host of the client CIDR.
-pub(crate) fn gateway_address(client_cidr: Ipv4Net) -> Ipv4Addr {
-    client_cidr.hosts().next().unwrap_or(client_cidr.network())
-}
-
 /// An uplink as the fabric takes it. That packets keep the client's address stands beside it.
 pub(crate) fn uplink(of: &model::Uplink) -> netio::Uplink {
     netio::Uplink {
@@ -83,7 +75,7 @@ mod tests {
     #[test]
     fn rules_are_kept_or_left_out_but_never_widened() {
         type Row = (&'static str, Option<i32>, Option<i32>, bool, Option<(Option<u8>, Option<(u16, u16)>)>);
-        let rows: [Row; 13] = [
+        let rows: [Row; 15] = [
             ("-1", None, None, true, Some((None, None))),
             ("-1", Some(-1), Some(-1), true, Some((None, None))),
             ("tcp", Some(443), Some(443), true, Some((Some(6), Some((443, 443))))),
@@ -95,6 +87,8 @@ mod tests {
             ("icmp", Some(8), Some(-1), true, Some((Some(1), Some((8, 65_535))))),
             ("icmp", Some(3), Some(4), true, Some((Some(1), Some((3, 4))))),
             ("icmp", Some(300), Some(-1), true, None),
+            ("icmpv6", Some(-1), Some(-1), true, Some((Some(58), None))),
+            ("58", Some(128), Some(0), true, Some((Some(58), Some((128, 0))))),
             ("gre", None, None, true, None),
             ("tcp", Some(443), Some(443), false, None),
         ];
@@ -106,10 +100,5 @@ mod tests {
             assert_eq!(got, expected, "{given:?}");
             assert_eq!(left_out, usize::from(expected.is_none()), "{given:?}");
         }
-    }
-
-    #[test]
-    fn the_gateway_is_the_first_host() {
-        assert_eq!(gateway_address("10.8.0.0/22".parse().unwrap()), Ipv4Addr::new(10, 8, 0, 1));
     }
 }

@@ -130,6 +130,8 @@ impl Engine {
             .zip(&wakers)
             .map(|((inbox, _), waker)| (inbox.clone(), Arc::clone(waker)))
             .collect();
+        let gateway_config = GatewayConfig { seed: config.seed, workers: count, limits: config.limits };
+        let mut gateway = Gateway::new(gateway_config, clock.now()).with_wrap(config.wrap, clock.now());
         let mut links = Vec::new();
         for (((number, stats), (_, inbox)), waker) in (0..count).zip(stats).zip(inboxes).zip(&wakers) {
             let (commands, command_receiver) = bounded(COMMANDS_MAX);
@@ -149,6 +151,7 @@ impl Engine {
                 others: others.clone(),
                 inbox,
                 seats: Arc::clone(&shared.seats),
+                door: gateway.door(count, clock.now()),
             };
             let shared = Arc::clone(&shared);
             engine.spawn(format!("worker-{number}"), move || run_worker(&shared, number, wiring))?;
@@ -160,8 +163,6 @@ impl Engine {
             fabric::run(fabric, count, &batch_receiver, &results, &bell)
         })?;
 
-        let gateway_config = GatewayConfig { seed: config.seed, workers: count, limits: config.limits };
-        let gateway = Gateway::new(gateway_config, clock.now());
         let wiring = Wiring {
             shared: Arc::clone(&shared),
             clock,

@@ -121,6 +121,7 @@ impl InMemory {
             id: start.id,
             endpoint: start.endpoint,
             scope: start.scope,
+            peer: start.peer,
             counters: start.counters,
             ended_at: wall(),
             reason,

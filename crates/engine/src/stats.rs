@@ -50,9 +50,14 @@ counts! {
         handoff_drops,
         control_packets,
         control_drops,
+        /// Answers to senders without a session, and those that were refused, deserved none, or came to a shut gate.
+        answers,
+        answers_refused,
+        not_proven,
+        gate_closed,
         no_session,
         malformed,
-        not_ipv4,
+        not_ip,
         no_address,
         tun_drops,
         send_drops,
@@ -147,13 +152,21 @@ impl Snapshot {
             ("control-queue-full", &worker.control_drops),
             ("no-session", &worker.no_session),
             ("no-opcode", &worker.malformed),
-            ("not-ipv4", &worker.not_ipv4),
+            ("not-ip", &worker.not_ip),
             ("no-such-address", &worker.no_address),
             ("tun-full", &worker.tun_drops),
             ("socket-full", &worker.send_drops),
             ("stream-full", &worker.stream_drops),
         ] {
             *self.drops.entry(reason).or_default() += count.get();
+        }
+        for (what, count) in [
+            ("answers", &worker.answers),
+            ("answers-refused", &worker.answers_refused),
+            ("not-proven", &worker.not_proven),
+            ("gate-closed", &worker.gate_closed),
+        ] {
+            *self.gateway.entry(what).or_default() += count.get();
         }
         for (what, count) in [
             ("accepted", &worker.streams_accepted),

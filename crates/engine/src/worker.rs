@@ -2,15 +2,16 @@
 
 mod command;
 mod down;
+mod guests;
 mod outbox;
 mod stream;
 mod streams;
 mod tcp;
 mod up;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,11 +19,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
-use gateway::{DataPath, Instant, PathNotice, Tick};
+use gateway::{DataPath, Door, Instant, PathNotice, Tick};
+use model::ClientAddresses;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::time::Timespec;
 
 pub(crate) use self::command::Command;
+use self::guests::Guests;
 use self::outbox::Outbox;
 use self::streams::{Kind, Streams};
 use crate::clock::Clock;
@@ -66,6 +69,8 @@ pub(crate) struct Wiring {
     pub(crate) others: Vec<(Sender<HandOff>, Arc<Waker>)>,
     pub(crate) inbox: Receiver<HandOff>,
     pub(crate) seats: Arc<Seats>,
+    /// Judges control datagrams of senders without a session.
+    pub(crate) door: Door,
 }
 
 /// One TUN queue.
@@ -78,7 +83,7 @@ struct Tun {
 struct Session {
     endpoint: u32,
     association: u16,
-    address: Ipv4Addr,
+    addresses: ClientAddresses,
     table: Arc<AddressTable>,
     /// Where it was installed from: finds sessions whose packets carry no peer id.
     source: SocketAddr,
@@ -108,6 +113,11 @@ pub(crate) struct Worker {
     tuns: HashMap<u16, Rc<Tun>>,
     sessions: HashMap<u32, Session, BuildHasherDefault<PeerIdHasher>>,
     by_source: HashMap<(u32, SocketAddr), u32>,
+    /// Endpoints that answer those who want to begin a session.
+    open: HashSet<u32>,
+    guests: Guests,
+    /// Where an answer is written.
+    answer: Vec<u8>,
     pool: Pool,
     outbox: Outbox,
     backlog: VecDeque<Note>,
@@ -139,6 +149,9 @@ impl Worker {
             tuns: HashMap::new(),
             sessions: HashMap::default(),
             by_source: HashMap::new(),
+            open: HashSet::new(),
+            guests: Guests::default(),
+            answer: Vec::new(),
             pool: Pool::new(),
             outbox: Outbox::new(),
             backlog: VecDeque::new(),

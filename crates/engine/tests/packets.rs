@@ -178,7 +178,7 @@ async fn what_is_not_allowed_does_not_pass() {
     bench.inject(11, 0, b"\x60 no IPv4");
     bench.exchange(11, &mut clients[1], "still works");
     let drops = bench.engine.snapshot().drops;
-    for (reason, count) in [("spoofed", 1), ("no-route", 1), ("no-such-address", 2), ("not-ipv4", 1)] {
+    for (reason, count) in [("spoofed", 1), ("no-route", 1), ("no-such-address", 2), ("not-ip", 1)] {
         assert_eq!(drops[reason], count, "{reason}: {drops:?}");
     }
     assert_eq!(bench.engine.snapshot().ingress_packets, 2);
@@ -255,7 +255,7 @@ async fn one_of_two_associations_takes_only_its_own_sessions_along() {
     let mut clients = bench.connect(4);
     let live = bench.engine.live();
     let on = |address: Ipv4Addr| {
-        let connection = live.iter().find(|connection| connection.start.client_ip == address).unwrap();
+        let connection = live.iter().find(|connection| connection.start.client == address.into()).unwrap();
         if connection.start.association == association_id(11) { 11 } else { 12 }
     };
     let homes: Vec<u128> = clients.iter().map(|client| on(client.address())).collect();
@@ -286,7 +286,7 @@ async fn a_terminated_connection_ends_alone_and_a_revoked_rule_at_once() {
     let mut clients = bench.connect(2);
     let live = bench.engine.live();
     let id = |client: &Client| {
-        let connection = live.iter().find(|connection| connection.start.client_ip == client.address());
+        let connection = live.iter().find(|connection| connection.start.client == client.address().into());
         connection.unwrap().start.id.clone()
     };
     let mut wanted = bench.authority.equip(endpoint(1, &[11]));

@@ -102,8 +102,15 @@ async fn packets_pass_both_ways_over_both_workers() {
 async fn a_closed_connection_ends_its_session_at_once() {
     let bench = bench(StreamLimits::default()).await;
     let (gone, mut stays) = (bench.connect("gone", false), bench.connect("stays", false));
-    let id =
-        bench.engine.live().iter().find(|it| it.start.client_ip == gone.address()).unwrap().start.id.clone();
+    let id = bench
+        .engine
+        .live()
+        .iter()
+        .find(|it| it.start.client == gone.address().into())
+        .unwrap()
+        .start
+        .id
+        .clone();
     bench.engine.take_events();
     drop(gone);
     bench.wait(|| bench.engine.snapshot().connections == 1);
@@ -166,7 +173,7 @@ async fn a_terminated_client_is_told_and_its_connection_closed() {
     let (mut ends, mut stays) = (bench.connect("ends", false), bench.connect("stays", false));
     let live = bench.engine.live();
     let mut wanted = tcp(&bench.authority, &[11]);
-    let id = live.iter().find(|it| it.start.client_ip == ends.address()).unwrap().start.id.clone();
+    let id = live.iter().find(|it| it.start.client == ends.address().into()).unwrap().start.id.clone();
     wanted.terminate.insert(id);
     bench.engine.apply(desired(2, [wanted])).await;
     ends.until(|client| client.is_closed());
@@ -213,7 +220,9 @@ async fn a_client_that_does_not_read_loses_data_but_neither_frames_nor_control()
     bench.exchange(&mut other, "meanwhile");
     let mut wanted = tcp(&bench.authority, &[11]);
     let live = bench.engine.live();
-    wanted.terminate.insert(live.iter().find(|it| it.start.client_ip == address).unwrap().start.id.clone());
+    wanted
+        .terminate
+        .insert(live.iter().find(|it| it.start.client == address.into()).unwrap().start.id.clone());
     bench.engine.apply(desired(2, [wanted])).await;
     // What was queued arrives whole and in order, and the farewell behind it.
     let (mut last, mut came) = (None, 0);

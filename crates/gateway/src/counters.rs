@@ -111,12 +111,19 @@ drop_reasons! {
     Forged = "forged",
     /// From another address than the session's, and this session cannot float.
     WrongAddress = "wrong-address",
+    /// From an address that another session has.
+    FloatRefused = "float-refused",
     /// The inner bytes are no IP packet.
     Malformed = "malformed",
     /// The inner packet carries a source route.
     SourceRoute = "source-route",
     /// IPv6 inside an IPv4-only tunnel; every client sends some right after it connected.
     Ipv6 = "ipv6",
+    /// IPv4 inside an IPv6-only tunnel.
+    Ipv4 = "ipv4",
+    /// IPv6 that stays on its link: neighbour and router discovery, group membership. Every client sends some right after
+    /// it connected.
+    LinkLocal = "link-local",
     /// A packet from a client whose source is not the client's address.
     Spoofed = "spoofed",
     /// A packet to a client whose destination is not the client's address.

@@ -6,8 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
-use model::{AssociationId, ConnectionId, EndpointId, RuleGroup, Scope, SecurityRule, Transport, Uplink};
+use ipnet::IpNet;
+use model::{
+    AssociationId, ClientNets, ConnectionId, EndpointId, RuleGroup, Scope, SecurityRule, Transport, Uplink,
+};
 use zeroize::Zeroizing;
 
 /// Everything this gateway serves, as of one revision of the store.
@@ -31,7 +33,7 @@ pub struct Endpoint {
     /// UDP or TCP.
     pub transport: Transport,
     /// The clients' addresses. Never changes during an endpoint's life.
-    pub client_cidr: Ipv4Net,
+    pub client_cidr: ClientNets,
     /// DNS servers told to clients, in order.
     pub dns_servers: Vec<IpAddr>,
     /// Whether only the routes of the route table go into the tunnel, at the client.
@@ -99,9 +101,10 @@ impl fmt::Debug for ServerIdentity {
 pub struct Association {
     /// Its id, the same as its key in [`Endpoint::associations`].
     pub id: AssociationId,
-    /// Where packets go that leave through it: the block of the VPC that its subnet is in, and what routes add.
-    pub toward: Vec<Ipv4Net>,
-    /// Whether packets leave with an address of the host rather than the client's own.
+    /// Where packets go that leave through it: the blocks of its subnet, and what routes add.
+    pub toward: Vec<IpNet>,
+    /// Whether IPv4 packets leave with an address of the host rather than the client's own. IPv6 ones never do
+    /// (spec: aws-client-vpn §3.4).
     pub source_nat: bool,
     /// By which of the host's networks packets leave; `None`: by the host's own routing.
     pub uplink: Option<Uplink>,

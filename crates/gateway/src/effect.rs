@@ -1,11 +1,12 @@
 //! What goes between the gateway and its driver.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aws_auth::cedar::{Decision, Record, Verdict};
-use model::{AssociationId, ConnectionId, EndpointId, Scope};
+use model::{AssociationId, ClientAddresses, ConnectionId, EndpointId, Scope};
 use openvpn::UnixTime;
+use openvpn::wire::SessionId;
 
 use crate::counters::Counters;
 use crate::handler::Question;
@@ -44,8 +45,8 @@ pub enum Effect {
         association: AssociationId,
         /// Names the path from now on.
         peer_id: u32,
-        /// The client's address in the tunnel: packets to it belong to this path.
-        address: Ipv4Addr,
+        /// The client's addresses in the tunnel: packets to them belong to this path.
+        addresses: ClientAddresses,
         /// The connection it is reached over, where it is not by datagrams. The same worker has it.
         stream: Option<StreamId>,
         /// The path.
@@ -76,12 +77,29 @@ pub enum Effect {
         /// The connection; it may be closed already.
         stream: StreamId,
     },
+    /// Control datagrams with this session id are a session's from now on: they are for the gateway, whatever they prove.
+    Known {
+        /// The client's session id.
+        client_sid: SessionId,
+    },
+    /// One session less has this session id.
+    Forgotten {
+        /// The client's session id.
+        client_sid: SessionId,
+    },
     /// Ask a connect handler, and bring the answer by `Gateway::handle_answer`.
     Ask(Box<Question>),
     /// A connection began.
     Connected(ConnectionStart),
     /// A login was refused for another reason than its certificate.
     Refused(Attempt),
+    /// The client of a connection comes from another address now. Told of one that has not begun too.
+    Floated {
+        /// The connection.
+        connection: ConnectionId,
+        /// The address.
+        peer: SocketAddr,
+    },
     /// A connection that began has ended. Its counters may still move until the worker dropped the path.
     Ended(ConnectionEnd),
     /// The endpoint's authorization policy was evaluated. What follows from it is told by effects of its own, later.
@@ -111,7 +129,7 @@ pub struct ConnectionStart {
     /// What the client runs on, by its own word (`IV_PLAT`).
     pub platform: Option<String>,
     /// The client's address in the tunnel.
-    pub client_ip: Ipv4Addr,
+    pub client: ClientAddresses,
     /// Where the client came from.
     pub peer: SocketAddr,
     /// Its traffic.
@@ -167,6 +185,8 @@ pub struct ConnectionEnd {
     pub endpoint: EndpointId,
     /// Whose the endpoint is.
     pub scope: Scope,
+    /// Where its client was at the end.
+    pub peer: SocketAddr,
     /// Its traffic.
     pub counters: Arc<Counters>,
     /// When it ended.

@@ -15,6 +15,7 @@
 mod brain;
 mod counters;
 pub mod desired;
+mod door;
 mod effect;
 mod handler;
 mod limits;
@@ -26,9 +27,10 @@ mod pool;
 mod seed;
 
 pub use aws_auth::cedar;
-pub use brain::{Gateway, GatewayConfig, Handshakes, Rustls, SessionTls, source};
+pub use brain::{Gateway, GatewayConfig, Handshakes, Rustls, SessionTls};
 pub use counters::{Counters, DropCounts, DropReason, Traffic};
 pub use desired::Desired;
+pub use door::{Door, Look, sender, source};
 pub use effect::{
     Attempt, ConnectionEnd, ConnectionStart, Effect, EndReason, EvaluationType, PathNotice, PolicyEvaluation,
     StreamId, Transmit,
@@ -39,7 +41,9 @@ pub use handler::{
 };
 pub use limits::{Limits, Stats};
 pub use openvpn::{Instant, UnixTime};
-pub use path::{DEAD_AFTER, DataPath, Down, Notice, PING_AFTER, PathStart, PathUpdate, Tick, Up};
+pub use path::{
+    DEAD_AFTER, DataPath, Down, FLOAT_PAUSE, Notice, PING_AFTER, PathStart, PathUpdate, Tick, Up,
+};
 pub use peer_id::PEER_ID_QUARANTINE;
 pub use policy::{Policy, Verdict};
 pub use pool::{ADDRESS_QUARANTINE, Pool};

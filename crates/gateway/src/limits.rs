@@ -5,7 +5,8 @@
 pub struct Limits {
     /// Sessions that have been admitted and not ended.
     pub max_sessions: usize,
-    /// Sessions before admission, over all sources. Each lives at most the handshake window.
+    /// Sessions before admission, over all sources: beyond it the oldest makes room. Each lives at most the handshake
+    /// window, and less if nothing comes from its client.
     pub max_half_open: usize,
     /// The same from one source: an IPv4 address or an IPv6 /64.
     pub max_half_open_per_source: usize,
@@ -21,6 +22,11 @@ pub struct Limits {
     pub max_answers_per_s: u32,
     /// Stateless answers per second to one bucket of sources.
     pub max_answers_per_source_per_s: u32,
+    /// Stateless answers per second to one bucket of prefixes: IPv4 /24, IPv6 /48.
+    pub max_answers_per_prefix_per_s: u32,
+    /// Clients that are told to come back in the first second, where many are sent away at once; those behind them are
+    /// told to come later, as many each second.
+    pub max_returns_per_s: u32,
     /// Stateless answers waiting to be polled.
     pub max_waiting_answers: usize,
 }
@@ -29,7 +35,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_sessions: 16_384,
-            max_half_open: 8_192,
+            max_half_open: 12_288,
             max_half_open_per_source: 1_024,
             max_farewells: 16_384,
             max_sessions_per_peer: 4,
@@ -37,7 +43,22 @@ impl Default for Limits {
             max_questions: 1_024,
             max_answers_per_s: 100_000,
             max_answers_per_source_per_s: 1_024,
+            max_answers_per_prefix_per_s: 4_096,
+            max_returns_per_s: 256,
             max_waiting_answers: 1_024,
+        }
+    }
+}
+
+impl Limits {
+    /// The same with this part of the stateless answers.
+    pub(crate) fn answers_shared_by(&self, share: u32) -> Self {
+        let part = |of: u32| of.div_ceil(share.max(1));
+        Self {
+            max_answers_per_s: part(self.max_answers_per_s),
+            max_answers_per_source_per_s: part(self.max_answers_per_source_per_s),
+            max_answers_per_prefix_per_s: part(self.max_answers_per_prefix_per_s),
+            ..*self
         }
     }
 }
@@ -74,7 +95,9 @@ stats! {
     tombstone_hits = "tombstone-hits",
     /// Handshakes begun.
     handshakes = "handshakes",
-    /// Handshakes refused: too many half-open.
+    /// Handshakes cut for newer ones: too many half-open.
+    half_open_cut = "half-open-cut",
+    /// Handshakes refused: too many half-open, and all of them wait for a connect handler.
     half_open_refused = "half-open-refused",
     /// Handshakes refused: too many half-open from the source.
     half_open_source_refused = "half-open-source-refused",
@@ -112,6 +135,10 @@ stats! {
     policy_errors = "policy-error",
     /// Logins refused by an authorization policy.
     policy_refused = "policy-refused",
+    /// Sessions whose client moved to another address.
+    floats = "floats",
+    /// Moves taken back: a session of somebody else has that address.
+    floats_refused = "floats-refused",
     /// Sessions ended by an authorization policy.
     policy_terminated = "policy-terminated",
     /// Questions to connect handlers.

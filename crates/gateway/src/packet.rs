@@ -4,11 +4,14 @@ mod mss;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use model::ClientAddresses;
+
 pub use mss::{clamp_mss, inner_room_bytes};
 
 /// IP protocol numbers that mean something here.
 pub(crate) const TCP: u8 = 6;
 const ICMP: u8 = 1;
+const ICMP_V6: u8 = 58;
 
 /// Why bytes are no packet to be passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +112,16 @@ impl Header {
             transport: v6_transport(packet, *next)?,
         })
     }
+
+    /// Whether it never leaves its link, whatever routes say: to a group, or from an address that means nothing beyond.
+    pub(crate) fn stays_on_link(&self) -> bool {
+        match (self.source, self.destination) {
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                destination.is_multicast() || source.is_unspecified() || source.is_unicast_link_local()
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Walks IPv4 options; refuses loose and strict source routes (types 131 and 137), which would carry a packet past
@@ -161,17 +174,31 @@ fn v6_transport(packet: &[u8], first: u8) -> Result<Option<Transport>, Malformed
     Err(Malformed::Options)
 }
 
-/// The destination of the packet that an ICMPv4 error quotes, where `packet` is such an error about a packet that
-/// `about` sent: a router's word about a conversation belongs to that conversation's far end, not to the router.
-pub(crate) fn quoted_destination(packet: &[u8], header: &Header, about: Ipv4Addr) -> Option<IpAddr> {
-    let transport = header.transport.filter(|t| t.protocol == ICMP)?;
+/// The destination of the packet that an ICMP error quotes, where `packet` is such an error about a packet that `about`
+/// sent: a router's word about a conversation belongs to that conversation's far end, not to the router.
+pub(crate) fn quoted_destination(packet: &[u8], header: &Header, about: ClientAddresses) -> Option<IpAddr> {
+    let transport = header.transport?;
     let icmp = packet.get(transport.offset_bytes..header.packet_bytes)?;
-    // Destination unreachable, time exceeded, parameter problem.
-    let [3 | 11 | 12, _, _, _, _, _, _, _, quoted @ ..] = icmp else { return None };
     // The quote is cut short, so its own length cannot be checked; its addresses stand in the fixed part.
-    let quoted: &[u8; 20] = quoted.first_chunk()?;
-    let [0x45..=0x4f, .., s0, s1, s2, s3, d0, d1, d2, d3] = *quoted else { return None };
-    (Ipv4Addr::new(s0, s1, s2, s3) == about).then(|| IpAddr::V4(Ipv4Addr::new(d0, d1, d2, d3)))
+    let (source, destination) = match (transport.protocol, header.source, icmp) {
+        // Destination unreachable, time exceeded, parameter problem.
+        (ICMP, IpAddr::V4(_), [3 | 11 | 12, _, _, _, _, _, _, _, quoted @ ..]) => {
+            let quoted: &[u8; 20] = quoted.first_chunk()?;
+            let [0x45..=0x4f, .., s0, s1, s2, s3, d0, d1, d2, d3] = *quoted else { return None };
+            let destination = Ipv4Addr::new(d0, d1, d2, d3);
+            (IpAddr::V4(Ipv4Addr::new(s0, s1, s2, s3)), IpAddr::V4(destination))
+        }
+        // The same, and packet too big.
+        (ICMP_V6, IpAddr::V6(_), [1..=4, _, _, _, _, _, _, _, quoted @ ..]) => {
+            let quoted: &[u8; 40] = quoted.first_chunk()?;
+            let [0x60..=0x6f, _, _, _, _, _, _, _, addresses @ ..] = quoted else { return None };
+            let (source, destination) = addresses.split_first_chunk::<16>()?;
+            let destination: &[u8; 16] = destination.first_chunk()?;
+            (IpAddr::V6(Ipv6Addr::from(*source)), IpAddr::V6(Ipv6Addr::from(*destination)))
+        }
+        _ => return None,
+    };
+    about.has(source).then_some(destination)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! What a worker holds for one session: keys, address, policy, counters. A verdict for every packet, both ways.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use model::{ClientAddresses, ClientNets};
 use openvpn::Instant;
 use openvpn::data::{self, Channel, Cipher, InBand, KeyMaterial, Role};
 use openvpn::wire::{self, Opcode};
@@ -19,6 +19,9 @@ pub const PING_AFTER: Duration = Duration::from_secs(1);
 /// A session is dead when nothing authenticated came for this long (spec: openvpn-protocol §14).
 pub const DEAD_AFTER: Duration = Duration::from_secs(40);
 
+/// An address that the gateway refused is not moved to again for this long. Whoever keeps it may be gone by then.
+pub const FLOAT_PAUSE: Duration = Duration::from_secs(1);
+
 /// What a new path starts from.
 #[derive(Clone, Debug)]
 pub struct PathStart {
@@ -26,10 +29,10 @@ pub struct PathStart {
     pub peer: SocketAddr,
     /// Whether the client's address may change on the way: UDP, and packets that carry a peer id.
     pub floats: bool,
-    /// The client's address in the tunnel.
-    pub address: Ipv4Addr,
+    /// The client's addresses in the tunnel.
+    pub addresses: ClientAddresses,
     /// All clients' addresses: reached by a local route only, however broad the others are.
-    pub client_cidr: Ipv4Net,
+    pub client_cidr: ClientNets,
     /// Routes and rules.
     pub policy: Arc<Policy>,
     /// Where to count.
@@ -47,6 +50,8 @@ pub struct DataPath {
     room_bytes: u16,
     last_sent: Instant,
     last_heard: Instant,
+    /// Where the session may not be, and until when.
+    refused: Option<(SocketAddr, Instant)>,
     notices: Notices,
 }
 
@@ -81,6 +86,13 @@ pub enum PathUpdate {
     RetireKey(u8),
     /// Judge by this from now on.
     Policy(Arc<Policy>),
+    /// The session may not be at the address it has moved to: another one is there.
+    Unfloat {
+        /// Where it goes back to, unless it has moved on.
+        back_to: SocketAddr,
+        /// Where it may not be, for [`FLOAT_PAUSE`].
+        refused: SocketAddr,
+    },
 }
 
 /// What became of a packet from the client.
@@ -138,6 +150,7 @@ impl DataPath {
             start,
             last_sent: now,
             last_heard: now,
+            refused: None,
             notices: Notices::default(),
         }
     }
@@ -155,16 +168,26 @@ impl DataPath {
             }
             PathUpdate::RetireKey(key_id) => self.channel.retire(key_id),
             PathUpdate::Policy(policy) => self.start.policy = policy,
+            PathUpdate::Unfloat { back_to, refused } => {
+                self.refused = Some((refused, now + FLOAT_PAUSE));
+                if self.start.peer == refused {
+                    self.move_to(back_to);
+                }
+            }
         }
     }
 
     /// Opens one data packet that came from `from`, in place. The client's address is changed only by a packet that
-    /// was authenticated and is not a replay (I-4, spec: openvpn-protocol §12).
+    /// was authenticated and is not a replay (I-4, spec: openvpn-protocol §12), and at once, so that no answer is lost;
+    /// the gateway hears of it and may take it back.
     pub fn up<'p>(&mut self, packet: &'p mut [u8], from: SocketAddr, now: Instant) -> Up<'p> {
         let v2 = matches!(wire::opcode(packet), Some((Opcode::DataV2, _)));
         let moved = from != self.start.peer;
         if moved && !(v2 && self.start.floats) {
             return Up::Drop(DropReason::WrongAddress);
+        }
+        if self.refused.is_some_and(|(address, until)| address == from && now < until) {
+            return Up::Drop(DropReason::FloatRefused);
         }
         let opened = match self.channel.open(packet) {
             Ok(opened) => opened,
@@ -176,8 +199,7 @@ impl DataPath {
             self.notices.new_key = Some(opened.key_id);
         }
         if moved {
-            self.start.peer = from;
-            self.room_bytes = inner_room_bytes(&from);
+            self.move_to(from);
             self.notices.floated = Some(from);
         }
         match data::classify(opened.payload) {
@@ -186,9 +208,8 @@ impl DataPath {
                 self.notices.exit = true;
                 Up::Consumed
             }
-            InBand::Ip6 => Up::Drop(DropReason::Ipv6),
             InBand::Other => Up::Drop(DropReason::Malformed),
-            InBand::Ip4 => match self.judge_up(opened.payload) {
+            InBand::Ip4 | InBand::Ip6 => match self.judge_up(opened.payload) {
                 Ok((packet_bytes, verdict)) => {
                     self.start.counters.ingress(packet_bytes);
                     let packet = opened.payload.get_mut(..packet_bytes).unwrap_or_default();
@@ -199,15 +220,33 @@ impl DataPath {
         }
     }
 
+    fn move_to(&mut self, peer: SocketAddr) {
+        self.start.peer = peer;
+        self.room_bytes = inner_room_bytes(&peer);
+    }
+
     /// Whether a client's packet may pass (I-5), its MSS clamped; the packet's own length, and which way.
     fn judge_up(&self, packet: &mut [u8]) -> Result<(usize, Verdict), DropReason> {
-        let header = Header::parse(packet)?;
-        if header.source != IpAddr::V4(self.start.address) {
+        let header = self.header(packet)?;
+        if header.stays_on_link() {
+            return Err(DropReason::LinkLocal);
+        }
+        if !self.start.addresses.has(header.source) {
             return Err(DropReason::Spoofed);
         }
         let verdict = self.pass(header.destination)?;
         clamp_mss(packet, &header, self.room_bytes);
         Ok((header.packet_bytes, verdict))
+    }
+
+    /// Reads the header of a packet of an IP version that the client has an address of.
+    fn header(&self, packet: &[u8]) -> Result<Header, DropReason> {
+        // Before the rest is looked at: what is not carried at all need not be well formed.
+        match packet.first().map(|byte| byte >> 4) {
+            Some(4) if self.start.addresses.v4.is_none() => Err(DropReason::Ipv4),
+            Some(6) if self.start.addresses.v6.is_none() => Err(DropReason::Ipv6),
+            _ => Ok(Header::parse(packet)?),
+        }
     }
 
     /// Seals an IP packet for the client into a datagram appended to `out`. Judged by its source, so that a revoked
@@ -225,16 +264,13 @@ impl DataPath {
     }
 
     fn judge_down(&self, packet: &mut [u8]) -> Result<usize, DropReason> {
-        let header = Header::parse(packet)?;
-        if header.destination.is_ipv6() {
-            return Err(DropReason::Ipv6);
-        }
-        if header.destination != IpAddr::V4(self.start.address) {
+        let header = self.header(packet)?;
+        if !self.start.addresses.has(header.destination) {
             return Err(DropReason::NotForClient);
         }
         // An ICMP error comes from any router on the way; path MTU discovery dies without it.
         self.pass(header.source).or_else(|reason| {
-            let far = quoted_destination(packet, &header, self.start.address).ok_or(reason)?;
+            let far = quoted_destination(packet, &header, self.start.addresses).ok_or(reason)?;
             self.pass(far)
         })?;
         clamp_mss(packet, &header, self.room_bytes);
@@ -245,7 +281,7 @@ impl DataPath {
     /// a broad route through the association does not mean them (spec: aws-client-vpn §3.4).
     fn pass(&self, far: IpAddr) -> Result<Verdict, DropReason> {
         let verdict = self.start.policy.verdict(far);
-        let client = matches!(far, IpAddr::V4(a) if self.start.client_cidr.contains(&a));
+        let client = self.start.client_cidr.contains(far);
         match (verdict, client) {
             (Verdict::Forward, true) | (Verdict::Local, false) => Err(DropReason::NoRoute),
             _ => DropReason::of(verdict).map_or(Ok(verdict), Err),
@@ -298,9 +334,9 @@ impl DataPath {
         self.start.peer
     }
 
-    /// The client's address in the tunnel.
-    pub fn address(&self) -> Ipv4Addr {
-        self.start.address
+    /// The client's addresses in the tunnel.
+    pub fn addresses(&self) -> ClientAddresses {
+        self.start.addresses
     }
 
     /// The session's traffic.
@@ -311,8 +347,8 @@ impl DataPath {
 
 impl std::fmt::Debug for DataPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let PathStart { peer, address, .. } = &self.start;
-        f.debug_struct("DataPath").field("peer", peer).field("address", address).finish_non_exhaustive()
+        let PathStart { peer, addresses, .. } = &self.start;
+        f.debug_struct("DataPath").field("peer", peer).field("addresses", addresses).finish_non_exhaustive()
     }
 }
 

@@ -105,8 +105,9 @@ static SPECIAL: [(IpNet, bool); 8] = [
     (v4(Ipv4Addr::new(169, 254, 0, 0), 16), true),
     // Multicast, reserved and broadcast.
     (v4(Ipv4Addr::new(224, 0, 0, 0), 3), false),
-    (v6(Ipv6Addr::UNSPECIFIED, 128), false),
-    (v6(Ipv6Addr::LOCALHOST, 128), false),
+    // Unspecified, loopback, and IPv4 addresses written as IPv6 in either way.
+    (v6(Ipv6Addr::UNSPECIFIED, 96), false),
+    (v6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96), false),
     (v6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10), true),
     (v6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8), false),
 ];

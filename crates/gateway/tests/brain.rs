@@ -37,8 +37,7 @@ fn connects_and_carries_packets() {
         "peer-id 0",
     ];
     assert_eq!(options[..expected.len()], expected);
-    let names: Vec<_> =
-        world.live().iter().map(|s| (s.common_name.clone(), s.client_ip.to_string())).collect();
+    let names: Vec<_> = world.live().iter().map(|s| (s.common_name.clone(), s.client.to_string())).collect();
     let names: BTreeSet<_> = names.into_iter().collect();
     let both = [("alice.example", "10.9.0.2"), ("bob.example", "10.9.0.3")];
     assert_eq!(names, both.map(|(n, ip)| (n.to_owned(), ip.to_owned())).into());
@@ -80,7 +79,7 @@ fn old_and_odd_clients() {
         let ip = world.clients[it].ip().unwrap_or_else(|| panic!("{name}: {:?}", world.clients[it].told));
         assert_eq!(world.clients[it].v2_peer_id.is_some(), v2, "{name}");
         assert_eq!(world.send(it, &udp(ip, "10.0.5.5")), Ok(Some(udp(ip, "10.0.5.5"))), "{name}");
-        let path = world.paths.values().find(|(_, path)| path.address == ip).unwrap();
+        let path = world.paths.values().find(|(_, path)| path.addresses == ip.into()).unwrap();
         assert!(v2 || path.1.worker == 0, "{name}: nothing steers DATA_V1");
     }
 }
@@ -670,6 +669,33 @@ fn renegotiation_demands_the_same_certificate() {
     assert_eq!(world.live().len(), 1);
 }
 
+/// When a client was told to come back, in seconds.
+fn told_to_come_back(world: &World, client: usize) -> Option<u32> {
+    let Some(Told::Rejected(text)) = &world.clients[client].told else { return None };
+    text.strip_prefix("TEMP[backoff ")?.split(',').next()?.parse().ok()
+}
+
+#[test]
+fn renegotiation_demands_the_same_user() {
+    let mut world = World::serving(&[1]);
+    for (again, stays) in [(None, true), (Some("mallory"), false)] {
+        let config = SessionConfig {
+            username: Some("alice".to_owned()),
+            username_again: again.map(str::to_owned),
+            password: Some("-".to_owned().into()),
+            ..SessionConfig::default()
+        };
+        let port = if stays { 1 } else { 2 };
+        let alice = world.client_at(SocketAddr::from(([192, 0, 2, 1], port)), &client(0), config);
+        world.run(secs(5));
+        world.clients[alice].session.renegotiate(world.now);
+        world.drain_client(alice);
+        world.run(secs(10));
+        assert_eq!(world.clients[alice].told.is_none(), stays, "{:?}", world.clients[alice].told);
+    }
+    assert_eq!(world.ends.iter().map(|end| end.reason).collect::<Vec<_>>(), [EndReason::IdentityChanged]);
+}
+
 #[test]
 fn addresses_run_out_and_come_back() {
     let mut world = World::serving(&[1]);
@@ -683,7 +709,7 @@ fn addresses_run_out_and_come_back() {
     let ip = world.clients[alice].ip();
     let bob = world.client(&client(1));
     world.run(secs(3));
-    assert_eq!(world.clients[bob].told, Some(Told::Restart(String::new())));
+    assert!(told_to_come_back(&world, bob).is_some_and(|after_s| (5..=10).contains(&after_s)));
     assert_eq!(world.gateway.stats().addresses_refused, 1);
     world.clients[alice].session.exit();
     world.drain_client(alice);
@@ -727,16 +753,23 @@ fn bounds_hold() {
     for host in 2..6 {
         stall(&mut world, host, 1);
     }
-    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().half_open_refused), (5, 2));
+    // The oldest two have made room.
+    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().half_open_cut), (5, 2));
+    assert_eq!(world.gateway.stats().half_open_refused, 0);
+    assert_eq!(world.known.values().filter(|sessions| **sessions > 0).count(), 5);
     world.clients.clear();
-    world.run(secs(100));
+    world.run(secs(29));
+    assert_eq!(world.gateway.half_open_count(), 5);
+    // Nothing comes from their clients.
+    world.run(secs(2));
     assert_eq!((world.gateway.half_open_count(), world.gateway.stats().handshakes_failed), (0, 5));
+    assert!(world.known.values().all(|sessions| *sessions == 0));
     // Sessions.
     world.connected(&client(0));
     world.connected(&client(1));
     let third = world.client(&client(2));
     world.run(secs(3));
-    assert_eq!(world.clients[third].told, Some(Told::Restart(String::new())));
+    assert!(told_to_come_back(&world, third).is_some());
     assert_eq!(world.gateway.stats().sessions_refused, 1);
     let [refused] = &world.refused[..] else { panic!("{:?}", world.refused) };
     assert_eq!((refused.reason, refused.common_name.as_str()), ("quota-exceeded", "carol.example"));

@@ -228,6 +228,8 @@ impl Scene {
         ];
         parameters.retain(|(name, _)| !more.iter().any(|(other, _)| other == name));
         parameters.extend(more);
+        // An empty value takes what is given otherwise away.
+        parameters.retain(|(_, value)| !value.is_empty());
         self.ec2("CreateClientVpnEndpoint", &parameters)?.text("clientVpnEndpointId")
     }
 
@@ -302,10 +304,12 @@ impl Scene {
         let net = &self.server_net;
         let links = net.ip(&["-o", "link"])?;
         ensure!(!links.contains(": bsc"), "links are left:\n{links}");
-        let rules = net.ip(&["rule"])? + &net.ip(&["-6", "rule"])?;
-        ensure!(!rules.contains("fwmark"), "rules are left:\n{rules}");
-        let routes = net.ip(&["route", "show", "table", "all"])?;
-        ensure!(!routes.contains("unreachable default"), "routes are left:\n{routes}");
+        for family in ["-4", "-6"] {
+            let rules = net.ip(&[family, "rule"])?;
+            ensure!(!rules.contains("fwmark"), "rules are left:\n{rules}");
+            let routes = net.ip(&[family, "route", "show", "table", "all"])?;
+            ensure!(!routes.contains("unreachable default"), "routes are left:\n{routes}");
+        }
         let filters = net.output("nft", &["list", "ruleset"])?;
         ensure!(filters.trim().is_empty(), "filters are left:\n{filters}");
         if crate::find_program("conntrack").is_some() {

@@ -1,7 +1,7 @@
 //! What stands behind the tunnel: echo servers, and sinks that stamp what arrives.
 
 use std::io::{IoSliceMut, Read, Write};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -38,9 +38,13 @@ pub struct Echo {
 impl Echo {
     /// Starts it in a namespace.
     pub fn start(net: &Net, port: u16) -> Result<Self> {
-        let (udp, tcp) = net.run(|| -> Result<_> {
-            Ok((UdpSocket::bind(("0.0.0.0", port))?, TcpListener::bind(("0.0.0.0", port))?))
-        })?;
+        Self::start_at(net, (Ipv4Addr::UNSPECIFIED, port).into())
+    }
+
+    /// The same at an address.
+    pub fn start_at(net: &Net, address: SocketAddr) -> Result<Self> {
+        let (udp, tcp) =
+            net.run(|| -> Result<_> { Ok((UdpSocket::bind(address)?, TcpListener::bind(address)?)) })?;
         udp.set_read_timeout(Some(LOOK))?;
         tcp.set_nonblocking(true)?;
         let stop = Arc::new(AtomicBool::new(false));

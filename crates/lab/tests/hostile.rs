@@ -483,6 +483,31 @@ impl Attacker<'_> {
             .run(|| calls.iter().try_for_each(|(action, parameters)| nonsense(client, action, parameters)))
     }
 
+    /// Data of sessions that are not there, and of others' sessions: never answered, not even with an error.
+    fn unknown_data(&mut self) -> Result<()> {
+        let socket = self.socket()?;
+        for number in 0..64 {
+            let mut datagram = self.dice.bytes(100);
+            datagram[0] = if number % 2 == 0 { 0x48 } else { 0x30 };
+            datagram[1..4].copy_from_slice(&[0, 0, number / 8]);
+            socket.send(&datagram)?;
+            self.seen += 1;
+        }
+        // What comes first is the answer to what was sent last.
+        let session = self.session();
+        socket.send(&reset(session))?;
+        self.seen += 1;
+        let mut buffer = [0; 2_048];
+        let length = socket.recv(&mut buffer).context("the answer to a reset")?;
+        let answer = Control::parse(buffer.get(..length).unwrap_or_default())?;
+        ensure!(
+            answer.opcode == Opcode::HardResetServerV2 && answer.peer_session == Some(session),
+            "{answer:?}"
+        );
+        ensure!(socket.recv(&mut buffer).is_err(), "and there is no other");
+        Ok(())
+    }
+
     fn dose(&mut self, dose: Dose) -> Result<()> {
         let mut at = Instant::now();
         let mut lap = |what: &str, scene: &Scene| -> Result<()> {
@@ -494,6 +519,7 @@ impl Attacker<'_> {
         lap("noise", self.scene)?;
         self.datagrams(dose.datagrams)?;
         lap("datagrams", self.scene)?;
+        self.unknown_data()?;
         self.resets(dose.resets)?;
         lap("resets", self.scene)?;
         self.hellos(dose.hellos)?;

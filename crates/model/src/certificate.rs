@@ -12,6 +12,18 @@ use crate::{Scope, Timestamp};
 #[serde(transparent)]
 pub struct Sealed(pub String);
 
+impl Sealed {
+    /// In the place of a secret that is not here.
+    pub fn nothing() -> Self {
+        Self(String::new())
+    }
+
+    /// Whether there is a secret in it.
+    pub fn is_some(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
 impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sealed(…)")
@@ -39,4 +51,7 @@ pub struct Certificate {
     pub created_at: Timestamp,
     /// When it was last imported.
     pub imported_at: Timestamp,
+    /// Whether it is a copy of the upstream's, under its own id (`networks = "upstream"`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mirrored: bool,
 }

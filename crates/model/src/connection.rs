@@ -1,6 +1,6 @@
 //! Client connections (spec: aws-client-vpn §1.7, §2.2.15).
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,8 +47,11 @@ pub struct Connection {
     pub common_name: String,
     /// The user name, with user-based authentication.
     pub username: Option<String>,
-    /// The address inside the tunnel.
-    pub client_ip: Ipv4Addr,
+    /// The IPv4 address inside the tunnel; `None`: the tunnel carries IPv6 only.
+    pub client_ip: Option<Ipv4Addr>,
+    /// The IPv6 address inside the tunnel, if it carries IPv6.
+    #[serde(default)]
+    pub client_ipv6: Option<Ipv6Addr>,
     /// Where the client comes from.
     pub peer: SocketAddr,
     /// Bytes sent by the client, inner packets.

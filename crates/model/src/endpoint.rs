@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use crate::{Attachment, EndpointId, Scope, SecurityGroupId, Status, Timestamp, VpcId};
+use crate::{Attachment, ClientNets, EndpointId, Scope, SecurityGroupId, Status, Timestamp, VpcId};
 
 /// Where an endpoint stands (spec: aws-client-vpn §1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,23 @@ impl IpType {
             IpType::Ipv4 => "ipv4",
             IpType::Ipv6 => "ipv6",
             IpType::DualStack => "dual-stack",
+        }
+    }
+
+    /// Whether traffic of this type goes to such a network.
+    pub fn carries(self, net: &IpNet) -> bool {
+        match net {
+            IpNet::V4(_) => self != IpType::Ipv6,
+            IpNet::V6(_) => self != IpType::Ipv4,
+        }
+    }
+
+    /// What it is called where it carries no other.
+    pub fn only(self) -> &'static str {
+        match self {
+            IpType::Ipv4 => "IPv4",
+            IpType::Ipv6 => "IPv6",
+            IpType::DualStack => "IPv4 and IPv6",
         }
     }
 }
@@ -186,6 +203,9 @@ pub struct EndpointSpec {
     pub description: Option<String>,
     /// The pool of client addresses, /12 to /22.
     pub client_cidr: Option<Ipv4Net>,
+    /// The block of client addresses that it was given, where it carries IPv6.
+    #[serde(default)]
+    pub client_ipv6_cidr: Option<Ipv6Net>,
     /// ARN of the server certificate.
     pub server_certificate_arn: String,
     /// One or two ways to authenticate.
@@ -229,6 +249,13 @@ pub struct EndpointSpec {
     pub listen: Listen,
 }
 
+impl EndpointSpec {
+    /// All client addresses.
+    pub fn client_nets(&self) -> ClientNets {
+        ClientNets { v4: self.client_cidr, v6: self.client_ipv6_cidr }
+    }
+}
+
 /// What was changed of an endpoint and is not in force on every gateway yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -269,6 +296,15 @@ pub struct Endpoint {
 /// The record that gives an endpoint an address, transport and port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerClaim {
+    /// The owner.
+    pub endpoint: EndpointId,
+    /// The owner's scope.
+    pub scope: Scope,
+}
+
+/// The record that gives an endpoint a block of IPv6 addresses for its clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientBlockClaim {
     /// The owner.
     pub endpoint: EndpointId,
     /// The owner's scope.

@@ -7,7 +7,7 @@ use crate::{
     AssociationId, AttachmentId, ConnectionId, EndpointId, RegionName, RouteTarget, RuleGroup, Scope,
     SecurityGroupId, SecurityRuleId, SubnetId, TransitGatewayId, Transport, VpcId, ZoneName,
 };
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use std::net::IpAddr;
 
 /// The kinds of records, each a folder of the key space.
@@ -63,6 +63,8 @@ pub enum Kind {
     GatewayFailure,
     /// Which endpoint owns an address, transport and port (no scope).
     Listener,
+    /// Which endpoint owns a block of IPv6 addresses for clients (no scope).
+    ClientBlock,
 }
 
 impl Kind {
@@ -94,12 +96,13 @@ impl Kind {
             Kind::Gateway => "gateway",
             Kind::GatewayFailure => "gateway-failure",
             Kind::Listener => "listener",
+            Kind::ClientBlock => "client-block",
         }
     }
 
     /// The kind named by a folder.
     pub fn parse(text: &str) -> Option<Self> {
-        const ALL: [Kind; 25] = [
+        const ALL: [Kind; 26] = [
             Kind::Endpoint,
             Kind::Association,
             Kind::AssociationClaim,
@@ -125,6 +128,7 @@ impl Kind {
             Kind::Gateway,
             Kind::GatewayFailure,
             Kind::Listener,
+            Kind::ClientBlock,
         ];
         ALL.into_iter().find(|kind| kind.as_str() == text)
     }
@@ -306,6 +310,16 @@ impl Key {
     /// Who owns an address, transport and port.
     pub fn listener(address: IpAddr, transport: Transport, port: u16) -> Self {
         Self(format!("{}{address}/{}/{port}", prefix::unscoped(Kind::Listener), transport.as_str()))
+    }
+
+    /// What blocks of IPv6 addresses for clients are taken from, where the operator names nothing.
+    pub fn client_prefix() -> Self {
+        Self(format!("{}prefix", prefix::unscoped(Kind::ClientBlock)))
+    }
+
+    /// Who owns a block of IPv6 addresses for clients.
+    pub fn client_block(block: &Ipv6Net) -> Self {
+        Self(format!("{}{}-{}", prefix::unscoped(Kind::ClientBlock), block.network(), block.prefix_len()))
     }
 }
 

@@ -6,6 +6,7 @@
 mod association;
 mod authorization_policy;
 mod certificate;
+mod clients;
 mod connection;
 mod endpoint;
 mod ids;
@@ -24,10 +25,11 @@ mod uplink;
 pub use association::{Association, AssociationCode, AssociationSpec, TargetNetwork};
 pub use authorization_policy::{AuthorizationPolicy, PolicyCode};
 pub use certificate::{Certificate, Sealed};
+pub use clients::{ClientAddresses, ClientNets};
 pub use connection::{Connection, ConnectionCode, Termination};
 pub use endpoint::{
-    Applying, Authentication, Banner, ClientConnect, ConnectionLog, Endpoint, EndpointCode, EndpointSpec,
-    IpType, Listen, ListenerClaim, Transport, TrustProvider, TrustProviderKind,
+    Applying, Authentication, Banner, ClientBlockClaim, ClientConnect, ConnectionLog, Endpoint, EndpointCode,
+    EndpointSpec, IpType, Listen, ListenerClaim, Transport, TrustProvider, TrustProviderKind,
 };
 pub use ids::{
     AccountId, AssociationId, AttachmentId, ConnectionId, EndpointId, IdError, RegionName, Scope,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::{Scope, SecurityGroupId, SecurityRuleId, SubnetId, Timestamp, VpcId, ZoneName};
@@ -16,6 +16,9 @@ pub struct Vpc {
     pub scope: Scope,
     /// Its CIDR blocks, the primary first.
     pub cidrs: Vec<Ipv4Net>,
+    /// Its IPv6 CIDR blocks.
+    #[serde(default)]
+    pub ipv6_cidrs: Vec<Ipv6Net>,
     /// `default` or `dedicated`.
     pub instance_tenancy: String,
     /// Its default security group.
@@ -29,6 +32,9 @@ pub struct Vpc {
     /// Its attributes.
     #[serde(default)]
     pub attributes: VpcAttributes,
+    /// Whether it is a copy of the upstream's, under its own id (`networks = "upstream"`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mirrored: bool,
 }
 
 /// Attributes of a VPC: kept and answered; nothing here acts on them.
@@ -60,6 +66,9 @@ pub struct Subnet {
     pub vpc_id: VpcId,
     /// Its block.
     pub cidr: Ipv4Net,
+    /// Its IPv6 block.
+    #[serde(default)]
+    pub ipv6_cidr: Option<Ipv6Net>,
     /// Its zone.
     pub zone: ZoneName,
     /// Tags.
@@ -69,12 +78,17 @@ pub struct Subnet {
     /// Its attributes.
     #[serde(default)]
     pub attributes: SubnetAttributes,
+    /// Whether it is a copy of the upstream's, under its own id (`networks = "upstream"`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mirrored: bool,
 }
 
 /// Attributes of a subnet: kept and answered; nothing here acts on them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SubnetAttributes {
+    /// Whether interfaces get an IPv6 address.
+    pub assign_ipv6: bool,
     /// Whether instances get a public address.
     pub map_public_ip: bool,
     /// Whether instances are named after their id rather than their address.
@@ -83,6 +97,20 @@ pub struct SubnetAttributes {
     pub resource_name_a: bool,
     /// Whether such a name has an AAAA record.
     pub resource_name_aaaa: bool,
+}
+
+impl Vpc {
+    /// All its blocks, IPv4 first.
+    pub fn blocks(&self) -> impl Iterator<Item = IpNet> + '_ {
+        self.cidrs.iter().copied().map(IpNet::V4).chain(self.ipv6_cidrs.iter().copied().map(IpNet::V6))
+    }
+}
+
+impl Subnet {
+    /// Its blocks, IPv4 first.
+    pub fn blocks(&self) -> impl Iterator<Item = IpNet> + use<> {
+        std::iter::once(IpNet::V4(self.cidr)).chain(self.ipv6_cidr.map(IpNet::V6))
+    }
 }
 
 /// What a rule of a security group says, as gateways enforce it.
@@ -148,4 +176,7 @@ pub struct SecurityGroup {
     pub egress: Vec<GroupRule>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
+    /// Whether it is a copy of the upstream's, under its own id (`networks = "upstream"`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mirrored: bool,
 }

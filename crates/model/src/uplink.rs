@@ -108,10 +108,12 @@ mod tests {
             scope: Scope { account: account.parse().unwrap(), region: "us-east-1".parse().unwrap() },
             vpc_id: VpcId::from_entropy(1),
             cidr: cidr.parse().unwrap(),
+            ipv6_cidr: None,
             zone: "us-east-1a".parse().unwrap(),
             tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
             created_at: Timestamp(0),
             attributes: SubnetAttributes::default(),
+            mirrored: false,
         }
     }
 

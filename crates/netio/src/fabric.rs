@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
+use model::ClientNets;
 use serde::{Deserialize, Serialize};
 
 /// Most TUN queues of one association, and so most workers.
@@ -91,11 +92,9 @@ pub struct FabricAssociation {
     /// Conntrack zone, mark, and table are made of this. 1 or more; unique among live associations.
     pub index: u16,
     /// Addresses of the clients. Other associations may have the same.
-    pub client_cidr: Ipv4Net,
-    /// The address that clients know as their gateway. Not assigned to the host (see [`crate::kernel`]).
-    pub gateway_address: Ipv4Addr,
-    /// Whether packets leave with the address of the interface they leave by. Else they keep the client's, and the far
-    /// side needs a route back.
+    pub client_cidr: ClientNets,
+    /// Whether IPv4 packets leave with the address of the interface they leave by. Else they keep the client's, as IPv6
+    /// ones always do, and the far side needs a route back.
     pub source_nat: bool,
     /// TUN queues, one per worker; 1 to [`MAX_QUEUES`].
     pub queues: u16,
@@ -126,7 +125,7 @@ pub struct Outlet {
     /// What clients may reach beyond the tunnel. Empty: nothing.
     pub egress: Vec<EgressRule>,
     /// Networks whose interfaces shall forward for tunnels. That the host has no route to one is not an error.
-    pub toward: Vec<Ipv4Net>,
+    pub toward: Vec<IpNet>,
 }
 
 /// One permission for packets from clients to the outside.
@@ -134,10 +133,10 @@ pub struct Outlet {
 pub struct EgressRule {
     /// IP protocol number; `None`: all.
     pub protocol: Option<u8>,
-    /// First and last destination port (TCP, UDP, SCTP, DCCP). For ICMP (protocol 1): type and code, where 65535 is any.
-    /// Ignored for other protocols.
+    /// First and last destination port (TCP, UDP, SCTP, DCCP). For ICMP (protocols 1 and 58): type and code, where 65535
+    /// is any. Ignored for other protocols.
     pub ports: Option<(u16, u16)>,
-    /// The far side. IPv6 never matches: tunnels carry IPv4.
+    /// The far side; what goes to the other IP version never matches.
     pub cidr: IpNet,
 }
 

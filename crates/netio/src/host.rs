@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use caps::{CapSet, Capability};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use socket2::{Domain, Socket, Type};
 
 use crate::fabric::FabricError;
@@ -74,7 +74,7 @@ pub fn is_host_address(ip: IpAddr) -> bool {
 
 /// Interfaces by which the host's own routing may send packets to some of these networks; `None` if it cannot be asked.
 #[must_use]
-pub fn interfaces_toward(networks: &[Ipv4Net]) -> Option<BTreeSet<String>> {
+pub fn interfaces_toward(networks: &[IpNet]) -> Option<BTreeSet<String>> {
     on_own_thread(|netlink| netlink.interfaces_toward(networks))
 }
 

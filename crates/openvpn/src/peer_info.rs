@@ -21,6 +21,8 @@ pub mod proto {
     pub const TLS_EKM: u32 = 1 << 3;
     /// EXIT on the control channel, and the `protocol-flags` option.
     pub const CC_EXIT: u32 = 1 << 7;
+    /// `AUTH_FAILED,TEMP`: a refusal with a time to come back.
+    pub const TEMPORARY_REFUSAL: u32 = 1 << 8;
     /// Control packets of renegotiations wrapped with a key out of the TLS exporter.
     pub const DYN_TLS_CRYPT: u32 = 1 << 9;
     /// Data packets in epochs.

@@ -506,6 +506,26 @@ fn farewell_words() {
     }
 }
 
+/// Those that know temporary refusals are told when to come back, also if they have not said so yet.
+#[test]
+fn a_time_to_come_back_is_told_to_those_that_know_it() {
+    let farewell = || Farewell::ComeBack { after_s: 7, text: "later".to_owned() };
+    let told = Some("AUTH_FAILED,TEMP[backoff 7,advance no]:later");
+    for (info, told) in [(MODERN, told), (OLD, Some("RESTART"))] {
+        let mut raw = Raw::new(SessionConfig::default());
+        raw.log_in(info);
+        raw.accept();
+        raw.session.farewell(farewell(), raw.now);
+        raw.settle();
+        assert_eq!(raw.texts.last().map(String::as_str), told);
+        let mut raw = Raw::new(SessionConfig::default());
+        raw.session.farewell(farewell(), raw.now);
+        raw.log_in(info);
+        assert_eq!(raw.texts.last().map(String::as_str), told);
+        assert!(raw.session.farewell_done());
+    }
+}
+
 /// A farewell in the middle of a handshake is said as soon as the client can read it, within its time.
 #[test]
 fn farewell_before_the_login() {

@@ -1,6 +1,6 @@
 //! Certificates: reading them, judging them, issuing them.
 //!
-//! * [`certificates_from_pem`], [`key_from_pem`]: out of PEM text;
+//! * [`certificates_from_pem`], [`key_from_pem`], [`decrypted_key_pem`]: out of PEM text;
 //! * [`facts`], [`importable`], [`has_domain`], [`key_matches`]: what an operator's certificate says and
 //!   whether it may be imported;
 //! * [`verify_client`]: who a client is, by its chain, the endpoint's trust anchors and its revocation list;
@@ -31,7 +31,7 @@ pub use crl::Crl;
 pub use facts::{Facts, facts};
 pub use identity::{Identity, Refusal};
 pub use import::{has_domain, importable, key_matches};
-pub use pem::{certificates_from_pem, key_from_pem};
+pub use pem::{certificates_from_pem, decrypted_key_pem, key_from_pem};
 pub use tls::ClientVerifier;
 
 /// What is wrong with a certificate, key or list that somebody handed in. The text may be shown to whoever did.
@@ -54,6 +54,9 @@ pub enum PkiError {
     /// The private key is encrypted.
     #[error("the private key is encrypted; give it without a passphrase")]
     EncryptedKey,
+    /// The private key does not open with this passphrase.
+    #[error("the private key cannot be decrypted")]
+    Passphrase,
     /// The private key is of no known form.
     #[error("the private key is not a PKCS #8, PKCS #1 or SEC 1 key")]
     UnknownKey,

@@ -26,6 +26,9 @@ pub fn certificates_from_pem(text: &str) -> Result<Vec<Vec<u8>>, PkiError> {
     }
 }
 
+/// Most rounds of the derivation of a key from a passphrase.
+const MAX_KDF_ITERATIONS: u32 = 1_000_000;
+
 /// The private key of the text, DER in the form it was found in (PKCS #8, PKCS #1 or SEC 1).
 ///
 /// # Errors
@@ -54,6 +57,35 @@ pub fn key_from_pem(text: &str) -> Result<Zeroizing<Vec<u8>>, PkiError> {
     // The label of a section may lie about its content; users of the key look at the content.
     PrivateKeyDer::try_from(key.as_slice()).map_err(|_| PkiError::UnknownKey)?;
     Ok(key)
+}
+
+/// An encrypted private key (PKCS #8, PBES2 with PBKDF2) without its encryption, as PEM.
+///
+/// # Errors
+/// Another kind of PEM, another or too costly a way of encryption, or a passphrase that does not open it.
+pub fn decrypted_key_pem(text: &str, passphrase: &[u8]) -> Result<Zeroizing<String>, PkiError> {
+    use pkcs8::pkcs5::{EncryptionScheme, pbes2};
+    use pkcs8::{EncryptedPrivateKeyInfo, LineEnding, SecretDocument};
+    if text.len() > MAX_PEM_BYTES {
+        return Err(PkiError::Pem("too long".to_owned()));
+    }
+    let (label, document) =
+        SecretDocument::from_pem(text.trim()).map_err(|_| PkiError::Pem("it cannot be read".to_owned()))?;
+    if label != "ENCRYPTED PRIVATE KEY" {
+        return Err(PkiError::Missing("encrypted private key"));
+    }
+    let encrypted =
+        EncryptedPrivateKeyInfo::try_from(document.as_bytes()).map_err(|_| PkiError::UnknownKey)?;
+    // Whoever made it decides how much work it is.
+    let EncryptionScheme::Pbes2(scheme) = &encrypted.encryption_algorithm else {
+        return Err(PkiError::UnknownKey);
+    };
+    let pbes2::Kdf::Pbkdf2(kdf) = &scheme.kdf else { return Err(PkiError::UnknownKey) };
+    if kdf.iteration_count > MAX_KDF_ITERATIONS {
+        return Err(PkiError::UnknownKey);
+    }
+    let key = encrypted.decrypt(passphrase).map_err(|_| PkiError::Passphrase)?;
+    key.to_pem("PRIVATE KEY", LineEnding::LF).map_err(|_| PkiError::UnknownKey)
 }
 
 /// The contents of every section of that kind.

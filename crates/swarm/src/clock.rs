@@ -10,6 +10,12 @@ pub(crate) fn now() -> openvpn::Instant {
     openvpn::Instant(u64::try_from(ORIGIN.elapsed().as_micros()).unwrap_or(u64::MAX))
 }
 
+/// The wall clock, for replay ids.
+pub(crate) fn wall() -> openvpn::UnixTime {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    openvpn::UnixTime(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
 /// The same moment for the timers of the runtime.
 pub(crate) fn timer(at: openvpn::Instant) -> tokio::time::Instant {
     (*ORIGIN + Duration::from_micros(at.0)).into()

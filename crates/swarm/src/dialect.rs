@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 pub use openvpn::client::Line as Dialect;
-use openvpn::client::SessionConfig;
+use openvpn::client::{SessionConfig, Wrap};
 use openvpn::data::Cipher;
 
+use crate::clock;
 use crate::profile::{Profile, Transport};
 
 /// There is no such dialect.
@@ -48,6 +49,7 @@ pub(crate) fn session(dialect: Dialect, profile: &Profile, transport: Transport)
         handshake_timeout: profile.handshake_timeout,
         username,
         password,
+        wrap: profile.control_key.clone().map(|key| Wrap { key, began_at: clock::wall() }),
         // Windows, repeats and the move to a new key are those of any client: a tool shall not wait a minute for one.
         send_window: common.send_window,
         receive_window: common.receive_window,

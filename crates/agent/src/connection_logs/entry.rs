@@ -23,7 +23,7 @@ pub(super) struct Entry {
     connection_start_time: String,
     connection_last_update_time: String,
     client_ip: String,
-    client_ip_v6: &'static str,
+    client_ip_v6: String,
     common_name: String,
     device_type: String,
     device_ip: String,
@@ -58,8 +58,8 @@ impl Entry {
             transport_protocol: "",
             connection_start_time: time(start.established_at.0),
             connection_last_update_time: time(at_unix),
-            client_ip: start.client_ip.to_string(),
-            client_ip_v6: NOTHING,
+            client_ip: text(start.client.v4),
+            client_ip_v6: text(start.client.v6),
             common_name: start.common_name.clone(),
             device_type: start.platform.clone().unwrap_or_else(|| NOTHING.to_owned()),
             device_ip: start.peer.ip().to_canonical().to_string(),
@@ -100,7 +100,7 @@ impl Entry {
             connection_start_time: NOTHING.to_owned(),
             connection_last_update_time: time(attempt.at.0),
             client_ip: NOTHING.to_owned(),
-            client_ip_v6: NOTHING,
+            client_ip_v6: NOTHING.to_owned(),
             common_name: attempt.common_name.clone(),
             device_type: attempt.platform.clone().unwrap_or_else(|| NOTHING.to_owned()),
             device_ip: attempt.peer.ip().to_canonical().to_string(),
@@ -122,4 +122,9 @@ impl Entry {
 fn time(unix_s: i64) -> String {
     let instant = jiff::Timestamp::from_second(unix_s).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     instant.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// An address, if there is one.
+fn text<T: ToString>(address: Option<T>) -> String {
+    address.map_or_else(|| NOTHING.to_owned(), |address| address.to_string())
 }

@@ -90,6 +90,7 @@ impl World {
             tags: Default::default(),
             created_at: Timestamp(0),
             imported_at: Timestamp(0),
+            mirrored: false,
         };
         self.put(Key::certificate(&scope(), "c1"), &certificate).await;
         let subnet = Subnet {
@@ -97,10 +98,12 @@ impl World {
             scope: scope(),
             vpc_id: VpcId::from_entropy(1),
             cidr: "10.0.1.0/24".parse().unwrap(),
+            ipv6_cidr: None,
             zone: "us-east-1a".parse().unwrap(),
             tags: Default::default(),
             created_at: Timestamp(0),
             attributes: Default::default(),
+            mirrored: false,
         };
         self.put(Key::subnet(&scope(), &subnet.id), &subnet).await;
         self.put(Key::endpoint(&scope(), &endpoint_id()), &endpoint()).await;
@@ -138,6 +141,7 @@ pub fn endpoint() -> Endpoint {
         spec: EndpointSpec {
             description: None,
             client_cidr: Some("10.8.0.0/22".parse().unwrap()),
+            client_ipv6_cidr: None,
             server_certificate_arn: ARN.into(),
             authentication: vec![Authentication::Certificate { client_root_arn: ARN.into() }],
             connection_log: ConnectionLog::default(),
@@ -193,7 +197,7 @@ pub fn connection(n: u128) -> ConnectionStart {
         common_name: "client1".into(),
         username: None,
         platform: None,
-        client_ip: Ipv4Addr::new(10, 8, 0, 2),
+        client: Ipv4Addr::new(10, 8, 0, 2).into(),
         peer: SocketAddr::from(([192, 0, 2, 9], 1194)),
         counters: Arc::new(Counters::default()),
         established_at: gateway::UnixTime(100),

@@ -13,6 +13,16 @@ use crate::registry::{Input, Read, Registered};
 
 pub(crate) use actions::ACTIONS;
 
+/// Actions that name one certificate and are the upstream's for one that was not imported here.
+pub(crate) const BY_ARN: &[&str] = &[
+    "AddTagsToCertificate",
+    "DeleteCertificate",
+    "DescribeCertificate",
+    "GetCertificate",
+    "ListTagsForCertificate",
+    "RemoveTagsFromCertificate",
+];
+
 /// What stands before the action in `X-Amz-Target`.
 pub(crate) const TARGET_PREFIX: &str = "CertificateManager.";
 

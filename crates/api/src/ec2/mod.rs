@@ -2,10 +2,13 @@
 
 mod actions;
 mod attachment_shapes;
+mod client_ipv6;
 mod derived;
 mod device_posture;
+pub(crate) mod disassociation;
 mod endpoint_options;
 mod interfaces;
+mod ipv6_blocks;
 mod network_shapes;
 pub(crate) mod references;
 mod security;
@@ -18,7 +21,8 @@ use aws_query::{FromQuery, Members, ToXml};
 use crate::action::{Action, Encoded};
 use crate::registry::{Input, Read, Registered, from_form, members};
 
-pub(crate) use actions::{ACTIONS, NOT_BUILT};
+pub(crate) use actions::{ACTIONS, NOT_BUILT, OF_NETWORKS};
+pub(crate) use security::read_rule as security_rule;
 
 /// One line for each action.
 pub(crate) const fn action<A>() -> Registered

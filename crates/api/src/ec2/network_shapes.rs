@@ -6,6 +6,7 @@ use model::{RegionName, Subnet, Vpc, ZoneName};
 
 use crate::arn;
 use crate::config::Config;
+use crate::ec2::ipv6_blocks::{SubnetBlock, VpcBlock};
 use crate::ec2::shapes::{TagAnswer, tag_set};
 
 /// Addresses of a subnet that its VPC keeps: the first four and the last.
@@ -15,7 +16,7 @@ const RESERVED_ADDRESSES: u32 = 5;
 pub(crate) struct VpcAnswer {
     owner_id: String,
     instance_tenancy: String,
-    ipv6_cidr_block_association_set: Vec<Nothing>,
+    ipv6_cidr_block_association_set: Vec<VpcBlock>,
     cidr_block_association_set: Vec<CidrAssociation>,
     is_default: bool,
     #[xml(name = "tagSet")]
@@ -89,7 +90,11 @@ impl From<&Vpc> for VpcAnswer {
         Self {
             owner_id: vpc.scope.account.to_string(),
             instance_tenancy: vpc.instance_tenancy.clone(),
-            ipv6_cidr_block_association_set: Vec::new(),
+            ipv6_cidr_block_association_set: vpc
+                .ipv6_cidrs
+                .iter()
+                .map(|block| VpcBlock::of(vpc, block, "associated"))
+                .collect(),
             cidr_block_association_set: vpc.cidrs.iter().map(association).collect(),
             is_default: false,
             tags: tag_set(&vpc.tags),
@@ -107,7 +112,7 @@ pub(crate) struct SubnetAnswer {
     map_customer_owned_ip_on_launch: bool,
     owner_id: String,
     assign_ipv6_address_on_creation: bool,
-    ipv6_cidr_block_association_set: Vec<Nothing>,
+    ipv6_cidr_block_association_set: Vec<SubnetBlock>,
     #[xml(name = "tagSet")]
     tags: Vec<TagAnswer>,
     subnet_arn: String,
@@ -146,8 +151,12 @@ impl SubnetAnswer {
             },
             availability_zone_id: zone_id(&subnet.scope.region, subnet.zone.as_str()),
             owner_id: subnet.scope.account.to_string(),
-            assign_ipv6_address_on_creation: false,
-            ipv6_cidr_block_association_set: Vec::new(),
+            assign_ipv6_address_on_creation: is.assign_ipv6,
+            ipv6_cidr_block_association_set: subnet
+                .ipv6_cidr
+                .iter()
+                .map(|block| SubnetBlock::of(subnet, block, "associated"))
+                .collect(),
             tags: tag_set(&subnet.tags),
             subnet_arn: arn::ec2(&subnet.scope, "subnet", subnet.id.as_str()),
             enable_dns64: false,

@@ -5,8 +5,8 @@ use aws_query::ToXml;
 use ipnet::IpNet;
 use model::{
     Association, AssociationCode, AssociationId, AssociationSpec, Attachment, AttachmentCode,
-    AttachmentEntry, AttachmentId, Endpoint, Key, Kind, RegionName, Scope, TargetNetwork, TransitGateway,
-    TransitGatewayId, TransitGatewayOwner, ZoneName,
+    AttachmentEntry, AttachmentId, ClientNets, Endpoint, Key, Kind, RegionName, Scope, TargetNetwork,
+    TransitGateway, TransitGatewayId, TransitGatewayOwner, ZoneName,
 };
 use store::typed::Record;
 
@@ -136,13 +136,17 @@ pub(crate) fn ask(cx: &Cx<'_>, gateway: &TransitGateway, zones: Vec<ZoneName>) -
 }
 
 /// Refuses a transit gateway that cannot carry an endpoint's clients (spec: aws-client-vpn §2.2.20).
-pub(crate) fn suits(gateway: &TransitGateway, client: Option<IpNet>) -> Result<(), ApiError> {
+pub(crate) fn suits(gateway: &TransitGateway, clients: ClientNets) -> Result<(), ApiError> {
     if !gateway.options.cidrs.iter().any(|block| matches!(block, IpNet::V4(_))) {
         // UNVERIFIED: the code and the message.
         let message = format!("The transit gateway {} does not have an IPv4 CIDR block", gateway.id);
         return Err(ApiError::invalid(message));
     }
-    let overlapping = |block: &&IpNet| client.is_some_and(|client| crate::check::overlap(block, &client));
+    if clients.v6.is_some() && !gateway.options.cidrs.iter().any(|block| matches!(block, IpNet::V6(_))) {
+        let message = format!("The transit gateway {} does not have an IPv6 CIDR block", gateway.id);
+        return Err(ApiError::invalid(message));
+    }
+    let overlapping = |block: &&IpNet| clients.iter().any(|client| crate::check::overlap(block, &client));
     match gateway.options.cidrs.iter().find(overlapping) {
         Some(block) => {
             let message = format!("The client CIDR block overlaps with {block} of the transit gateway");

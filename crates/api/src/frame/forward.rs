@@ -23,7 +23,7 @@ impl Api {
     /// The upstream a call may go to: none for one that another server has forwarded already, and none while anybody's
     /// credentials are accepted.
     pub(super) fn upstream_of(&self, call: &Call) -> Option<&Upstream> {
-        let upstream = self.upstream.as_ref().filter(|_| !self.config.dev_open)?;
+        let upstream = self.upstream.as_deref().filter(|_| !self.config.dev_open)?;
         call.header(upstream::FORWARDED).is_none().then_some(upstream)
     }
 
@@ -81,6 +81,9 @@ impl Api {
         histogram!("bascule_upstream_seconds").record(started.elapsed());
         counter!("bascule_upstream_requests_total", "status" => class(answer.status)).increment(1);
         audit.upstream_answered(&answer);
+        if let Some(networks) = self.networks.as_ref().filter(|_| !wanted.reads) {
+            networks.written();
+        }
         Ok(answer)
     }
 

@@ -8,6 +8,7 @@ mod authorize;
 mod call;
 mod commit;
 mod forward;
+mod neighbours;
 mod origin;
 mod resources;
 mod session;
@@ -17,6 +18,7 @@ mod token;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use aws_auth::{AuthFault, SignedRequest};
 use aws_query::{Form, Limits};
@@ -29,6 +31,7 @@ use crate::config::{Config, MAX_BODY_BYTES};
 use crate::cx::{Cx, Ports};
 use crate::error::ApiError;
 use crate::identities::{Caller, Identities};
+use crate::networks::Networks;
 use crate::ports::{Convergence, LiveConnections};
 use crate::registry::{Input, Registered};
 use crate::service::{Protocol, Refusal, Service};
@@ -56,7 +59,8 @@ pub struct Api {
     clock: Clock,
     ready: Arc<AtomicBool>,
     metrics: Option<Metrics>,
-    upstream: Option<Upstream>,
+    upstream: Option<Arc<Upstream>>,
+    networks: Option<Arc<Networks>>,
 }
 
 /// What is known of a call once its signature is accepted.
@@ -108,6 +112,7 @@ impl Api {
             ready: Arc::new(AtomicBool::new(false)),
             metrics: None,
             upstream: None,
+            networks: None,
         }
     }
 
@@ -128,8 +133,30 @@ impl Api {
     /// Sends there what is not built here.
     #[must_use]
     pub fn with_upstream(mut self, upstream: Upstream) -> Self {
-        self.upstream = Some(upstream);
+        self.upstream = Some(Arc::new(upstream));
         self
+    }
+
+    /// Takes the networks of the account from the upstream, if there is one, reading them anew at this interval:
+    /// whoever holds [`Api::networks`] must run them.
+    #[must_use]
+    pub fn with_networks_of_upstream(mut self, interval: Duration) -> Self {
+        self.networks = self.upstream.clone().map(|upstream| {
+            Arc::new(Networks::new(
+                Arc::clone(&self.store),
+                Arc::clone(&self.master_key),
+                upstream,
+                self.config.account.clone(),
+                self.config.regions.clone(),
+                interval,
+            ))
+        });
+        self
+    }
+
+    /// The networks that are read from the upstream.
+    pub fn networks(&self) -> Option<Arc<Networks>> {
+        self.networks.clone()
     }
 
     /// Takes the time from this instead of the machine's clock.
@@ -214,7 +241,8 @@ impl Api {
                 audit.action(known.name);
             }
             let authentic = self.authenticate(call, &signed, presented, service, audit)?;
-            let registered = match known(service, name, &common) {
+            let found = known(service, name, &common);
+            let registered = match self.unless_theirs(call, service, found, &form, &authentic.scope).await {
                 Err(Refusal::UnknownAction(name) | Refusal::NotBuilt(name))
                     if self.upstream_of(call).is_some() && upstream::own(call, service, &name).is_some() =>
                 {
@@ -319,6 +347,7 @@ impl Api {
             sessions: &self.sessions,
             master_key: &self.master_key,
             live: self.live.as_ref(),
+            networks: self.networks.as_deref(),
         };
         let Authentic { scope, caller, origin } = authentic;
         let cx = Cx::new(self.store.as_ref(), now, scope, caller, origin, ports);

@@ -32,6 +32,7 @@ impl Api {
         scope: &Scope,
         context: &mut Context,
     ) -> Result<(), ApiError> {
+        self.look_for(&touch.resource, scope).await?;
         match &touch.resource {
             Resource::Endpoint(id) => {
                 let key = id.as_deref().and_then(|id| id.parse().ok()).map(|id| Key::endpoint(scope, &id));

@@ -12,7 +12,8 @@ fn connection(world: &World, endpoint: &str, number: u128, code: ConnectionCode)
         association: model::AssociationId::from_entropy(1),
         common_name: "laptop".into(),
         username: Some("ann".into()),
-        client_ip: [10, 100, 0, 2].into(),
+        client_ip: Some([10, 100, 0, 2].into()),
+        client_ipv6: Some("fd00:9::2".parse().unwrap()),
         peer: "198.51.100.7:5000".parse().unwrap(),
         ingress_bytes: 1,
         egress_bytes: 2,
@@ -61,6 +62,7 @@ async fn live_counters_come_before_stored_ones() {
     assert_eq!(shown.all("authorizationPolicyLastEvaluatedTime"), ["2027-01-15 07:59:45"]);
     assert_eq!(shown.text("connectionEstablishedTime"), "2027-01-15 07:59:00");
     assert_eq!((shown.text("clientIp"), shown.text("commonName")), ("10.100.0.2".into(), "laptop".into()));
+    assert_eq!(shown.text("clientIpv6Address"), "fd00:9::2");
     assert_eq!((shown.text("egressBytes"), shown.text("egressPackets")), ("2".into(), "4".into()));
     let by_name = [base, ("Filter.1.Name", "username"), ("Filter.1.Value.1", "ann")];
     let shown = world.call("DescribeClientVpnConnections", &by_name).await.ok();

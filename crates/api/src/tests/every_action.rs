@@ -49,6 +49,10 @@ fn sample(action: &str) -> Vec<(&'static str, &'static str)> {
         "DeleteVpc" => vec![VPC],
         "DescribeVpcAttribute" => vec![VPC, ("Attribute", "enableDnsSupport")],
         "ModifyVpcAttribute" => vec![VPC, ("EnableDnsSupport.Value", "true")],
+        "AssociateSubnetCidrBlock" => {
+            vec![("SubnetId", "subnet-0123456789abcdef0"), ("Ipv6CidrBlock", "2001:db8:0:1::/64")]
+        }
+        "DisassociateSubnetCidrBlock" => vec![("AssociationId", "subnet-cidr-assoc-0123456789abcdef0")],
         "AssociateVpcCidrBlock" => vec![VPC, ("CidrBlock", "10.1.0.0/16")],
         "DisassociateVpcCidrBlock" => vec![("AssociationId", "vpc-cidr-assoc-0123456789abcdef0")],
         "DeleteSubnet" => vec![("SubnetId", "subnet-0123456789abcdef0")],

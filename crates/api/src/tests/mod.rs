@@ -5,6 +5,7 @@ mod associations;
 mod audit;
 mod authorization_policies;
 mod certificates;
+mod client_ipv6;
 mod connections;
 mod convergence;
 mod endpoints;
@@ -12,6 +13,7 @@ mod every_action;
 mod iam;
 mod identities;
 mod logs;
+mod mirror;
 mod modify;
 mod network_ends;
 mod networks;
@@ -340,7 +342,8 @@ impl World {
         let pairs = endpoint_pairs(&arn);
         let mut pairs: Vec<(&str, &str)> =
             pairs.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        pairs.extend(more);
+        pairs.retain(|(name, _)| !more.iter().any(|(other, value)| other == name && value.is_empty()));
+        pairs.extend(more.iter().filter(|(_, value)| !value.is_empty()));
         self.call("CreateClientVpnEndpoint", &pairs).await.ok().text("clientVpnEndpointId")
     }
 

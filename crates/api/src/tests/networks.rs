@@ -61,7 +61,7 @@ async fn rules_of_vpcs() {
         (&[("CidrBlock", "10.0.0.1/16")], "InvalidParameterValue"),
         (&[("CidrBlock", "2001:db8::/56")], "InvalidVpc.Range"),
         (&[("CidrBlock", "10.0.0.0/16"), ("InstanceTenancy", "mine")], "InvalidParameterValue"),
-        (&[("CidrBlock", "10.0.0.0/16"), ("AmazonProvidedIpv6CidrBlock", "true")], "UnsupportedOperation"),
+        (&[("CidrBlock", "10.0.0.0/16"), ("Ipv6CidrBlock", "2001:db8::/66")], "InvalidVpc.Range"),
         (&[("CidrBlock", "10.0.0.0/16")], ""),
     ];
     for (pairs, code) in rows {
@@ -155,5 +155,119 @@ async fn zones() {
     assert_eq!(
         world.call("DescribeAvailabilityZones", &[("ZoneName.1", "x")]).await.code(),
         "InvalidParameterValue"
+    );
+}
+
+#[tokio::test]
+async fn ipv6_blocks_of_vpcs_and_subnets() {
+    let world = World::new();
+    let v4 = ("CidrBlock", "10.0.0.0/16");
+    for (pairs, code) in [
+        (
+            vec![("AmazonProvidedIpv6CidrBlock", "true"), ("Ipv6CidrBlock", "2001:db8::/56")],
+            "InvalidParameterCombination",
+        ),
+        (vec![("Ipv6CidrBlock", "2001:db8::1/56")], "InvalidParameterValue"),
+        (vec![("Ipv6CidrBlock", "10.0.0.0/16")], "InvalidVpc.Range"),
+        (vec![("Ipv6IpamPoolId", "ipam-pool-1")], "MissingParameter"),
+    ] {
+        let pairs: Vec<_> = [v4].into_iter().chain(pairs).collect();
+        assert_eq!(world.call("CreateVpc", &pairs).await.code(), code, "{pairs:?}");
+    }
+    let provided = world.call("CreateVpc", &[v4, ("AmazonProvidedIpv6CidrBlock", "true")]).await.ok();
+    let block: ipnet::Ipv6Net = provided.text("ipv6CidrBlock").parse().unwrap();
+    assert_eq!((block.prefix_len(), block.network().segments()[0] >> 8), (56, 0xfd));
+    let named =
+        world.call("CreateVpc", &[v4, ("Ipv6CidrBlock", "2001:db8::/56"), ("Ipv6Pool", "own")]).await.ok();
+    assert_eq!(named.text("ipv6CidrBlock"), "2001:db8::/56");
+    let vpc = named.text("vpcId");
+    let vpc = ("VpcId", vpc.as_str());
+    let groups = world
+        .call("DescribeSecurityGroups", &[("Filter.1.Name", "vpc-id"), ("Filter.1.Value.1", vpc.1)])
+        .await
+        .ok();
+    assert_eq!(groups.all("cidrIpv6"), ["::/0"], "as the service makes it");
+    let subnet = |v4: &'static str, v6: &'static str| {
+        let world = &world;
+        async move { world.call("CreateSubnet", &[vpc, ("CidrBlock", v4), ("Ipv6CidrBlock", v6)]).await }
+    };
+    let first = subnet("10.0.1.0/24", "2001:db8:0:1::/64").await.ok();
+    assert!(
+        first.body.contains("<ipv6CidrBlockState><state>associated</state></ipv6CidrBlockState>"),
+        "{}",
+        first.body
+    );
+    for (v4, v6, code) in [
+        ("10.0.2.0/24", "2001:db8:0:1::/64", "InvalidSubnet.Conflict"),
+        ("10.0.2.0/24", "2001:db8:1:1::/64", "InvalidSubnet.Range"),
+        ("10.0.2.0/24", "2001:db8:0:2::/66", "InvalidSubnet.Range"),
+        ("10.0.2.0/24", "10.0.2.0/24", "InvalidSubnet.Range"),
+    ] {
+        assert_eq!(subnet(v4, v6).await.code(), code, "{v6}");
+    }
+    let filter = [
+        ("Filter.1.Name", "ipv6-cidr-block-association.ipv6-cidr-block"),
+        ("Filter.1.Value.1", "2001:db8:0:1::/64"),
+    ];
+    assert_eq!(world.call("DescribeSubnets", &filter).await.ok().text("subnetId"), first.text("subnetId"));
+    let acl = [("Filter.1.Name", "vpc-id"), ("Filter.1.Value.1", vpc.1)];
+    assert_eq!(world.call("DescribeNetworkAcls", &acl).await.ok().all("ipv6CidrBlock").len(), 4);
+    let table = world.call("DescribeRouteTables", &acl).await.ok();
+    assert_eq!(table.text("destinationIpv6CidrBlock"), "2001:db8::/56");
+
+    // Beside IPv4, later; and off again.
+    let plain = world.call("CreateSubnet", &[vpc, ("CidrBlock", "10.0.3.0/24")]).await.ok().text("subnetId");
+    let plain = ("SubnetId", plain.as_str());
+    let assign = [plain, ("AssignIpv6AddressOnCreation.Value", "true")];
+    assert_eq!(world.call("ModifySubnetAttribute", &assign).await.code(), "InvalidParameterValue");
+    let given = [plain, ("Ipv6CidrBlock", "2001:db8:0:3::/64")];
+    let added = world.call("AssociateSubnetCidrBlock", &given).await.ok();
+    assert_eq!(world.call("AssociateSubnetCidrBlock", &given).await.code(), "InvalidParameterValue");
+    world.call("ModifySubnetAttribute", &assign).await.ok();
+    let shown = world.call("DescribeSubnets", &[("SubnetId.1", plain.1)]).await.ok();
+    assert_eq!(shown.text("assignIpv6AddressOnCreation"), "true");
+    let vpc_block = named.all("associationId").into_iter().next().unwrap();
+    let off = async |action: &str, id: &str| world.call(action, &[("AssociationId", id)]).await.code();
+    assert_eq!(off("DisassociateVpcCidrBlock", &vpc_block).await, "DependencyViolation");
+    for subnet in [&added, &first] {
+        let id = subnet.text("associationId");
+        assert_eq!(off("DisassociateSubnetCidrBlock", &id).await, "");
+        assert_eq!(
+            off("DisassociateSubnetCidrBlock", &id).await,
+            "InvalidSubnetCidrBlockAssociationID.NotFound"
+        );
+    }
+    assert_eq!(off("DisassociateVpcCidrBlock", &vpc_block).await, "");
+    let shown = world.call("DescribeVpcs", &[("VpcId.1", vpc.1)]).await.ok();
+    assert_eq!(shown.all("ipv6CidrBlock"), [""; 0]);
+    for (pairs, code) in [
+        (
+            vec![("Ipv6CidrBlock", "2001:db8:5::/48"), ("CidrBlock", "10.1.0.0/16")],
+            "InvalidParameterCombination",
+        ),
+        (vec![("Ipv6CidrBlock", "2001:db8:5::/48")], ""),
+        (vec![("Ipv6CidrBlock", "2001:db8:5:8::/64")], "InvalidVpc.Range"),
+        (vec![("AmazonProvidedIpv6CidrBlock", "true")], ""),
+    ] {
+        let pairs: Vec<_> = [vpc].into_iter().chain(pairs).collect();
+        assert_eq!(world.call("AssociateVpcCidrBlock", &pairs).await.code(), code, "{pairs:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_default_group_lets_ipv6_out_once_there_is_some() {
+    let world = World::new();
+    let vpc = world.call("CreateVpc", &[("CidrBlock", "10.0.0.0/16")]).await.ok().text("vpcId");
+    let of = [("Filter.1.Name", "vpc-id"), ("Filter.1.Value.1", vpc.as_str())];
+    assert_eq!(world.call("DescribeSecurityGroups", &of).await.ok().all("cidrIpv6"), [""; 0]);
+    for block in ["2001:db8::/56", "2001:db8:1::/56"] {
+        world.call("AssociateVpcCidrBlock", &[("VpcId", vpc.as_str()), ("Ipv6CidrBlock", block)]).await.ok();
+        assert_eq!(world.call("DescribeSecurityGroups", &of).await.ok().all("cidrIpv6"), ["::/0"]);
+    }
+    let made = [("VpcId", vpc.as_str()), ("GroupName", "web"), ("GroupDescription", "web")];
+    let group = world.call("CreateSecurityGroup", &made).await.ok().text("groupId");
+    assert_eq!(
+        world.call("DescribeSecurityGroups", &[("GroupId.1", &group)]).await.ok().all("cidrIpv6"),
+        ["::/0"]
     );
 }

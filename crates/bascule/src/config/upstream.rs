@@ -24,6 +24,7 @@ struct UpstreamKeys {
     allow: Vec<String>,
     credentials_file: Option<PathBuf>,
     timeout_seconds: Option<u64>,
+    refresh_seconds: Option<u64>,
 }
 
 impl<'de> Deserialize<'de> for UpstreamTable {
@@ -56,23 +57,44 @@ pub(crate) struct Upstream {
     pub allow: Vec<String>,
     pub credentials_file: Option<PathBuf>,
     pub timeout_seconds: u64,
+    /// How often the networks are read that are the upstream's; `None`: the networks are our own.
+    pub networks_seconds: Option<u64>,
 }
 
 /// How long an upstream may take for an answer, seconds, unless configured; and at most.
 const UPSTREAM_TIMEOUT_SECONDS: u64 = 30;
 const MAX_UPSTREAM_TIMEOUT_SECONDS: u64 = 900;
 
+/// How often networks are read unless configured, seconds; and at most.
+const REFRESH_SECONDS: u64 = 30;
+const MAX_REFRESH_SECONDS: u64 = 3_600;
+
+/// Whether `networks` says `upstream`.
+fn networks_of_upstream(networks: Option<&str>) -> Result<bool> {
+    match networks {
+        None | Some("own") => Ok(false),
+        Some("upstream") => Ok(true),
+        Some(other) => usage(format!("networks = {other}: own or upstream")),
+    }
+}
+
 impl UpstreamTable {
-    /// Put together with the flag.
+    /// Put together with the flag, and with whose the networks are.
     pub(super) fn checked(
         self,
         flag: Option<String>,
+        networks: Option<String>,
         listen: SocketAddr,
         dev_open: bool,
     ) -> Result<Option<Upstream>> {
-        let UpstreamKeys { url, allow, credentials_file, timeout_seconds } = self.0;
+        let UpstreamKeys { url, allow, credentials_file, timeout_seconds, refresh_seconds } = self.0;
+        let networks = networks_of_upstream(networks.as_deref())?;
         let Some(text) = flag.or(url) else {
-            let set = !allow.is_empty() || credentials_file.is_some() || timeout_seconds.is_some();
+            if networks {
+                return usage("networks = upstream: there is none; give upstream, or url in [upstream]");
+            }
+            let numbers = timeout_seconds.or(refresh_seconds);
+            let set = !allow.is_empty() || credentials_file.is_some() || numbers.is_some();
             return if set {
                 usage("upstream.url is missing beside the other keys of [upstream]")
             } else {
@@ -102,7 +124,14 @@ impl UpstreamTable {
                 "upstream.timeout-seconds = {timeout_seconds}: from 1 to {MAX_UPSTREAM_TIMEOUT_SECONDS}"
             ));
         }
-        Ok(Some(Upstream { url, allow, credentials_file, timeout_seconds }))
+        let refresh_seconds = refresh_seconds.unwrap_or(REFRESH_SECONDS);
+        if !(1..=MAX_REFRESH_SECONDS).contains(&refresh_seconds) {
+            return usage(format!(
+                "upstream.refresh-seconds = {refresh_seconds}: from 1 to {MAX_REFRESH_SECONDS}"
+            ));
+        }
+        let networks_seconds = networks.then_some(refresh_seconds);
+        Ok(Some(Upstream { url, allow, credentials_file, timeout_seconds, networks_seconds }))
     }
 }
 
@@ -124,6 +153,9 @@ mod tests {
         let upstream = load(with(table)).unwrap().upstream.unwrap();
         assert_eq!((upstream.url.to_string().as_str(), upstream.timeout_seconds), ("http://x:1", 5));
         assert_eq!(upstream.allow, ["lambda", "s3"]);
+        assert_eq!(upstream.networks_seconds, None);
+        let theirs = Serve { networks: Some("upstream".into()), ..with(table) };
+        assert_eq!(load(theirs).unwrap().upstream.unwrap().networks_seconds, Some(30));
         // The flag goes before the table's URL and leaves the rest.
         let flags = Serve { upstream: Some("https://y".into()), ..with(table) };
         let upstream = load(flags).unwrap().upstream.unwrap();
@@ -135,6 +167,10 @@ mod tests {
             ("[upstream]\nurl = 'http://x'\nallow = ['S3']", "upstream.allow = S3"),
             ("[upstream]\nurl = 'http://x'\ntimeout-seconds = 0", "upstream.timeout-seconds = 0"),
             ("[upstream]\nurl = 'http://x'\nsecret = 'canary'", "config = "),
+            ("networks = 'upstream'", "networks = upstream"),
+            ("networks = 'their'", "networks = their"),
+            ("[upstream]\nrefresh-seconds = 5", "upstream.url is missing"),
+            ("[upstream]\nurl = 'http://x'\nrefresh-seconds = 0", "upstream.refresh-seconds = 0"),
             ("listen = '127.0.0.1:5000'\nupstream = 'http://localhost:5000'", "this server itself"),
             ("dev-open = true\nupstream = 'http://x'", "dev-open"),
         ] {

@@ -67,6 +67,7 @@ fn endpoint(cloud: &Cloud, id: &str, row: &Answer) -> Result<Endpoint> {
         ("a transit gateway attachment", "transitGatewayConfiguration"),
         ("device posture options", "devicePostureOptions"),
     ];
+    let carries_v6 = row.optional("trafficIpAddressType").is_some_and(|traffic| traffic != "ipv4");
     Ok(Endpoint {
         options: options(row)?,
         dns_name: row.optional("dnsName").unwrap_or_default(),
@@ -80,6 +81,7 @@ fn endpoint(cloud: &Cloud, id: &str, row: &Answer) -> Result<Endpoint> {
             .into_iter()
             .filter(|(_, path)| !row.names_of(path).is_empty())
             .map(|(name, _)| name)
+            .chain(carries_v6.then_some("IPv6 traffic"))
             .collect(),
     })
 }

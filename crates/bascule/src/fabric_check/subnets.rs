@@ -135,7 +135,8 @@ fn reverse_path(matched: &UplinkMatch, uplink: &Uplink, interface: &InterfaceSta
     if either("rp_filter") != 1 || either("src_valid_mark") == 1 {
         return None;
     }
-    let ways = netio::interfaces_toward(&blocks(matched, interface))?;
+    let blocks: Vec<IpNet> = blocks(matched, interface).into_iter().map(IpNet::V4).collect();
+    let ways = netio::interfaces_toward(&blocks)?;
     (ways.len() != 1 || !ways.contains(name)).then(|| {
         lack(
             format!(

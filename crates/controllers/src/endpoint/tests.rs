@@ -18,6 +18,7 @@ fn endpoint(code: EndpointCode) -> Endpoint {
         spec: EndpointSpec {
             description: None,
             client_cidr: Some("10.8.0.0/22".parse().unwrap()),
+            client_ipv6_cidr: None,
             server_certificate_arn: "arn".into(),
             authentication: vec![],
             connection_log: ConnectionLog::default(),

@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use gateway::Instant;
 use gateway::desired::{Desired, Endpoint};
-use model::{AssociationId, EndpointId, Failure, Transport};
+use model::{AssociationId, ClientNets, EndpointId, Failure, Transport};
 use netio::{FabricAssociation, FabricError, Outlet};
 use tokio::sync::oneshot;
 
 use super::{Control, Listener, Served};
 use crate::Applied;
-use crate::egress::{egress, gateway_address, uplink};
+use crate::egress::{egress, uplink};
 use crate::engine::stopped;
 use crate::fabric::{Added, Batch, Results};
 use crate::table::AddressTable;
@@ -120,6 +120,7 @@ impl Control {
         if !self.draining && !self.wiring.shared.slot().drains.is_empty() {
             self.draining = true;
             self.gateway.drain(self.wiring.clock.now());
+            self.tell_gates();
             self.pump();
         }
     }
@@ -137,6 +138,7 @@ impl Control {
         }
         self.gateway.apply(Arc::clone(&newer), self.wiring.clock.now(), self.wiring.clock.wall());
         self.heard = Some(newer);
+        self.tell_gates();
         self.pump();
     }
 
@@ -172,6 +174,7 @@ impl Control {
         }
         if !self.heard.take().is_some_and(|heard| Arc::ptr_eq(&heard, &desired)) {
             self.gateway.apply(Arc::clone(&desired), self.wiring.clock.now(), self.wiring.clock.wall());
+            self.tell_gates();
             self.pump();
         }
         let (plan, failures) = self.plan(&desired);
@@ -242,7 +245,6 @@ impl Control {
                 key: id.as_str().to_owned(),
                 index: self.built.get(id).map_or(0, |built| built.index),
                 client_cidr: endpoint.client_cidr,
-                gateway_address: gateway_address(endpoint.client_cidr),
                 source_nat: association.source_nat,
                 uplink: association.uplink.as_ref().map(uplink),
                 queues,
@@ -314,6 +316,7 @@ impl Control {
                 continue;
             }
             closed = true;
+            served.answers = false;
             for worker in &self.wiring.workers {
                 worker.send(Command::CloseEndpoint { endpoint: served.slot });
             }
@@ -470,12 +473,12 @@ impl Control {
     }
 
     /// The endpoint's entry, made if there is none.
-    fn served(&mut self, id: &EndpointId, client_cidr: ipnet::Ipv4Net) -> &mut Served {
+    fn served(&mut self, id: &EndpointId, client_cidr: ClientNets) -> &mut Served {
         self.endpoints.entry(id.clone()).or_insert_with(|| {
             let slot = self.next_slot;
             self.next_slot += 1;
             self.slots.insert(slot, id.clone());
-            Served { slot, table: Arc::new(AddressTable::new(client_cidr)), listener: None }
+            Served { slot, table: Arc::new(AddressTable::new(client_cidr)), listener: None, answers: false }
         })
     }
 
@@ -544,6 +547,7 @@ impl Control {
                 self.gateway.set_ready(id, listens && up && !self.draining);
             }
         }
+        self.tell_gates();
         self.pump();
         // Everything that ended up to here shall be known, with final counters, before this is called done.
         Next::Stage(Stage::Settled { barrier: self.ending.back().map_or(0, |(generation, _)| *generation) })
@@ -611,7 +615,6 @@ fn same_but_outlet(a: &FabricAssociation, b: &FabricAssociation) -> bool {
     // The index of one not built yet is not known; one that stands keeps its own.
     a.key == b.key
         && a.client_cidr == b.client_cidr
-        && a.gateway_address == b.gateway_address
         && a.source_nat == b.source_nat
         && a.uplink == b.uplink
         && a.queues == b.queues

@@ -68,7 +68,7 @@ fn client(n: u128, association: u128) -> ConnectionStart {
         common_name: "client".to_owned(),
         username: None,
         platform: None,
-        client_ip: std::net::Ipv4Addr::new(10, 8, 0, 2),
+        client: std::net::Ipv4Addr::new(10, 8, 0, 2).into(),
         peer: ([127, 0, 0, 1], 1194).into(),
         counters: Arc::new(Counters::default()),
         established_at: wall(),

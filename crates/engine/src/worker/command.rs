@@ -1,13 +1,13 @@
 //! What the control thread tells a worker, and how the worker obeys: in order, before it touches the next packet.
 
-use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crossbeam_channel::TryRecvError;
 use gateway::{DataPath, PathNotice, PathUpdate};
-use model::Transport;
+use model::{ClientAddresses, Transport};
+use openvpn::wire::SessionId;
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{Note, Session, Source, Tun, Worker};
@@ -30,7 +30,7 @@ pub(crate) enum Command {
         table: Arc<AddressTable>,
         association: u16,
         peer_id: u32,
-        address: Ipv4Addr,
+        addresses: ClientAddresses,
         /// The connection of this worker that carries it, if one does.
         stream: Option<u64>,
         path: Box<DataPath>,
@@ -39,6 +39,12 @@ pub(crate) enum Command {
     Update { peer_id: u32, update: PathUpdate },
     /// Drop a session with its keys.
     Remove { peer_id: u32 },
+    /// Answer those who want to begin a session at this endpoint, or no longer.
+    Gate { endpoint: u32, open: bool },
+    /// Control datagrams with this session id are a session's.
+    Know { client_sid: SessionId },
+    /// One session less has it.
+    Forget { client_sid: SessionId },
     /// Send a control packet over a connection.
     SendControl { number: u64, packet: Vec<u8> },
     /// Close a connection, once everything is sent.
@@ -84,6 +90,7 @@ impl Worker {
                 {
                     self.unwatch(socket);
                 }
+                self.open.remove(&endpoint);
                 self.streams.remove_all_of(&self.wiring.epoll, endpoint, self.now);
             }
             Command::OpenTun { association, queue, table } => {
@@ -92,9 +99,9 @@ impl Worker {
                 self.tuns.insert(association, Rc::new(Tun { queue, table }));
             }
             Command::CloseTun { association } => self.close_tun(association),
-            Command::Install { endpoint, table, association, peer_id, address, stream, path } => {
+            Command::Install { endpoint, table, association, peer_id, addresses, stream, path } => {
                 let source = path.peer();
-                table.set(address, peer_id);
+                table.set(addresses, peer_id);
                 if let Some(stream) = stream.and_then(|number| self.streams.all.get_mut(&number)) {
                     stream.session = Some(peer_id);
                     stream.seat.admitted();
@@ -102,8 +109,10 @@ impl Worker {
                 if stream.is_none() && self.wiring.number == 0 {
                     self.by_source.insert((endpoint, source), peer_id);
                 }
-                self.sessions
-                    .insert(peer_id, Session { endpoint, association, address, table, source, stream, path });
+                self.sessions.insert(
+                    peer_id,
+                    Session { endpoint, association, addresses, table, source, stream, path },
+                );
             }
             Command::Update { peer_id, update } => {
                 let now = self.now;
@@ -112,6 +121,14 @@ impl Worker {
                 }
             }
             Command::Remove { peer_id } => self.remove(peer_id),
+            Command::Gate { endpoint, open: true } => {
+                self.open.insert(endpoint);
+            }
+            Command::Gate { endpoint, open: false } => {
+                self.open.remove(&endpoint);
+            }
+            Command::Know { client_sid } => self.guests.know(client_sid),
+            Command::Forget { client_sid } => self.guests.forget(client_sid),
             Command::SendControl { number, packet } => self.send_control(number, &packet),
             Command::CloseStream { number } => {
                 self.streams.close(&self.wiring.epoll, number, self.now);
@@ -123,7 +140,7 @@ impl Worker {
 
     fn remove(&mut self, peer_id: u32) {
         let Some(session) = self.sessions.remove(&peer_id) else { return };
-        session.table.clear(session.address, peer_id);
+        session.table.clear(session.addresses, peer_id);
         if let Some(stream) = session.stream.and_then(|number| self.streams.all.get_mut(&number)) {
             stream.session = None;
         }

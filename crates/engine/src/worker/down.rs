@@ -1,7 +1,7 @@
 //! To clients: TUN, or another client → the session that has the destination address → socket.
 
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use gateway::Down;
@@ -40,7 +40,7 @@ impl Worker {
     /// Gives an inner packet to the session that has its destination.
     pub(super) fn inner_packet(&mut self, tun: &Tun, packet: &mut [u8]) {
         let Some(destination) = destination(packet) else {
-            self.wiring.stats.not_ipv4.add(1);
+            self.wiring.stats.not_ip.add(1);
             return;
         };
         match tun.table.find(destination) {
@@ -87,9 +87,17 @@ impl Worker {
     }
 }
 
-/// Where an IPv4 packet goes; `None` for anything else, such as the router solicitations of the kernel itself.
-fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
-    let header: &[u8; 20] = packet.first_chunk()?;
-    let [0x45..=0x4f, .., a, b, c, d] = *header else { return None };
-    Some(Ipv4Addr::new(a, b, c, d))
+/// Where a packet goes; `None` for what is none.
+fn destination(packet: &[u8]) -> Option<IpAddr> {
+    match packet {
+        [0x45..=0x4f, ..] => {
+            let address: &[u8; 4] = packet.get(16..20)?.first_chunk()?;
+            Some(IpAddr::from(*address))
+        }
+        [0x60..=0x6f, ..] => {
+            let address: &[u8; 16] = packet.get(24..40)?.first_chunk()?;
+            Some(IpAddr::from(*address))
+        }
+        _ => None,
+    }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use gateway::Up;
+use gateway::{Look, Up};
 use netio::udp::{BATCH, Received};
 use openvpn::wire::{self, Opcode};
 
@@ -106,8 +106,11 @@ impl Worker {
     }
 
     fn control(&mut self, endpoint: u32, from: SocketAddr, packet: &[u8]) {
+        self.wiring.stats.control_packets.add(1);
+        if !self.is_for_gateway(endpoint, from, packet) {
+            return;
+        }
         let stats = &self.wiring.stats;
-        stats.control_packets.add(1);
         let Some(buffer) = self.pool.lend(packet) else {
             stats.control_drops.add(1);
             return;
@@ -117,6 +120,38 @@ impl Worker {
             Ok(()) => self.ring = true,
             Err(_) => stats.control_drops.add(1),
         }
+    }
+
+    /// Whether a control datagram is a session's, or its sender has proved its address. All others end here: the control
+    /// thread's queue is for those, however many come.
+    fn is_for_gateway(&mut self, endpoint: u32, from: SocketAddr, packet: &[u8]) -> bool {
+        if gateway::sender(packet).is_some_and(|sid| self.guests.has(sid, self.now)) {
+            return true;
+        }
+        let stats = &self.wiring.stats;
+        if !self.open.contains(&endpoint) {
+            stats.gate_closed.add(1);
+            return false;
+        }
+        let mut answer = std::mem::take(&mut self.answer);
+        let look = self.wiring.door.look(from, packet, self.now, self.wiring.clock.wall(), &mut answer);
+        match look {
+            Look::Proven { client_sid, .. } => self.guests.expect(client_sid, self.now),
+            Look::Nothing => stats.not_proven.add(1),
+            Look::Refused => stats.answers_refused.add(1),
+            Look::Answer => {
+                stats.answers.add(1);
+                if self.outbox.is_full() {
+                    self.outbox.flush(&self.sockets, stats);
+                }
+                self.outbox.push(endpoint, from, |out| {
+                    out.extend_from_slice(&answer);
+                    true
+                });
+            }
+        }
+        self.answer = answer;
+        matches!(look, Look::Proven { .. })
     }
 
     /// Gives a packet to the worker it belongs to.

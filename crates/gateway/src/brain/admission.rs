@@ -166,7 +166,7 @@ impl Gateway {
                 }
             }
             Err(refused) => {
-                match refused {
+                let farewell = match refused {
                     Refused::Identity => {
                         self.stats.identity_refused += 1;
                         self.reject(id, CERTIFICATE_REFUSED, EndReason::NotAdmitted, now);
@@ -177,13 +177,20 @@ impl Gateway {
                         self.reject(id, POLICY_REFUSED, EndReason::PolicyDenied, now);
                         return;
                     }
-                    Refused::Gate => self.stats.gate_refused += 1,
-                    Refused::Full => self.stats.sessions_refused += 1,
-                    Refused::NoAddress => self.stats.addresses_refused += 1,
-                }
-                // Not the client's fault, and it may pass: AUTH_FAILED would make a stock client stop for good.
-                // UNVERIFIED: what AWS sends when its addresses are used up.
-                self.end(id, Some(Farewell::Restart), EndReason::NotAdmitted, now);
+                    Refused::Gate => {
+                        self.stats.gate_refused += 1;
+                        Farewell::Restart
+                    }
+                    Refused::Full => {
+                        self.stats.sessions_refused += 1;
+                        self.no_place(now)
+                    }
+                    Refused::NoAddress => {
+                        self.stats.addresses_refused += 1;
+                        self.no_place(now)
+                    }
+                };
+                self.end(id, Some(farewell), EndReason::NotAdmitted, now);
             }
         }
     }
@@ -250,27 +257,34 @@ impl Gateway {
             self.refuse(id, applicant, POLICY_DENY, now);
             return Err(Refused::Policy);
         }
-        let replaced = self.admitted_at(&endpoint, peer);
+        // The client began anew. Somebody else's session that was here last has lost the address, not its right to be: it
+        // floats to where its client is, or is missed in time.
+        let mut replaced = self.admitted_at(&endpoint, peer);
+        replaced.retain(|former| {
+            self.held(*former).is_some_and(|held| {
+                held.identity.fingerprint == identity.fingerprint && held.username == applicant.username
+            })
+        });
         if self.session_count() >= self.limits.max_sessions + replaced.len() {
             self.refuse(id, applicant, Attempt::QUOTA_EXCEEDED, now);
             return Err(Refused::Full);
         }
         let state = self.endpoints.get_mut(&endpoint).ok_or(Refused::Gate)?;
-        let Some(address) = state.pool.allocate(now) else {
+        let Some(addresses) = state.pool.allocate(now) else {
             self.refuse(id, applicant, Attempt::POOL_EXHAUSTED, now);
             return Err(Refused::NoAddress);
         };
         let Some((worker, peer_id)) = self.peer_ids.allocate(worker, now) else {
-            state.pool.release(address, now);
+            state.pool.release(addresses, now);
             self.refuse(id, applicant, Attempt::QUOTA_EXCEEDED, now);
             return Err(Refused::Full);
         };
-        let options = push::whole(&plan.push, &state.banner, address, state.pool.cidr());
+        let options = push::whole(&plan.push, &state.banner, addresses, state.pool.nets());
         let banner = Arc::clone(&state.banner);
         if let Some(plan) = state.plans.get_mut(&association) {
             plan.sessions += 1;
         }
-        // The client began anew and has proved who it is: now its former session may go.
+        // It has proved who it is: now its former session may go.
         for former in replaced {
             self.end(former, None, EndReason::Replaced, now);
             self.settle(former, now);
@@ -282,7 +296,7 @@ impl Gateway {
             association,
             worker,
             peer_id,
-            address,
+            addresses,
             identity,
             chain: login.certificates,
             username: applicant.username,
@@ -326,21 +340,22 @@ impl Gateway {
     }
 
     /// Admitted sessions that use this address.
-    fn admitted_at(&self, endpoint: &EndpointId, peer: std::net::SocketAddr) -> Vec<SlotId> {
+    pub(super) fn admitted_at(&self, endpoint: &EndpointId, peer: std::net::SocketAddr) -> Vec<SlotId> {
         let here = self.endpoints.get(endpoint).and_then(|state| state.peers.get(&peer));
         let admitted =
             |id: &SlotId| self.slots.get(id).is_some_and(|s| matches!(s.stage, Stage::Admitted(_)));
         here.into_iter().flatten().copied().filter(admitted).collect()
     }
 
-    /// A renegotiation: the same certificate must be shown, and must still be good.
+    /// A renegotiation: the same certificate and user must be shown, and must still be good (spec: openvpn-protocol §10.3).
     fn login_again(&mut self, id: SlotId, login: &Login, now: Instant) {
         let Some(slot) = self.slots.get(&id) else { return };
         let Stage::Admitted(held) = &slot.stage else { return };
         let (peer_id, expected) = (held.peer_id, held.identity.fingerprint);
+        let same_user = login.username.as_deref().filter(|name| !name.is_empty()) == held.username.as_deref();
         let endpoint = slot.endpoint.clone();
         match self.identify(&endpoint, login, now) {
-            Ok(identity) if identity.fingerprint == expected => {
+            Ok(identity) if identity.fingerprint == expected && same_user => {
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.session.authenticated(Outcome::Accept { peer_id, push: Vec::new() }, now);
                 }
@@ -373,7 +388,7 @@ impl Gateway {
         let start = PathStart {
             peer: slot.peer,
             floats: v2_peer_id.is_some() && wanted.transport == Transport::Udp,
-            address: held.address,
+            addresses: held.addresses,
             client_cidr: wanted.client_cidr,
             policy: Arc::clone(&held.policy),
             counters: Arc::clone(&held.counters),
@@ -386,7 +401,7 @@ impl Gateway {
             endpoint: slot.endpoint.clone(),
             association: held.association.clone(),
             peer_id: held.peer_id,
-            address: held.address,
+            addresses: held.addresses,
             stream: slot.stream,
             path,
         });
@@ -421,7 +436,7 @@ impl Gateway {
             common_name: held.identity.common_name.clone(),
             username: held.username.clone(),
             platform: held.platform.clone(),
-            client_ip: held.address,
+            client: held.addresses,
             peer: slot.peer,
             counters: Arc::clone(&held.counters),
             established_at: self.clock.wall(now),

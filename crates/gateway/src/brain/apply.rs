@@ -30,6 +30,7 @@ impl Gateway {
     /// Never opens a gate: that is [`set_ready`](Self::set_ready).
     pub fn apply(&mut self, desired: Arc<Desired>, now: Instant, wall: UnixTime) {
         self.clock = Clock { at: now, wall };
+        self.sent_away = 0;
         // The gate first.
         let former = std::mem::replace(&mut self.desired, desired);
         let endpoints = self.desired.endpoints.values();
@@ -58,9 +59,11 @@ impl Gateway {
     /// Stops admitting anywhere, for good, and sends every client away to come back elsewhere or later.
     pub fn drain(&mut self, now: Instant) {
         self.draining = true;
+        self.sent_away = 0;
         let ids: Vec<SlotId> = self.slots.keys().copied().collect();
         for id in ids {
-            self.end(id, Some(Farewell::Restart), EndReason::Draining, now);
+            let farewell = self.come_back(Farewell::Restart);
+            self.end(id, Some(farewell), EndReason::Draining, now);
             self.settle(id, now);
         }
     }
@@ -75,7 +78,7 @@ impl Gateway {
                 continue;
             }
             let state = self.endpoints.entry(id.clone()).or_insert_with(|| EndpointState::new(wanted));
-            if state.pool.cidr() != wanted.client_cidr && state.is_idle(now) {
+            if state.pool.nets() != wanted.client_cidr && state.is_idle(now) {
                 *state = EndpointState::new(wanted);
             }
             let change = state.refresh(wanted, self.handshakes.as_mut());
@@ -123,6 +126,7 @@ impl Gateway {
                     self.stays(id, change, now);
                 }
                 Fate::Ends(farewell, reason) => {
+                    let farewell = self.come_back(farewell);
                     self.end(id, Some(farewell), reason, now);
                     self.settle(id, now);
                 }
@@ -158,7 +162,7 @@ impl Gateway {
         }
         held.pushed = Arc::clone(&plan.push);
         held.banner = Arc::clone(&state.banner);
-        let options = push::whole(&plan.push, &state.banner, held.address, state.pool.cidr());
+        let options = push::whole(&plan.push, &state.banner, held.addresses, state.pool.nets());
         let told = slot.session.retell(options);
         self.stats.push_updates += u64::from(told && slot.session.is_established());
         Some(told || !differs)

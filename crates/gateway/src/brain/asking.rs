@@ -72,6 +72,11 @@ impl Gateway {
         self.asked.insert(connection.clone(), id);
         if let Some(slot) = self.slots.get_mut(&id) {
             let until = now + HANDLER_TIME + ANSWER_GRACE;
+            // Its client has said all it has to say, and has shown who it is.
+            if let Stage::HalfOpen { until: last, .. } = slot.stage {
+                slot.deadline = Some(last.max(until));
+            }
+            self.unknown.remove(&id);
             slot.asked = Some(Box::new(Asked { connection, function, login, identity, until }));
         }
         self.arm(id, now);

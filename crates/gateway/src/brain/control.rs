@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use model::EndpointId;
-use openvpn::server::{FirstPacket, Session};
+use openvpn::server::Session;
 use openvpn::wire::SessionId;
 use openvpn::{Instant, UnixTime};
 
-use super::budget::source;
 use super::slot::{Slot, SlotId, Stage};
 use super::{Clock, Gateway};
-use crate::effect::{EndReason, PathNotice, StreamId, Transmit};
+use crate::door::{Look, sender, source};
+use crate::effect::{Effect, EndReason, PathNotice, StreamId, Transmit};
 use crate::path::Notice;
 
 /// How a client that begins a session comes in.
@@ -24,6 +24,9 @@ pub(super) enum Way {
 
 /// Half-open sessions are forgotten this long after the session itself should have given up.
 const HALF_OPEN_GRACE: Duration = Duration::from_secs(10);
+/// And when nothing has come from their client for this long: longer than the pauses between retransmissions within the
+/// time that most clients take for a handshake.
+pub(super) const HALF_OPEN_SILENCE: Duration = Duration::from_secs(30);
 
 impl Gateway {
     /// Takes one packet that is not DATA from `peer`.
@@ -40,20 +43,29 @@ impl Gateway {
             self.stats.unknown_endpoint += 1;
             return;
         };
-        let sender = packet.get(1..).and_then(|rest| rest.first_chunk().copied()).map(SessionId);
         let mut here = state.peers.get(&peer).into_iter().flatten().copied();
-        let known =
-            sender.and_then(|sid| here.find(|id| self.slots.get(id).is_some_and(|s| s.client_sid == sid)));
+        let known = sender(packet)
+            .and_then(|sid| here.find(|id| self.slots.get(id).is_some_and(|s| s.client_sid == sid)));
         let Some(id) = known else {
             self.first_packet(endpoint, peer, packet, now);
             return;
         };
-        if let Some(slot) = self.slots.get_mut(&id)
-            && slot.session.handle_packet(packet, now).is_err()
-        {
-            self.stats.discarded += 1;
-        }
+        self.hear(id, packet, now);
         self.settle(id, now);
+    }
+
+    /// Gives a session a packet of its client.
+    pub(super) fn hear(&mut self, id: SlotId, packet: &[u8], now: Instant) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if slot.session.handle_packet(packet, now).is_err() {
+            self.stats.discarded += 1;
+            return;
+        }
+        if let Stage::HalfOpen { until, .. } = slot.stage
+            && slot.asked.is_none()
+        {
+            slot.deadline = Some(until.min(now + HALF_OPEN_SILENCE));
+        }
     }
 
     /// A packet of no session: nothing is kept for it before its sender has proved its address.
@@ -63,30 +75,23 @@ impl Gateway {
             return;
         }
         let mut answer = Vec::new();
-        match self.jar.judge(peer, packet, now, &mut answer) {
-            FirstPacket::Drop => self.stats.not_proven += 1,
-            FirstPacket::Answer => self.answer(endpoint, peer, answer, now),
-            FirstPacket::Proven { client_sid, server_sid } => {
-                if let Some(id) = self.begin(endpoint, peer, client_sid, Way::Datagrams { server_sid }, now) {
-                    if let Some(slot) = self.slots.get_mut(&id)
-                        && slot.session.handle_packet(packet, now).is_err()
-                    {
-                        self.stats.discarded += 1;
-                    }
+        match self.door.look(peer, packet, now, self.clock.wall, &mut answer) {
+            Look::Nothing => self.stats.not_proven += 1,
+            Look::Refused => self.stats.answers_refused += 1,
+            // Sent or dropped, never kept for later.
+            Look::Answer if self.answers.len() < self.limits.max_waiting_answers => {
+                self.stats.answers += 1;
+                let transmit = Transmit { endpoint: endpoint.clone(), peer, stream: None };
+                self.answers.push_back((transmit, answer));
+            }
+            Look::Answer => self.stats.answers_refused += 1,
+            Look::Proven { client_sid, server_sid } => {
+                let way = Way::Datagrams { server_sid };
+                if let Some(id) = self.begin(endpoint, peer, client_sid, way, packet, now) {
+                    self.hear(id, packet, now);
                     self.settle(id, now);
                 }
             }
-        }
-    }
-
-    /// Sends a stateless answer, if there is budget for one: it is sent or dropped, never kept for later.
-    fn answer(&mut self, endpoint: &EndpointId, peer: SocketAddr, answer: Vec<u8>, now: Instant) {
-        let room = self.answers.len() < self.limits.max_waiting_answers;
-        if room && self.budget.take(peer, &self.limits, now) {
-            self.stats.answers += 1;
-            self.answers.push_back((Transmit { endpoint: endpoint.clone(), peer, stream: None }, answer));
-        } else {
-            self.stats.answers_refused += 1;
         }
     }
 
@@ -98,6 +103,7 @@ impl Gateway {
         peer: SocketAddr,
         client_sid: SessionId,
         way: Way,
+        first: &[u8],
         now: Instant,
     ) -> Option<SlotId> {
         if self.endpoints.get_mut(endpoint)?.is_buried(peer, client_sid, now) {
@@ -111,15 +117,17 @@ impl Gateway {
             self.stats.peer_sessions_refused += 1;
             return None;
         }
-        if self.half_open >= self.limits.max_half_open {
-            self.stats.half_open_refused += 1;
-            return None;
-        }
         let from_source = self.half_open_sources.get(&source).copied().unwrap_or(0);
         if from_source >= self.limits.max_half_open_per_source {
             self.stats.half_open_source_refused += 1;
             return None;
         }
+        if self.half_open >= self.limits.max_half_open && !self.cut_oldest(now) {
+            self.stats.half_open_refused += 1;
+            return None;
+        }
+        let wrap = self.wrap.session(first, self.clock.wall)?;
+        let state = self.endpoints.get_mut(endpoint)?;
         let tls = state.trust.tls.as_mut()?();
         let seed = self.draws.bytes("session");
         let config = std::sync::Arc::clone(&self.session_config);
@@ -136,27 +144,41 @@ impl Gateway {
             self.stats.tls_config_refused += 1;
             return None;
         };
+        let session = session.with_wrap(wrap);
         let id = SlotId(self.slots_made);
         self.slots_made += 1;
         state.index(peer, id);
         self.half_open += 1;
         *self.half_open_sources.entry(source).or_default() += 1;
         self.stats.handshakes += 1;
-        let deadline = Some(now + (self.session_config.handshake_timeout + HALF_OPEN_GRACE));
+        let until = now + (self.session_config.handshake_timeout + HALF_OPEN_GRACE);
+        self.unknown.insert(id);
+        if stream.is_none() {
+            self.effects.push_back(Effect::Known { client_sid });
+        }
         let slot = Slot {
             endpoint: endpoint.clone(),
             peer,
             stream,
             client_sid,
             session,
-            stage: Stage::HalfOpen { source },
+            stage: Stage::HalfOpen { source, until },
             asked: None,
-            deadline,
+            deadline: Some(until.min(now + HALF_OPEN_SILENCE)),
             armed: None,
             queued: false,
         };
         self.slots.insert(id, slot);
         Some(id)
+    }
+
+    /// Too many have begun: the one that began first and has not shown who it is makes room. A client is done long before
+    /// its turn comes, one that only proves addresses is not.
+    fn cut_oldest(&mut self, now: Instant) -> bool {
+        let Some(oldest) = self.unknown.first().copied() else { return false };
+        self.stats.half_open_cut += 1;
+        self.forget(oldest, now);
+        true
     }
 
     /// A newer candidate of the same address replaces an older one: both proved the address, and a client has one
@@ -189,8 +211,9 @@ impl Gateway {
         let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.endpoint == *endpoint) else { return };
         match notice {
             PathNotice::Notice(Notice::Floated(peer)) => {
-                self.float(id, peer);
-                self.evaluate_soon(id, now);
+                if self.float(id, peer, now) {
+                    self.evaluate_soon(id, now);
+                }
             }
             PathNotice::Notice(Notice::NewKeyUsed(key_id)) => slot.session.note_new_key_used(key_id, now),
             PathNotice::Notice(Notice::NeedsRekey) => slot.session.renegotiate(now),
@@ -199,18 +222,5 @@ impl Gateway {
             PathNotice::Removed => self.end(id, None, EndReason::WorkerLost, now),
         }
         self.settle(id, now);
-    }
-
-    /// The worker authenticated a packet from a new address: control packets are expected from there, and go there.
-    /// Another session at that address keeps it too: they are told apart by session id.
-    fn float(&mut self, id: SlotId, peer: SocketAddr) {
-        let Some(slot) = self.slots.get_mut(&id) else { return };
-        let Some(state) = self.endpoints.get_mut(&slot.endpoint) else { return };
-        state.unindex(slot.peer, id);
-        slot.peer = peer;
-        let here = state.peers.get(&peer).map_or(0, Vec::len);
-        if here < self.limits.max_sessions_per_peer {
-            state.index(peer, id);
-        }
     }
 }

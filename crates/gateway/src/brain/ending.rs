@@ -57,8 +57,10 @@ impl Gateway {
     pub(super) fn release(&mut self, id: SlotId, reason: EndReason, now: Instant) -> bool {
         self.unask(id);
         let Some(slot) = self.slots.get_mut(&id) else { return false };
+        let peer = slot.peer;
         match std::mem::replace(&mut slot.stage, Stage::Closing) {
-            Stage::HalfOpen { source } => {
+            Stage::HalfOpen { source, .. } => {
+                self.unknown.remove(&id);
                 self.half_open = self.half_open.saturating_sub(1);
                 if let Some(count) = self.half_open_sources.get_mut(&source) {
                     *count = count.saturating_sub(1);
@@ -80,7 +82,7 @@ impl Gateway {
                     });
                 }
                 let Some(state) = self.endpoints.get_mut(&endpoint) else { return true };
-                state.pool.release(held.address, now);
+                state.pool.release(held.addresses, now);
                 if let Some(plan) = state.plans.get_mut(&held.association) {
                     plan.sessions = plan.sessions.saturating_sub(1);
                 }
@@ -89,6 +91,7 @@ impl Gateway {
                         id: held.connection,
                         scope: state.scope.clone(),
                         endpoint,
+                        peer,
                         counters: held.counters,
                         ended_at: self.clock.wall(now),
                         reason,
@@ -135,6 +138,9 @@ impl Gateway {
         self.release(id, EndReason::ProtocolError, now);
         let Some(slot) = self.slots.remove(&id) else { return };
         self.leaving.remove(&id);
+        if slot.stream.is_none() {
+            self.effects.push_back(Effect::Forgotten { client_sid: slot.client_sid });
+        }
         if let Some(stream) = slot.stream
             && self.streams.remove(&stream).is_some()
         {

@@ -3,23 +3,26 @@
 //! | file | what |
 //! |---|---|
 //! | `control` | packets from clients, the stateless first ones too; notices of workers |
+//! | `returning` | when clients that are sent away may come back |
 //! | `asking` | logins that wait for the connect handler |
 //! | `admission` | events of sessions; who is let in, and onto what |
 //! | `authorization` | the endpoint's authorization policy, when somebody is let in and while they stay |
 //! | `apply` | a new desired state: the gate closes, then the sweep |
 //! | `streams` | the same for clients that come over TCP |
+//! | `floating` | clients that move to another address |
 //! | `ending` | how sessions end and are forgotten |
 
 mod admission;
 mod apply;
 mod asking;
 mod authorization;
-mod budget;
 mod control;
 mod ending;
 mod endpoint;
+mod floating;
 mod handshakes;
 mod push;
+mod returning;
 mod slot;
 mod streams;
 
@@ -29,14 +32,15 @@ use std::time::Duration;
 
 use model::{AssociationId, ConnectionId, EndpointId};
 use openvpn::server::{CookieJar, SessionConfig};
+use openvpn::wrap::ControlWrap;
 use openvpn::{Instant, UnixTime};
 
-use self::budget::AnswerBudget;
-pub use self::budget::source;
 use self::endpoint::EndpointState;
 pub use self::handshakes::{Handshakes, Rustls, SessionTls};
+use self::returning::Refusals;
 use self::slot::{Slot, SlotId, Stage};
 use crate::desired::Desired;
+use crate::door::Door;
 use crate::effect::{Effect, StreamId, Transmit};
 use crate::limits::{Limits, Stats};
 use crate::peer_id::PeerIds;
@@ -77,8 +81,9 @@ pub struct Gateway {
     session_config: Arc<SessionConfig>,
     handshakes: Box<dyn Handshakes>,
     draws: Draws,
-    jar: CookieJar,
-    budget: AnswerBudget,
+    jar: Arc<CookieJar>,
+    wrap: ControlWrap,
+    door: Door,
     clock: Clock,
     draining: bool,
     desired: Arc<Desired>,
@@ -96,6 +101,11 @@ pub struct Gateway {
     /// Half-open sessions by source.
     half_open_sources: BTreeMap<u128, usize>,
     half_open: usize,
+    /// Those of them that may be cut for newer ones, the oldest first.
+    unknown: BTreeSet<SlotId>,
+    /// Clients sent away for others by the call under way.
+    sent_away: u32,
+    refusals: Refusals,
     /// Slots whose farewell is on its way, the oldest first.
     leaving: BTreeSet<SlotId>,
     peer_ids: PeerIds,
@@ -133,12 +143,16 @@ impl Gateway {
     /// The same with another source of TLS.
     pub fn with_handshakes(config: GatewayConfig, handshakes: Box<dyn Handshakes>, now: Instant) -> Self {
         let mut draws = Draws::new(&config.seed);
+        let jar = Arc::new(CookieJar::new(draws.bytes("cookies")));
+        let door =
+            Door::new(Arc::clone(&jar), ControlWrap::Plain, draws.bytes("answers"), &config.limits, now);
         Self {
             limits: config.limits,
             session_config: Arc::new(SessionConfig::default()),
             handshakes,
-            jar: CookieJar::new(draws.bytes("cookies")),
-            budget: AnswerBudget::new(draws.bytes("answers"), now),
+            jar,
+            wrap: ControlWrap::Plain,
+            door,
             draws,
             clock: Clock::default(),
             draining: false,
@@ -153,6 +167,9 @@ impl Gateway {
             streams: BTreeMap::new(),
             half_open_sources: BTreeMap::new(),
             half_open: 0,
+            unknown: BTreeSet::new(),
+            sent_away: 0,
+            refusals: Refusals::default(),
             leaving: BTreeSet::new(),
             peer_ids: PeerIds::new(config.workers),
             timers: BTreeSet::new(),
@@ -161,6 +178,36 @@ impl Gateway {
             effects: VecDeque::new(),
             stats: Stats::default(),
         }
+    }
+
+    /// The same with a wrapped control channel, for all endpoints. To be called before anything else.
+    #[must_use]
+    pub fn with_wrap(mut self, wrap: ControlWrap, now: Instant) -> Self {
+        self.wrap = wrap;
+        self.door = self.door_of(1, now);
+        self
+    }
+
+    /// A door for one of this many workers: it judges what comes from senders without a session, so that only those who
+    /// have proved their address are brought to [`handle_control`](Self::handle_control). They share the budget of answers.
+    pub fn door(&mut self, workers: u16, now: Instant) -> Door {
+        self.door_of(u32::from(workers.max(1)), now)
+    }
+
+    fn door_of(&mut self, share: u32, now: Instant) -> Door {
+        let secret = self.draws.bytes("answers");
+        Door::new(
+            Arc::clone(&self.jar),
+            self.wrap.clone(),
+            secret,
+            &self.limits.answers_shared_by(share),
+            now,
+        )
+    }
+
+    /// Whether an endpoint answers those who want to begin a session.
+    pub fn answers(&self, endpoint: &EndpointId) -> bool {
+        self.is_open(endpoint)
     }
 
     /// How many sessions are admitted and not ended.

@@ -1,24 +1,23 @@
 //! What a client is told, at connect time and when it changes (spec: aws-client-vpn §3.1, openvpn-protocol §9.3, §9.5).
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
-use model::Transport;
+use ipnet::IpNet;
+use model::{ClientAddresses, ClientNets, Transport};
 
 use crate::desired::{Association, Endpoint};
-use crate::pool::Pool;
 
 /// All options of one client: those of its association, the banner, its own.
 pub(crate) fn whole(
     shared: &[String],
     banner: &[String],
-    address: Ipv4Addr,
-    client_cidr: Ipv4Net,
+    addresses: ClientAddresses,
+    nets: ClientNets,
 ) -> Vec<String> {
     let mut options = shared.to_vec();
     options.extend_from_slice(banner);
-    options.push(ifconfig(address, client_cidr));
+    options.extend(own(addresses, nets));
     options
 }
 
@@ -26,18 +25,20 @@ pub(crate) fn whole(
 /// for the new ones.
 pub(crate) fn shared(endpoint: &Endpoint, association: &Association) -> Vec<String> {
     let mut options = Vec::new();
+    let nets = endpoint.client_cidr;
     if !endpoint.split_tunnel {
-        let full = ["redirect-gateway def1 bypass-dhcp", "block-outside-dns", "dhcp-option DOMAIN-ROUTE ."];
-        options.extend(full.map(str::to_owned));
+        options
+            .extend(everything(nets.v4.is_some(), nets.v6.is_some()).map(|all| format!("{all} bypass-dhcp")));
+        options.extend(["block-outside-dns", "dhcp-option DOMAIN-ROUTE ."].map(str::to_owned));
     }
     options.extend(endpoint.dns_servers.iter().map(|server| match server {
         IpAddr::V4(address) => format!("dhcp-option DNS {address}"),
         IpAddr::V6(address) => format!("dhcp-option DNS6 {address}"),
     }));
     if endpoint.split_tunnel {
-        options.extend(routes(association, endpoint.client_cidr).into_iter().map(route));
+        options.extend(routes(association, nets));
     }
-    options.push(format!("route-gateway {}", Pool::gateway(endpoint.client_cidr)));
+    options.extend(nets.gateway().v4.map(|gateway| format!("route-gateway {gateway}")));
     options.extend(["topology subnet", "ping 1", "ping-restart 20"].map(str::to_owned));
     // Beyond AWS: a client that leaves says so, instead of being missed 40 s later; over TCP its connection closes,
     // and small packets are not to wait for each other.
@@ -90,26 +91,43 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// The option that is a client's own.
-fn ifconfig(address: Ipv4Addr, client_cidr: Ipv4Net) -> String {
-    format!("ifconfig {address} {}", client_cidr.netmask())
+/// The options that are a client's own. With an IPv6 address alone a stock client does from version 2.5 on.
+fn own(addresses: ClientAddresses, nets: ClientNets) -> impl Iterator<Item = String> {
+    let v4 = addresses.v4.zip(nets.v4).map(|(address, net)| format!("ifconfig {address} {}", net.netmask()));
+    let v6 = addresses.v6.zip(nets.v6).zip(nets.gateway().v6);
+    let v6 =
+        v6.map(|((address, net), gateway)| format!("ifconfig-ipv6 {address}/{} {gateway}", net.prefix_len()));
+    [v4, v6].into_iter().flatten()
 }
 
-/// All rows, whether or not the client is authorised for them, each destination once. The client CIDR itself is on
-/// the client's link already.
-fn routes(association: &Association, client_cidr: Ipv4Net) -> BTreeSet<Ipv4Net> {
-    let v4 = association.routes.iter().filter_map(|route| match route.destination {
-        IpNet::V4(net) => Some(net.trunc()),
-        IpNet::V6(_) => None,
-    });
-    v4.filter(|net| *net != client_cidr.trunc()).collect()
+/// All rows that the tunnel carries, whether or not the client is authorised for them, each destination once. The client
+/// blocks themselves are on the client's link already.
+fn routes(association: &Association, nets: ClientNets) -> Vec<String> {
+    let carried = |net: &IpNet| match net {
+        IpNet::V4(net) => nets.v4.is_some_and(|clients| clients.trunc() != *net),
+        IpNet::V6(net) => nets.v6.is_some_and(|clients| clients.trunc() != *net),
+    };
+    let routes: BTreeSet<IpNet> =
+        association.routes.iter().map(|route| route.destination.trunc()).filter(carried).collect();
+    let (whole, parts): (Vec<&IpNet>, Vec<&IpNet>) = routes.iter().partition(|net| net.prefix_len() == 0);
+    let all_of = |v4: bool| whole.iter().any(|net| matches!(net, IpNet::V4(_)) == v4);
+    // UNVERIFIED: what AWS pushes for these rows in split tunnel. A plain default route would also swallow the tunnel's
+    // own packets at the client.
+    let mut options: Vec<String> =
+        everything(all_of(true), all_of(false)).map(str::to_owned).into_iter().collect();
+    options.extend(parts.into_iter().map(|net| match net {
+        IpNet::V4(net) => format!("route {} {}", net.network(), net.netmask()),
+        IpNet::V6(net) => format!("route-ipv6 {net}"),
+    }));
+    options
 }
 
-fn route(net: Ipv4Net) -> String {
-    if net.prefix_len() == 0 {
-        // UNVERIFIED: what AWS pushes for this row in split tunnel. A plain default route would also swallow the
-        // tunnel's own packets at the client.
-        return "redirect-gateway def1".to_owned();
+/// The option that leads all of these IP versions into the tunnel. One, as several of them do not add up at all clients.
+fn everything(v4: bool, v6: bool) -> Option<&'static str> {
+    match (v4, v6) {
+        (true, false) => Some("redirect-gateway def1"),
+        (true, true) => Some("redirect-gateway def1 ipv6"),
+        (false, true) => Some("redirect-gateway ipv6 !ipv4"),
+        (false, false) => None,
     }
-    format!("route {} {}", net.network(), net.netmask())
 }

@@ -1,9 +1,9 @@
 //! One session as the gateway keeps it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use model::{AssociationId, ConnectionId, EndpointId};
+use model::{AssociationId, ClientAddresses, ConnectionId, EndpointId};
 use openvpn::Instant;
 use openvpn::server::Session;
 use openvpn::wire::SessionId;
@@ -42,8 +42,10 @@ pub(crate) struct Slot {
 pub(crate) enum Stage {
     /// Proved its address; not authenticated. Counted against its source.
     HalfOpen {
-        /// See [`super::budget::source`].
+        /// See [`crate::source`].
         source: u128,
+        /// When it must have come to something, whatever comes from its client.
+        until: Instant,
     },
     /// Authenticated, with an association, an address and a peer id.
     Admitted(Box<Admitted>),
@@ -61,7 +63,7 @@ pub(crate) struct Admitted {
     pub(crate) association: AssociationId,
     pub(crate) worker: u16,
     pub(crate) peer_id: u32,
-    pub(crate) address: Ipv4Addr,
+    pub(crate) addresses: ClientAddresses,
     pub(crate) identity: Identity,
     /// As presented, DER, leaf first: judged again when trust changes.
     pub(crate) chain: Vec<Vec<u8>>,
@@ -85,4 +87,11 @@ pub(crate) struct Admitted {
     pub(crate) installed: bool,
     /// Its beginning was told.
     pub(crate) connected: bool,
+}
+
+impl Admitted {
+    /// Whether both show the same certificate and the same user.
+    pub(crate) fn is_same_person(&self, other: &Self) -> bool {
+        self.identity.fingerprint == other.identity.fingerprint && self.username == other.username
+    }
 }

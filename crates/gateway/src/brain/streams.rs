@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use model::EndpointId;
-use openvpn::server::tcp_reset;
+use openvpn::server::tcp_reset_wrapped;
 use openvpn::{Instant, UnixTime};
 
 use super::control::Way;
@@ -27,11 +27,7 @@ impl Gateway {
         self.clock = Clock { at: now, wall };
         let id = match self.streams.get(&stream).copied() {
             Some(id) => {
-                if let Some(slot) = self.slots.get_mut(&id)
-                    && slot.session.handle_packet(packet, now).is_err()
-                {
-                    self.stats.discarded += 1;
-                }
+                self.hear(id, packet, now);
                 id
             }
             None => match self.first_of_stream(endpoint, stream, peer, packet, now) {
@@ -61,11 +57,11 @@ impl Gateway {
             self.stats.gate_closed += 1;
             return None;
         }
-        let Some(client_sid) = tcp_reset(packet) else {
+        let Some(client_sid) = tcp_reset_wrapped(&self.wrap, packet) else {
             self.stats.not_proven += 1;
             return None;
         };
-        let id = self.begin(endpoint, peer, client_sid, Way::Stream(stream), now)?;
+        let id = self.begin(endpoint, peer, client_sid, Way::Stream(stream), packet, now)?;
         self.streams.insert(stream, id);
         Some(id)
     }

@@ -143,7 +143,9 @@ fn clamps_syns_only_and_keeps_the_checksum() {
 #[test]
 fn an_error_speaks_for_the_conversation_it_quotes() {
     let quoted = v4(&[], 17, 0, b"");
-    let about = "10.0.0.2".parse().unwrap();
+    let nobody = ClientAddresses { v4: Some(Ipv4Addr::new(10, 0, 0, 3)), v6: None };
+    let about =
+        ClientAddresses { v4: Some(Ipv4Addr::new(10, 0, 0, 2)), v6: Some("2001:db8::1".parse().unwrap()) };
     let far = Some("192.0.2.7".parse::<IpAddr>().unwrap());
     let quote = |kind: u8, q: &[u8]| v4(&[], ICMP, 0, &[&[kind, 4, 0, 0, 0, 0, 5, 0], q].concat());
     for (name, packet, expect) in [
@@ -155,7 +157,24 @@ fn an_error_speaks_for_the_conversation_it_quotes() {
     ] {
         let header = Header::parse(&packet).unwrap();
         assert_eq!(quoted_destination(&packet, &header, about), expect, "{name}");
-        assert_eq!(quoted_destination(&packet, &header, "10.0.0.3".parse().unwrap()), None, "{name}");
+        assert_eq!(quoted_destination(&packet, &header, nobody), None, "{name}");
+    }
+    let quoted = v6(17, b"12345678");
+    let far = Some("2001:db8::2".parse::<IpAddr>().unwrap());
+    let quote = |protocol: u8, kind: u8, q: &[u8]| v6(protocol, &[&[kind, 0, 0, 0, 0, 0, 5, 0], q].concat());
+    for (name, packet, expect) in [
+        ("unreachable", quote(ICMP_V6, 1, &quoted), far),
+        ("too big", quote(ICMP_V6, 2, &quoted), far),
+        ("time exceeded", quote(ICMP_V6, 3, &quoted[..40]), far),
+        ("parameter problem", quote(ICMP_V6, 4, &quoted), far),
+        ("echo request", quote(ICMP_V6, 128, &quoted), None),
+        ("quote too short", quote(ICMP_V6, 1, &quoted[..39]), None),
+        ("the other version's ICMP", quote(ICMP, 3, &quoted), None),
+        ("the other version quoted", quote(ICMP_V6, 1, &v4(&[], 17, 0, &[0; 40])), None),
+    ] {
+        let header = Header::parse(&packet).unwrap();
+        assert_eq!(quoted_destination(&packet, &header, about), expect, "{name}");
+        assert_eq!(quoted_destination(&packet, &header, nobody), None, "{name}");
     }
 }
 
@@ -167,7 +186,7 @@ proptest! {
     fn never_panics_and_writes_only_mss_and_checksum(
         mut bytes in proptest::collection::vec(any::<u8>(), 0..120),
         version in prop_oneof![Just(0x45_u8), Just(0x46), Just(0x4f), Just(0x60), any::<u8>()],
-        lengths in any::<bool>(), protocol in prop_oneof![Just(TCP), Just(ICMP), Just(0), Just(44), Just(60)],
+        lengths in any::<bool>(), protocol in prop_oneof![Just(TCP), Just(ICMP), Just(ICMP_V6), Just(0), Just(44), Just(60)],
         room in any::<u16>(),
     ) {
         if let Some(first) = bytes.first_mut() { *first = version; }
@@ -181,7 +200,7 @@ proptest! {
         let before = bytes.clone();
         if let Ok(header) = Header::parse(&bytes) {
             prop_assert!(header.packet_bytes <= bytes.len());
-            let _ = quoted_destination(&bytes, &header, Ipv4Addr::UNSPECIFIED);
+            let _ = quoted_destination(&bytes, &header, Ipv4Addr::UNSPECIFIED.into());
             let wrote = clamp_mss(&mut bytes, &header, room);
             let changed = bytes.iter().zip(&before).filter(|(a, b)| a != b).count();
             let most = if wrote { 4 } else { 0 };

@@ -1,5 +1,7 @@
 //! A client's end of the data channel against a path.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use ipnet::IpNet;
 use model::RuleGroup;
 
@@ -8,7 +10,6 @@ use crate::desired::{Route, Rule, Target};
 
 const PEER: &str = "198.51.100.7:40000";
 const OTHER: &str = "203.0.113.9:50000";
-const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 
 struct World {
     path: DataPath,
@@ -34,11 +35,17 @@ fn at(ms: u64) -> Instant {
 
 impl World {
     fn new(floats: bool, v2: Option<u32>, policy: Arc<Policy>) -> Self {
+        Self::with("10.9.0.0/22", floats, v2, policy)
+    }
+
+    /// Of an endpoint with these client blocks; the client has the first place.
+    fn with(nets: &str, floats: bool, v2: Option<u32>, policy: Arc<Policy>) -> Self {
+        let nets: ClientNets = nets.parse().unwrap();
         let start = PathStart {
             peer: PEER.parse().unwrap(),
             floats,
-            address: CLIENT,
-            client_cidr: "10.9.0.0/22".parse().unwrap(),
+            addresses: nets.at(2),
+            client_cidr: nets,
             policy,
             counters: Arc::default(),
         };
@@ -132,6 +139,99 @@ fn up_passes_only_what_is_its_own_routed_and_allowed() {
     }
     let traffic = world.path.counters().read();
     assert_eq!((traffic.ingress_packets, traffic.ingress_bytes), (3, 84));
+}
+
+fn ip6(source: &str, destination: &str, next: u8, payload: &[u8]) -> Vec<u8> {
+    let mut p = vec![0x60, 0, 0, 0];
+    p.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+    p.extend([next, 64]);
+    p.extend(source.parse::<Ipv6Addr>().unwrap().octets());
+    p.extend(destination.parse::<Ipv6Addr>().unwrap().octets());
+    p.extend(payload);
+    p
+}
+
+fn udp6(source: &str, destination: &str) -> Vec<u8> {
+    ip6(source, destination, 17, &[0, 53, 0, 53, 0, 8, 0, 0])
+}
+
+fn dual() -> World {
+    let routes = [
+        ("10.0.0.0/16", Target::Association),
+        ("2001:db8::/32", Target::Association),
+        ("::/0", Target::Association),
+        ("fd00:9::/64", Target::Local),
+    ];
+    let rules = ["10.0.0.0/16", "2001:db8::/32", "fd00:9::/64"];
+    World::with("10.9.0.0/22,fd00:9::/64", true, Some(7), policy(&routes, &rules))
+}
+
+#[test]
+fn ipv6_is_judged_as_ipv4_is() {
+    let mut world = dual();
+    let (own, far) = ("fd00:9::2", "2001:db8::1");
+    let fragment = ip6(own, far, 44, &[17, 0, 0, 9, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
+    for (name, packet, expect) in [
+        ("allowed", udp6(own, far), None),
+        ("a later fragment", fragment, None),
+        ("another client", udp6(own, "fd00:9::3"), None),
+        ("IPv4 beside it", udp("10.9.0.2", "10.0.3.4"), None),
+        ("spoofed", udp6("fd00:9::3", far), Some(DropReason::Spoofed)),
+        ("spoofed from beyond", udp6("2001:db8::7", far), Some(DropReason::Spoofed)),
+        ("spoofed IPv4", udp("10.9.0.3", "10.0.3.4"), Some(DropReason::Spoofed)),
+        ("no rule", udp6(own, "2001:db9::1"), Some(DropReason::NoRule)),
+        ("link-local", udp6(own, "fe80::1"), Some(DropReason::NoRoute)),
+        ("loopback", udp6(own, "::1"), Some(DropReason::NoRoute)),
+        ("IPv4 written as IPv6", udp6(own, "::ffff:10.0.3.4"), Some(DropReason::NoRoute)),
+        ("the old way", udp6(own, "::10.0.3.4"), Some(DropReason::NoRoute)),
+        ("routers, please", ip6("fe80::1", "ff02::2", 58, &[133; 8]), Some(DropReason::LinkLocal)),
+        ("neighbours", ip6("::", "ff02::1:ff00:2", 58, &[135; 24]), Some(DropReason::LinkLocal)),
+        ("groups", ip6("fe80::1", "ff02::16", 0, &[58, 0, 5, 2, 0, 0, 0, 0]), Some(DropReason::LinkLocal)),
+        ("multicast from its own", udp6(own, "ff0e::1"), Some(DropReason::LinkLocal)),
+        ("a source route", ip6(own, far, 43, &[17, 0, 0, 0, 0, 0, 0, 0]), Some(DropReason::SourceRoute)),
+        ("cut", udp6(own, far)[..45].to_vec(), Some(DropReason::Malformed)),
+    ] {
+        let expect = expect.map_or_else(|| Ok(Some(packet.clone())), Err);
+        assert_eq!(world.up(&packet), expect, "{name}");
+    }
+    let error = |quote: &[u8]| ip6("2001:db9::fe", own, 58, &[&[2, 0, 0, 0, 0, 0, 5, 0], quote].concat());
+    for (name, packet, expect) in [
+        ("an answer", udp6(far, own), None),
+        ("another client", udp6("fd00:9::3", own), None),
+        ("another's", udp6(far, "fd00:9::3"), Some(DropReason::NotForClient)),
+        ("without a rule", udp6("2001:db9::1", own), Some(DropReason::NoRule)),
+        ("a router about an allowed conversation", error(&udp6(own, far)), None),
+        ("a router about another", error(&udp6(own, "2001:db9::1")), Some(DropReason::NoRule)),
+    ] {
+        assert_eq!(world.down(&packet), expect.map_or_else(|| Ok(packet.clone()), Err), "{name}");
+    }
+}
+
+#[test]
+fn each_ip_version_only_where_it_is_carried() {
+    let rules =
+        policy(&[("::/0", Target::Association), ("0.0.0.0/0", Target::Association)], &["::/0", "0.0.0.0/0"]);
+    let (four, six) = (udp("10.9.0.2", "10.0.3.4"), udp6("fd00:9::2", "2001:db8::1"));
+    for (nets, four_expected, six_expected) in [
+        ("10.9.0.0/22", None, Some(DropReason::Ipv6)),
+        ("fd00:9::/64", Some(DropReason::Ipv4), None),
+        ("10.9.0.0/22,fd00:9::/64", None, None),
+    ] {
+        let mut world = World::with(nets, true, Some(7), Arc::clone(&rules));
+        for (packet, expect) in [(&four, four_expected), (&six, six_expected)] {
+            let passed = expect.map_or_else(|| Ok(Some(packet.clone())), Err);
+            assert_eq!(world.up(packet), passed, "{nets}");
+        }
+        for (packet, expect) in
+            [(udp("10.0.3.4", "10.9.0.2"), four_expected), (udp6("2001:db8::1", "fd00:9::2"), six_expected)]
+        {
+            assert_eq!(world.down(&packet), expect.map_or_else(|| Ok(packet.clone()), Err), "{nets}");
+        }
+    }
+    // A broad route does not mean other clients, in either version.
+    let mut world = World::with("10.9.0.0/22,fd00:9::/64", true, Some(7), rules);
+    assert_eq!(world.up(&udp6("fd00:9::2", "fd00:9::3")), Err(DropReason::NoRoute));
+    assert_eq!(world.up(&udp("10.9.0.2", "10.9.0.3")), Err(DropReason::NoRoute));
 }
 
 #[test]

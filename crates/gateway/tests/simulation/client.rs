@@ -106,7 +106,7 @@ impl Client {
     pub fn take_events(&mut self, now: Instant) {
         while let Some(event) = self.session.poll_event() {
             match event {
-                Event::Pushed(options) => {
+                Event::Pushed(options) | Event::Updated(options) => {
                     let ifconfig = options.iter().find_map(|o| o.strip_prefix("ifconfig "));
                     let address = ifconfig.and_then(|o| o.split(' ').next()).expect("an address is pushed");
                     self.ip = Some(address.parse().unwrap());

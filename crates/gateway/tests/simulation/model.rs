@@ -18,7 +18,7 @@ pub fn passes(wanted: &Desired, endpoint: &EndpointId, on: &AssociationId, far: 
     let longest = rows.max_by_key(|row| (row.destination.prefix_len(), row.target == Target::Local));
     let Some(row) = longest else { return false };
     // Other clients are reached by the local row, and it reaches nobody else.
-    if endpoint.client_cidr.contains(&far) != (row.target == Target::Local) {
+    if endpoint.client_cidr.contains(to) != (row.target == Target::Local) {
         return false;
     }
     let rules = || endpoint.rules.iter().filter(|rule| rule.destination.contains(&to));

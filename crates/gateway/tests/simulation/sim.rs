@@ -2,7 +2,7 @@
 //! thread, and every check that must hold after each step.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -311,7 +311,7 @@ impl Sim {
         let over_tcp = wanted.transport == Transport::Tcp;
         let unix = self.wall().0;
         let good = |unix| plan.name < NAMES.len() && may_enter(wanted, NAMES[plan.name], unix);
-        let roomy = wanted.client_cidr.prefix_len() <= 22;
+        let roomy = wanted.client_cidr.last_place() >= 1023;
         let known = roomy && good(unix) && good(unix + 61);
         let must_come_up = self.net.is_lossless() && known && self.open(&plan.endpoint);
         let number = u64::try_from(self.clients.len()).unwrap();
@@ -457,7 +457,7 @@ impl Sim {
                         association: start.association,
                         name: start.common_name,
                         client: self.at[&start.peer],
-                        address: start.client_ip,
+                        address: start.client.v4.expect("an IPv4 address"),
                         since: self.now,
                     };
                     assert_eq!(live.name, name(self.clients[live.client].plan.name));
@@ -470,6 +470,7 @@ impl Sim {
                 }
                 Effect::Ended(end) => self.ended(&end),
                 Effect::Ask(_) => panic!("there is no handler"),
+                Effect::Known { .. } | Effect::Forgotten { .. } | Effect::Floated { .. } => {}
                 Effect::Refused(_) | Effect::PolicyEvaluated(_) | Effect::PolicyLifted { .. } => {}
             }
         }
@@ -526,7 +527,8 @@ impl Sim {
             Order::Effect(effect) => *effect,
         };
         match effect {
-            Effect::Install { worker, endpoint, association, peer_id, address, stream, path } => {
+            Effect::Install { worker, endpoint, association, peer_id, addresses, stream, path } => {
+                let address = addresses.v4.expect("an IPv4 address");
                 assert_eq!(peer_id % u32::from(WORKERS), u32::from(worker));
                 let rested = |at: Option<&Instant>| at.is_none_or(|at| self.now.since(*at) >= REST);
                 assert!(
@@ -583,7 +585,7 @@ impl Sim {
                         }
                     }
                     PathUpdate::SendKey(key_id) => path.sending = Some(*key_id),
-                    PathUpdate::Policy(_) => {}
+                    PathUpdate::Policy(_) | PathUpdate::Unfloat { .. } => {}
                 }
                 path.path.apply(update, self.now);
             }
@@ -650,8 +652,13 @@ impl Sim {
         let Some(id) = found else { return };
         let path = self.paths.get_mut(&id).expect("just found");
         let had_key = path.keys.get(&sent.key_id).is_some_and(|since| *since <= sent.at);
+        let mut local = false;
         let up = match path.path.up(&mut bytes, address, self.now) {
             Up::Forward(packet) => Ok(Some(packet.to_vec())),
+            Up::Local(packet) => {
+                local = true;
+                Ok(Some(packet.to_vec()))
+            }
             Up::Consumed => Ok(None),
             Up::Drop(reason) => Err(reason),
         };
@@ -671,6 +678,11 @@ impl Sim {
         }
         let (endpoint, association) = (path.endpoint.clone(), path.association.clone());
         let notices: Vec<_> = std::iter::from_fn(|| path.path.poll_notice()).collect();
+        if let Ok(Some(packet)) = &up {
+            let of_client =
+                self.versions.iter().any(|version| is_clients(version, &endpoint, destination(packet)));
+            assert_eq!(local, of_client, "to other clients by the local way, to nobody else");
+        }
         self.judge_up(&sent, up, had_key, &endpoint, &association, client);
         for notice in notices {
             self.gateway.handle_notice(&endpoint, id, notice.into(), self.now);
@@ -699,7 +711,7 @@ impl Sim {
                 assert_eq!(out, *packet, "as it was sent");
                 assert!(allows > 0, "delivered to {}, which is denied", destination(packet));
                 self.seen.passed += 1;
-                self.between(endpoint, association, &out);
+                self.between(endpoint, &out);
             }
             (Err(DropReason::Spoofed), Inner::Ip { honest: false, .. }) => self.seen.spoofed += 1,
             (
@@ -725,12 +737,9 @@ impl Sim {
     }
 
     /// What is for another client comes down to it at once.
-    fn between(&mut self, endpoint: &EndpointId, on: &AssociationId, packet: &[u8]) {
+    fn between(&mut self, endpoint: &EndpointId, packet: &[u8]) {
         let far = destination(packet);
-        let other = self
-            .paths
-            .iter()
-            .find(|(_, p)| p.endpoint == *endpoint && p.association == *on && p.address == far);
+        let other = self.paths.iter().find(|(_, p)| p.endpoint == *endpoint && p.address == far);
         if let Some((&id, _)) = other {
             self.seen.between_clients += 1;
             self.down(id, packet);
@@ -977,6 +986,11 @@ fn told_apart(
     before.split_tunnel != now.split_tunnel
         || before.dns_servers != now.dns_servers
         || (now.split_tunnel && routes(before) != routes(now))
+}
+
+/// Whether an address is one of the endpoint's clients'.
+fn is_clients(wanted: &Desired, endpoint: &EndpointId, far: Ipv4Addr) -> bool {
+    wanted.endpoints.get(endpoint).is_some_and(|endpoint| endpoint.client_cidr.contains(IpAddr::V4(far)))
 }
 
 fn destination(packet: &[u8]) -> Ipv4Addr {

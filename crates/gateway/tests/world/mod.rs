@@ -19,7 +19,7 @@ use gateway::{
     GatewayConfig, Handshakes, Instant, Limits, PathNotice, PolicyEvaluation, Question, SessionTls, StreamId,
     Tick, UnixTime, Up,
 };
-use model::{AssociationId, ConnectionId, EndpointId, RuleGroup, Scope, Transport};
+use model::{AssociationId, ClientAddresses, ConnectionId, EndpointId, RuleGroup, Scope, Transport};
 use openvpn::client;
 use openvpn::data::{self, Channel, Role};
 use openvpn::server::TlsFactory;
@@ -171,7 +171,7 @@ impl Client {
 pub struct Path {
     pub worker: u16,
     pub association: AssociationId,
-    pub address: Ipv4Addr,
+    pub addresses: ClientAddresses,
     pub path: Box<DataPath>,
 }
 
@@ -200,6 +200,10 @@ pub struct World {
     pub ends: Vec<ConnectionEnd>,
     /// Connections that have begun and not ended.
     lives: BTreeSet<ConnectionId>,
+    /// How many sessions have this session id.
+    pub known: BTreeMap<SessionId, usize>,
+    /// Clients that moved, and where to.
+    pub moved: Vec<(ConnectionId, SocketAddr)>,
     pub refused: Vec<Attempt>,
     /// For the connect handler.
     pub questions: Vec<Question>,
@@ -207,7 +211,7 @@ pub struct World {
     /// Connections that no policy is asked about any more.
     pub lifted: Vec<ConnectionId>,
     /// When an address or a peer id was last taken away.
-    released_addresses: BTreeMap<(EndpointId, Ipv4Addr), Instant>,
+    released_addresses: BTreeMap<(EndpointId, ClientAddresses), Instant>,
     released_ids: BTreeMap<u32, Instant>,
     drained: bool,
     seed: u64,
@@ -233,6 +237,8 @@ impl World {
             starts: BTreeMap::new(),
             ends: vec![],
             lives: BTreeSet::new(),
+            moved: vec![],
+            known: BTreeMap::new(),
             refused: vec![],
             questions: vec![],
             evaluations: vec![],
@@ -443,17 +449,20 @@ impl World {
         let rested =
             |at: Option<&Instant>| at.is_none_or(|at| self.now.since(*at) >= Duration::from_secs(60));
         match effect {
-            Effect::Install { worker, endpoint, association, peer_id, address, stream, path } => {
+            Effect::Install { worker, endpoint, association, peer_id, addresses, stream, path } => {
                 assert!(
                     stream.is_none_or(|stream| stream.worker == worker),
                     "a session is with its connection"
                 );
                 let carries = |it: &Client| it.address == path.peer() && it.stream == stream;
                 assert!(stream.is_none() || self.clients.iter().any(carries), "and it is the client's");
-                assert!(rested(self.released_addresses.get(&(endpoint.clone(), address))), "address rests");
+                assert!(
+                    rested(self.released_addresses.get(&(endpoint.clone(), addresses))),
+                    "addresses rest"
+                );
                 assert!(rested(self.released_ids.get(&peer_id)), "peer id rests");
                 assert_eq!(peer_id % u32::from(WORKERS), u32::from(worker));
-                let path = Path { worker, association, address, path };
+                let path = Path { worker, association, addresses, path };
                 assert!(self.paths.insert(peer_id, (endpoint, path)).is_none(), "peer ids are unique");
             }
             Effect::Update { worker, endpoint, peer_id, update } => {
@@ -464,7 +473,7 @@ impl World {
             Effect::Remove { worker, endpoint, peer_id } => {
                 let (at, path) = self.paths.remove(&peer_id).expect("removals of what there is");
                 assert_eq!((&at, path.worker), (&endpoint, worker));
-                self.released_addresses.insert((endpoint, path.address), self.now);
+                self.released_addresses.insert((endpoint, path.addresses), self.now);
                 self.released_ids.insert(peer_id, self.now);
             }
             Effect::CloseStream { stream } => {
@@ -476,6 +485,12 @@ impl World {
             }
             Effect::Ask(question) => self.questions.push(*question),
             Effect::Refused(attempt) => self.refused.push(attempt),
+            Effect::Known { client_sid } => *self.known.entry(client_sid).or_default() += 1,
+            Effect::Forgotten { client_sid } => {
+                let left = self.known.get_mut(&client_sid).expect("only what is known is forgotten");
+                *left -= 1;
+            }
+            Effect::Floated { connection, peer } => self.moved.push((connection, peer)),
             Effect::Ended(end) => {
                 assert!(self.lives.remove(&end.id), "only what began ends, and only once");
                 self.ends.push(end);
@@ -492,8 +507,10 @@ impl World {
             let wanted = self.applied.endpoints.get(endpoint).expect("paths of wanted endpoints only");
             assert!(wanted.associations.contains_key(&path.association), "paths of wanted associations only");
             assert!(wanted.admits && !self.drained);
-            assert!(wanted.client_cidr.contains(&path.address));
-            assert!(held.insert((endpoint, path.address)), "no address twice");
+            for address in path.addresses.iter() {
+                assert!(wanted.client_cidr.contains(address));
+                assert!(held.insert((endpoint, address)), "no address twice");
+            }
         }
         for start in self.live() {
             let wanted = self.applied.endpoints.get(&start.endpoint);
@@ -590,7 +607,11 @@ impl World {
     /// Sends an inner packet from the TUN to whoever has its destination; whether the client could open it.
     pub fn send_down(&mut self, client: usize, packet: &[u8]) -> Result<(), DropReason> {
         let ip = self.clients[client].ip();
-        let path = self.paths.values_mut().map(|(_, path)| path).find(|path| Some(path.address) == ip);
+        let path = self
+            .paths
+            .values_mut()
+            .map(|(_, path)| path)
+            .find(|path| ip.is_some() && path.addresses.v4 == ip);
         let Some(path) = path else { return Err(DropReason::NotForClient) };
         let mut datagram = Vec::new();
         match path.path.down(&mut packet.to_vec(), self.now, &mut datagram) {

@@ -89,12 +89,14 @@ fn shared(key: &MasterKey, (ca, ca_key): &(String, String)) -> Result<Vec<Op>> {
         id: vpc_id.clone(),
         scope: scope.clone(),
         cidrs: vec!["10.0.0.0/16".parse()?],
+        ipv6_cidrs: Vec::new(),
         instance_tenancy: "default".to_owned(),
         default_security_group: group_id.clone(),
         tags: Default::default(),
         subnet_epoch: 0,
         created_at: Timestamp(0),
         attributes: Default::default(),
+        mirrored: false,
     };
     put(&mut ops, Key::vpc(&scope, &vpc.id), &vpc);
     let anywhere = SecurityRule {
@@ -117,6 +119,7 @@ fn shared(key: &MasterKey, (ca, ca_key): &(String, String)) -> Result<Vec<Op>> {
             description: None,
         }],
         tags: Default::default(),
+        mirrored: false,
     };
     put(&mut ops, Key::security_group(&scope, &group.id), &group);
     for n in 0..ASSOCIATIONS {
@@ -125,10 +128,12 @@ fn shared(key: &MasterKey, (ca, ca_key): &(String, String)) -> Result<Vec<Op>> {
             scope: scope.clone(),
             vpc_id: vpc_id.clone(),
             cidr: format!("10.0.{}.0/20", n * 16).parse()?,
+            ipv6_cidr: None,
             zone: zone(n)?,
             tags: Default::default(),
             created_at: Timestamp(0),
             attributes: Default::default(),
+            mirrored: false,
         };
         put(&mut ops, Key::subnet(&scope, &subnet.id), &subnet);
     }
@@ -144,6 +149,7 @@ fn shared(key: &MasterKey, (ca, ca_key): &(String, String)) -> Result<Vec<Op>> {
         tags: Default::default(),
         created_at: Timestamp(0),
         imported_at: Timestamp(0),
+        mirrored: false,
     };
     put(&mut ops, Key::certificate(&scope, "scale"), &certificate);
     Ok(ops)
@@ -211,6 +217,7 @@ fn endpoint(id: &EndpointId, scope: &Scope, address: IpAddr) -> Result<Endpoint>
         spec: EndpointSpec {
             description: Some("one of many".to_owned()),
             client_cidr: Some("10.8.0.0/22".parse()?),
+            client_ipv6_cidr: None,
             server_certificate_arn: ARN.to_owned(),
             authentication: vec![Authentication::Certificate { client_root_arn: ARN.to_owned() }],
             connection_log: ConnectionLog::default(),

@@ -16,6 +16,9 @@
 //! to the association's table: the client CIDR by the TUN device, everything else unreachable. No address is assigned
 //! to the device, as that would put its network into the host's main table, where a second one may be the same.
 //!
+//! *IPv6* goes the same ways, with rules and a table of its own and without masquerading: no two associations have the
+//! same block, so replies are distinct as they are.
+//!
 //! *Client to client*: both directions in the zone, routed by the association's table, not masqueraded.
 //!
 //! Dropped: from a tunnel to the host itself; from outside to a tunnel except replies; from one tunnel to another.
@@ -26,6 +29,7 @@
 //! marks `0x0ba5….`, packet marks `0x0ba4….` to `0x0ba6….`, and rules of priority 2981 to 2983. Nothing else is touched but the sysctls that are logged.
 
 mod bind;
+mod forwarding;
 mod netfilter;
 pub(crate) mod netlink;
 mod nft;
@@ -43,10 +47,8 @@ use crate::fabric::{
     MAX_TUN_MTU, MIN_TUN_MTU, Outlet, Uplink, interface_name_fault, link_name,
 };
 use crate::helper::log;
+use forwarding::Opened;
 use netlink::Netlink;
-
-/// Networks named in a log line.
-const LOGGED_NETWORKS: usize = 4;
 
 /// The fabric on the kernel of this network namespace. Needs `CAP_NET_ADMIN`.
 #[derive(Debug)]
@@ -58,11 +60,8 @@ pub struct KernelFabric {
     prepared: BTreeSet<String>,
     /// Being removed, with something left to remove.
     leaving: BTreeMap<String, FabricAssociation>,
-    /// Interfaces whose forwarding we switched on. What they may forward now and could not before is dropped but for
-    /// tunnels, so that ours is the only door that opened.
-    opened: BTreeSet<String>,
-    /// The operator has forwarding on for all since we opened ours: nothing to guard any more.
-    forwarding_everywhere: bool,
+    /// Where we switched forwarding on.
+    opened: Opened,
     /// The nftables table is there and says what `live` and `opened` say, as far as we know.
     installed: bool,
     /// What uplinks of those in force lack, by association.
@@ -81,8 +80,7 @@ impl KernelFabric {
             live: BTreeMap::new(),
             prepared: BTreeSet::new(),
             leaving: BTreeMap::new(),
-            opened: BTreeSet::new(),
-            forwarding_everywhere: false,
+            opened: Opened::default(),
             installed: false,
             wanting: BTreeMap::new(),
             leave_sysctls,
@@ -95,14 +93,7 @@ impl KernelFabric {
         if self.live.is_empty() {
             return;
         }
-        let everywhere = sysctl::forwards_everywhere();
-        let mut stale = false;
-        if everywhere && !self.forwarding_everywhere && !self.opened.is_empty() {
-            log("fabric: forwarding is on for all interfaces now; ours are no longer guarded");
-            self.opened.clear();
-            stale = true;
-        }
-        self.forwarding_everywhere = everywhere;
+        let mut stale = self.opened.forget_needless();
         if matches!(netfilter::table_exists(ruleset::TABLE), Ok(false)) {
             log("fabric: the nftables table `inet bascule` was removed by someone; putting it back");
             stale = true;
@@ -152,11 +143,18 @@ impl KernelFabric {
 
     /// An interface that came back forwards nothing yet.
     fn open_uplinks(&mut self) {
-        let uplinks = self.live.values().filter_map(|association| association.uplink.as_ref());
-        let interfaces: BTreeSet<String> = uplinks.map(|uplink| uplink.interface.clone()).collect();
-        let guarded =
-            if self.note_opening(interfaces) { self.alter(&ruleset::opens(&self.opened)) } else { Ok(()) };
-        if let Err(error) = guarded.and_then(|()| self.forward()) {
+        if self.leave_sysctls {
+            return;
+        }
+        let mut more = false;
+        for association in self.live.values().filter(|association| association.uplink.is_some()) {
+            match self.opened.note(&self.netlink, association) {
+                Ok(noted) => more |= noted,
+                Err(error) => log(&format!("fabric: {error}")),
+            }
+        }
+        let guarded = if more { self.alter(&ruleset::opens(&self.opened)) } else { Ok(()) };
+        if let Err(error) = guarded.and_then(|()| self.opened.open()) {
             log(&format!("fabric: {error}"));
         }
     }
@@ -223,65 +221,24 @@ impl KernelFabric {
             self.netlink.set_uplinks(&[(table, uplink)])?.into_iter().try_for_each(|set| set.map(drop))?;
         }
         let queues = tun_device::create(&link, association.queues)?;
-        sysctl::prepare_tun(&link, self.leave_sysctls)?;
+        sysctl::prepare_tun(&link, self.leave_sysctls, association.client_cidr.v6.is_some())?;
         let index = self.netlink.raise_link(&link, association.mtu)?;
         self.netlink.add_routes(index, ruleset::table(association.index), association.client_cidr)?;
-        self.netlink.add_rules(association.index, &link, association.uplink.is_some())?;
+        let clients = association.client_cidr;
+        self.netlink.add_rules(association.index, &link, clients, association.uplink.is_some())?;
         Ok(queues)
     }
 
     /// Rules, and forwarding behind their guard.
     fn open(&mut self, association: &FabricAssociation) -> Result<(), FabricError> {
-        self.open_toward(association)?;
-        self.alter(&(ruleset::opens(&self.opened) + &ruleset::joins(association)))?;
-        self.forward()
+        self.note_opening(association)?;
+        let lost = ruleset::lost(association, self.live.values());
+        self.alter(&(ruleset::opens(&self.opened) + &ruleset::joins(association) + &lost))?;
+        self.opened.open()
     }
 
-    /// Notes which interfaces are to forward for an association and do not yet.
-    fn open_toward(&mut self, association: &FabricAssociation) -> Result<(), FabricError> {
-        let FabricAssociation { key, outlet, uplink, .. } = association;
-        if self.leave_sysctls || outlet.toward.is_empty() {
-            return Ok(());
-        }
-        let interfaces = match uplink {
-            Some(uplink) => BTreeSet::from([uplink.interface.clone()]),
-            None => self.netlink.interfaces_toward(&outlet.toward)?,
-        };
-        if interfaces.is_empty() {
-            let networks: Vec<String> =
-                outlet.toward.iter().take(LOGGED_NETWORKS).map(ToString::to_string).collect();
-            log(&format!(
-                "fabric: no route to {} yet (association {key}); packets to it go nowhere",
-                networks.join(", ")
-            ));
-        }
-        self.note_opening(interfaces);
-        Ok(())
-    }
-
-    /// Notes those of these interfaces that do not forward; whether there are any. They are opened by [`Self::forward`]
-    /// once the table says so: it guards them, and tells a later life what to close.
-    fn note_opening(&mut self, interfaces: BTreeSet<String>) -> bool {
-        self.forwarding_everywhere = sysctl::forwards_everywhere();
-        let before = self.opened.len();
-        if !self.leave_sysctls {
-            self.opened.extend(interfaces.into_iter().filter(|interface| !sysctl::forwards(interface)));
-        }
-        self.opened.len() != before
-    }
-
-    fn forward(&self) -> Result<(), FabricError> {
-        self.opened.iter().try_for_each(|interface| sysctl::open_forwarding(interface))
-    }
-
-    fn close_interfaces(&mut self) -> Result<(), FabricError> {
-        if !sysctl::forwards_everywhere() {
-            for interface in &self.opened {
-                sysctl::close_forwarding(interface)?;
-            }
-        }
-        self.opened.clear();
-        Ok(())
+    fn note_opening(&mut self, association: &FabricAssociation) -> Result<(), FabricError> {
+        if self.leave_sysctls { Ok(()) } else { self.opened.note(&self.netlink, association).map(drop) }
     }
 
     /// Removes what is left of one that is no longer live; each step whatever became of the others.
@@ -299,9 +256,10 @@ impl KernelFabric {
         step(self.netlink.delete_routes(Some(association.index)));
         if self.live.is_empty() {
             step(self.netlink.delete_rules(None));
-            step(self.close_interfaces());
+            step(self.opened.close());
         }
-        step(self.alter(&ruleset::leaves(association)));
+        let lost = ruleset::lost(association, self.live.values());
+        step(self.alter(&(ruleset::leaves(association) + &lost)));
         step(netfilter::forget_connections(ruleset::reply_mark(association.index), u32::MAX));
         first.map_err(|error| match error {
             FabricError::Permanent(text) | FabricError::Transient(text) => FabricError::Transient(text),
@@ -323,6 +281,9 @@ fn check_alone(association: &FabricAssociation) -> Result<(), FabricError> {
     }
     if !(MIN_TUN_MTU..=MAX_TUN_MTU).contains(&association.mtu) {
         return wrong(format!("MTU {MIN_TUN_MTU} to {MAX_TUN_MTU}"));
+    }
+    if association.client_cidr.iter().next().is_none() {
+        return wrong("no client addresses".to_owned());
     }
     if let Some(uplink) = &association.uplink
         && let Some(fault) = interface_name_fault(&uplink.interface)
@@ -355,10 +316,10 @@ impl Fabric for KernelFabric {
         step(self.netlink.delete_links(None));
         step(self.netlink.delete_rules(None));
         step(self.netlink.delete_routes(None));
-        match nft::opened_interfaces() {
+        match nft::opened() {
             Ok(opened) => {
                 self.opened = opened;
-                step(self.close_interfaces());
+                step(self.opened.close());
             }
             Err(error) => step(Err(error)),
         }
@@ -377,7 +338,7 @@ impl Fabric for KernelFabric {
         for association in self.preparable(associations) {
             let network = (&association.uplink, &association.outlet.toward);
             if !networks.contains(&network) {
-                if self.open_toward(association).is_err() {
+                if self.note_opening(association).is_err() {
                     continue;
                 }
                 networks.insert(network);
@@ -385,12 +346,13 @@ impl Fabric for KernelFabric {
             self.live.insert(association.key.clone(), association.clone());
             keys.push(association.key.clone());
             script.push_str(&ruleset::joins(association));
+            script.push_str(&ruleset::lost(association, self.live.values()));
         }
         if keys.is_empty() {
             return;
         }
         let altered = self.alter(&(ruleset::opens(&self.opened) + &script));
-        match altered.and_then(|()| self.forward()) {
+        match altered.and_then(|()| self.opened.open()) {
             Ok(()) => self.prepared.extend(keys),
             Err(error) => {
                 log(&format!("fabric: {} associations together: {error}", keys.len()));
@@ -440,10 +402,10 @@ impl Fabric for KernelFabric {
         };
         let (old, new) = (old.clone(), FabricAssociation { outlet: outlet.clone(), ..old.clone() });
         self.live.insert(key.to_owned(), new.clone());
-        let opened = if old.outlet.toward == outlet.toward { Ok(()) } else { self.open_toward(&new) };
+        let opened = if old.outlet.toward == outlet.toward { Ok(()) } else { self.note_opening(&new) };
         let altered = opened.and_then(|()| {
             self.alter(&(ruleset::opens(&self.opened) + &ruleset::outlet(&new)))?;
-            self.forward()
+            self.opened.open()
         });
         altered.inspect_err(|_| {
             // So that a later change of another association does not install these unasked.

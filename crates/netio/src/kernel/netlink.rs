@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::{Stream, TryStreamExt};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use model::ClientNets;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
@@ -130,30 +131,25 @@ impl Netlink {
     }
 
     /// The association's table: the client CIDR by its device, nothing else.
-    pub(super) fn add_routes(&self, link: u32, table: u32, client_cidr: Ipv4Net) -> Result<(), FabricError> {
-        let clients = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(client_cidr.network(), client_cidr.prefix_len())
-            .output_interface(link)
-            .scope(RouteScope::Link)
-            .table_id(table)
-            .build();
-        let rest = RouteMessageBuilder::<Ipv4Addr>::new()
-            .kind(RouteType::Unreachable)
-            .priority(u32::MAX)
-            .table_id(table)
-            .build();
-        for route in [clients, rest] {
-            self.add_route(route, false)?;
+    pub(super) fn add_routes(&self, link: u32, table: u32, clients: ClientNets) -> Result<(), FabricError> {
+        if let Some(net) = clients.v4 {
+            let route = || RouteMessageBuilder::<Ipv4Addr>::new().table_id(table);
+            let clients = route().destination_prefix(net.network(), net.prefix_len());
+            self.add_route(clients.output_interface(link).scope(RouteScope::Link).build())?;
+            self.add_route(route().kind(RouteType::Unreachable).priority(u32::MAX).build())?;
+        }
+        if let Some(net) = clients.v6 {
+            let route = || RouteMessageBuilder::<Ipv6Addr>::new().table_id(table);
+            let clients = route().destination_prefix(net.network(), net.prefix_len());
+            self.add_route(clients.output_interface(link).build())?;
+            self.add_route(route().kind(RouteType::Unreachable).priority(u32::MAX).build())?;
         }
         Ok(())
     }
 
-    /// Adds a route, in place of one that is the same but for where it leads. Not of IPv6, where the kernel would take
-    /// another next hop for an addition.
-    pub(super) fn add_route(&self, route: RouteMessage, ipv6: bool) -> Result<(), FabricError> {
-        let add = self.handle.route().add(route);
-        let add = if ipv6 { add } else { add.replace() };
-        self.change("add a route", add.execute())
+    /// Adds a route, in place of one that is the same but for where it leads.
+    pub(super) fn add_route(&self, route: RouteMessage) -> Result<(), FabricError> {
+        self.change("add a route", self.handle.route().add(route).replace().execute())
     }
 
     pub(super) fn delete_route(&self, route: RouteMessage) -> Result<(), FabricError> {
@@ -178,7 +174,9 @@ impl Netlink {
         let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let mut found = self.list("list routes", self.handle.route().get(all).execute())?;
         let all = RouteMessageBuilder::<Ipv6Addr>::new().build();
-        found.extend(self.list("list routes", self.handle.route().get(all).execute())?);
+        let more: Vec<RouteMessage> = self.list("list routes", self.handle.route().get(all).execute())?;
+        // A kernel without IPv6 lists what it has.
+        found.extend(more.into_iter().filter(|route| route.header.address_family == AddressFamily::Inet6));
         Ok(found)
     }
 
@@ -187,7 +185,24 @@ impl Netlink {
     /// to the uplink's table, or without an uplink on to the host's own rules, by a common rule that does nothing. The
     /// reverse-path check of a packet on its way up asks as if from outside, and so finds the device in the table,
     /// however strict the operator has made it.
-    pub(super) fn add_rules(&self, index: u16, link: &str, uplink: bool) -> Result<(), FabricError> {
+    pub(super) fn add_rules(
+        &self,
+        index: u16,
+        link: &str,
+        clients: ClientNets,
+        uplink: bool,
+    ) -> Result<(), FabricError> {
+        let families = [clients.v4.map(|_| AddressFamily::Inet), clients.v6.map(|_| AddressFamily::Inet6)];
+        families.into_iter().flatten().try_for_each(|family| self.add_rules_of(family, index, link, uplink))
+    }
+
+    fn add_rules_of(
+        &self,
+        family: AddressFamily,
+        index: u16,
+        link: &str,
+        uplink: bool,
+    ) -> Result<(), FabricError> {
         let up = |action: RuleAttribute| {
             vec![
                 RuleAttribute::FwMark(UP_MARK & UP_OR_REPLY_MASK),
@@ -197,22 +212,19 @@ impl Netlink {
             ]
         };
         if uplink {
-            let by = RuleAttribute::Table(uplink_table(index));
-            self.add_rule(IpVersion::V4, RULE_PRIORITY, RuleAction::ToTable, up(by.clone()))?;
-            if self.speaks_ipv6()? {
-                self.add_rule(IpVersion::V6, RULE_PRIORITY, RuleAction::ToTable, up(by))?;
-            }
+            let by = up(RuleAttribute::Table(uplink_table(index)));
+            self.add_rule(family, RULE_PRIORITY, RuleAction::ToTable, by)?;
         } else {
-            self.add_rule(IpVersion::V4, SKIP_PRIORITY, RuleAction::Nop, Vec::new())?;
+            self.add_rule(family, SKIP_PRIORITY, RuleAction::Nop, Vec::new())?;
             let skip = up(RuleAttribute::Goto(SKIP_PRIORITY));
-            self.add_rule(IpVersion::V4, RULE_PRIORITY, RuleAction::Goto, skip)?;
+            self.add_rule(family, RULE_PRIORITY, RuleAction::Goto, skip)?;
         }
         let own = vec![
             RuleAttribute::FwMark(any_mark(index)),
             RuleAttribute::FwMask(ANY_MARK_MASK),
             RuleAttribute::Table(table(index)),
         ];
-        self.add_rule(IpVersion::V4, RULE_PRIORITY + 1, RuleAction::ToTable, own)
+        self.add_rule(family, RULE_PRIORITY + 1, RuleAction::ToTable, own)
     }
 
     /// Whether this kernel knows IPv6: it then has rules of its own.
@@ -222,16 +234,13 @@ impl Netlink {
 
     fn add_rule(
         &self,
-        version: IpVersion,
+        family: AddressFamily,
         priority: u32,
         action: RuleAction,
         attributes: Vec<RuleAttribute>,
     ) -> Result<(), FabricError> {
         let mut message = RuleMessage::default();
-        message.header.family = match version {
-            IpVersion::V4 => AddressFamily::Inet,
-            IpVersion::V6 => AddressFamily::Inet6,
-        };
+        message.header.family = family;
         message.header.table = RouteHeader::RT_TABLE_UNSPEC;
         message.header.action = action;
         message.attributes.push(RuleAttribute::Priority(priority));
@@ -256,11 +265,12 @@ impl Netlink {
 
     /// Names of the interfaces by which packets to `far` may leave: of every route, a default one too, that has
     /// addresses in common with it.
-    pub(crate) fn interfaces_toward(&self, far: &[Ipv4Net]) -> Result<BTreeSet<String>, FabricError> {
+    pub(crate) fn interfaces_toward(&self, far: &[IpNet]) -> Result<BTreeSet<String>, FabricError> {
         let mut indexes = BTreeSet::new();
         for route in self.routes()? {
-            let overlaps = destination_of(&route)
-                .is_some_and(|net| far.iter().any(|far| net.contains(far) || far.contains(&net)));
+            let overlaps = destination_of(&route).is_some_and(|net| {
+                !on_link_only(&net) && far.iter().any(|far| net.contains(far) || far.contains(&net))
+            });
             if route.header.kind != RouteType::Unicast || !overlaps || is_our_table(table_of(&route)) {
                 continue;
             }
@@ -291,7 +301,8 @@ impl Netlink {
         let routes = self.routes()?;
         let default = routes.iter().filter(|route| {
             route.header.kind == RouteType::Unicast
-                && destination_of(route).is_some_and(|net| net.prefix_len() == 0)
+                && destination_of(route)
+                    .is_some_and(|net| matches!(net, IpNet::V4(net) if net.prefix_len() == 0))
         });
         Ok(default
             .flat_map(|route| &route.attributes)
@@ -391,21 +402,27 @@ pub(super) fn table_of(route: &RouteMessage) -> u32 {
     large.unwrap_or_else(|| route.header.table.into())
 }
 
-/// `None` for what is not IPv4. Without an address it is the default route.
-fn destination_of(route: &RouteMessage) -> Option<Ipv4Net> {
-    if route.header.address_family != AddressFamily::Inet {
-        return None;
-    }
+/// `None` for what is no IP. Without an address it is the default route.
+fn destination_of(route: &RouteMessage) -> Option<IpNet> {
     let address = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Destination(address) => Some(address),
         _ => None,
     });
-    match address {
-        Some(RouteAddress::Inet(address)) => {
-            Ipv4Net::new(*address, route.header.destination_prefix_length).ok()
-        }
-        Some(_) => None,
-        None => Some(Ipv4Net::default()),
+    let bits = route.header.destination_prefix_length;
+    match (address, route.header.address_family) {
+        (Some(RouteAddress::Inet(address)), _) => Ipv4Net::new(*address, bits).ok().map(IpNet::V4),
+        (Some(RouteAddress::Inet6(address)), _) => Ipv6Net::new(*address, bits).ok().map(IpNet::V6),
+        (Some(_), _) => None,
+        (None, AddressFamily::Inet6) => Some(IpNet::V6(Ipv6Net::default())),
+        (None, _) => Some(IpNet::V4(Ipv4Net::default())),
+    }
+}
+
+/// Whether nothing goes by such a route to anywhere else: every interface has those of IPv6.
+fn on_link_only(net: &IpNet) -> bool {
+    match net {
+        IpNet::V4(_) => false,
+        IpNet::V6(net) => net.network().is_unicast_link_local() || net.network().is_multicast(),
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::ruleset::TABLE;
+use super::forwarding::Opened;
+use super::ruleset::{ACCEPT_RA, OPENED, OPENED_V6, TABLE};
 use crate::fabric::FabricError;
 use crate::failpoint;
 use crate::host::nft_program;
@@ -27,20 +28,23 @@ pub(super) fn run(script: &str) -> Result<(), FabricError> {
     done.map(drop)
 }
 
-/// The interfaces that an earlier life noted as opened; none if there is no table.
-pub(super) fn opened_interfaces() -> Result<BTreeSet<String>, FabricError> {
+/// What an earlier life noted as opened; nothing if there is no table.
+pub(super) fn opened() -> Result<Opened, FabricError> {
     // Listing sets of one table is an error when there is none; listing all is not.
     let listed = execute(&["-j", "list", "sets", "inet"], "")?;
     let listed: serde_json::Value = serde_json::from_str(&listed)
         .map_err(|error| FabricError::Transient(format!("nft -j list sets: not JSON: {error}")))?;
     let sets = listed.get("nftables").and_then(|v| v.as_array()).map(Vec::as_slice).unwrap_or_default();
-    let ours = sets.iter().filter_map(|entry| entry.get("set")).filter(|set| {
-        let is = |member: &str, value: &str| set.get(member).and_then(|v| v.as_str()) == Some(value);
-        is("table", TABLE) && is("name", "opened")
-    });
-    let elements =
-        ours.filter_map(|set| set.get("elem")).filter_map(|elements| elements.as_array()).flatten();
-    Ok(elements.filter_map(|element| element.as_str()).map(str::to_owned).collect())
+    let elements = |name: &str| -> BTreeSet<String> {
+        let ours = sets.iter().filter_map(|entry| entry.get("set")).filter(|set| {
+            let is = |member: &str, value: &str| set.get(member).and_then(|v| v.as_str()) == Some(value);
+            is("table", TABLE) && is("name", name)
+        });
+        let elements =
+            ours.filter_map(|set| set.get("elem")).filter_map(|elements| elements.as_array()).flatten();
+        elements.filter_map(|element| element.as_str()).map(str::to_owned).collect()
+    };
+    Ok(Opened { v4: elements(OPENED), v6: elements(OPENED_V6), accept_ra: elements(ACCEPT_RA) })
 }
 
 fn execute(arguments: &[&str], input: &str) -> Result<String, FabricError> {

@@ -5,10 +5,17 @@ use std::fmt::Write;
 
 use ipnet::IpNet;
 
+use super::forwarding::{ALL, Opened};
 use crate::fabric::{EgressRule, FabricAssociation, Uplink, link_name};
 
 /// Name of our table, of family `inet`.
 pub(super) const TABLE: &str = "bascule";
+/// Name of the set of interfaces that we have forward IPv4.
+pub(super) const OPENED: &str = "opened";
+/// The same of IPv6.
+pub(super) const OPENED_V6: &str = "opened6";
+/// Name of the set of interfaces that we have go on taking router advertisements. No rule asks it: it is a note.
+pub(super) const ACCEPT_RA: &str = "accept_ra";
 /// Upper half of the mark of connections and of reply packets, and of the numbers of tables.
 pub(super) const REPLY_MARK: u32 = 0x0ba5_0000;
 /// Upper half of the mark of packets from clients to the outside.
@@ -49,7 +56,7 @@ const CHAINS: [(&str, &str); 5] =
 /// One transaction that replaces the whole table; without associations it is gone.
 pub(super) fn whole<'a>(
     associations: impl Iterator<Item = &'a FabricAssociation> + Clone,
-    opened: &BTreeSet<String>,
+    opened: &Opened,
 ) -> String {
     let mut text = format!("add table inet {TABLE}\ndelete table inet {TABLE}\n");
     if associations.clone().next().is_none() {
@@ -57,20 +64,28 @@ pub(super) fn whole<'a>(
     }
     let mut chains = String::new();
     let mut elements: BTreeMap<&str, String> = BTreeMap::new();
-    for association in associations {
+    for association in associations.clone() {
         render_chains(&mut chains, association, &link_name(&association.key));
         each_element(association, &mut |set, element| {
             push_element(elements.entry(set).or_default(), &element);
         });
     }
-    elements.insert("opened", guarded(opened));
+    for (name, interfaces) in noted(opened) {
+        elements.insert(name, quoted(interfaces));
+    }
     let _ = writeln!(text, "table inet {TABLE} {{");
     let declare = |kind: &str, name: &str, types: &str| {
         let elements = elements.get(name).filter(|list| !list.is_empty());
         let elements = elements.map_or_else(String::new, |list| format!(" elements = {{ {list} }};"));
         format!("{kind} {name} {{ type {types};{elements} }}\n")
     };
-    for (name, types) in [("links", "ifname"), ("opened", "ifname"), ("plain", "mark")] {
+    for (name, types) in [
+        ("links", "ifname"),
+        (OPENED, "ifname"),
+        (OPENED_V6, "ifname"),
+        (ACCEPT_RA, "ifname"),
+        ("plain", "mark"),
+    ] {
         text.push_str(&declare("set", name, types));
     }
     text.push_str(&declare("map", "own_address", "mark : ipv4_addr"));
@@ -78,23 +93,77 @@ pub(super) fn whole<'a>(
     for (_, name) in CHAINS {
         text.push_str(&declare("map", name, "ifname : verdict"));
     }
+    render_lost(&mut text, associations);
+    render_guard(&mut text, opened);
     text.push_str(&BASE.replace("OURS", &format!("& {MARK_MASK:#010x} == {REPLY_MARK:#010x}")));
     text.push_str("}\n");
     text
 }
 
 /// Guards these interfaces, too.
-pub(super) fn opens(opened: &BTreeSet<String>) -> String {
-    let guarded = guarded(opened);
-    if guarded.is_empty() { guarded } else { format!("add element inet {TABLE} opened {{ {guarded} }}\n") }
+pub(super) fn opens(opened: &Opened) -> String {
+    let mut text = String::new();
+    for (name, interfaces) in noted(opened) {
+        let list = quoted(interfaces);
+        if !list.is_empty() {
+            let _ = writeln!(text, "add element inet {TABLE} {name} {{ {list} }}");
+        }
+    }
+    if !opened.v6.is_empty() {
+        let _ = writeln!(text, "flush chain inet {TABLE} guard6\ntable inet {TABLE} {{");
+        render_guard(&mut text, opened);
+        text.push_str("}\n");
+    }
+    text
 }
 
-fn guarded(opened: &BTreeSet<String>) -> String {
+/// What is opened, by the set that notes it.
+fn noted(opened: &Opened) -> [(&'static str, &BTreeSet<String>); 3] {
+    [(OPENED, &opened.v4), (OPENED_V6, &opened.v6), (ACCEPT_RA, &opened.accept_ra)]
+}
+
+fn quoted(interfaces: &BTreeSet<String>) -> String {
     let mut list = String::new();
-    for interface in opened.iter().filter(|name| quotable(name)) {
+    for interface in interfaces.iter().filter(|name| quotable(name)) {
         push_element(&mut list, &format!("\"{interface}\""));
     }
     list
+}
+
+/// What comes in by IPv6 where we have it forwarded, and is for no tunnel.
+fn render_guard(out: &mut String, opened: &Opened) {
+    let by = if opened.v6.contains(ALL) { String::new() } else { format!("iifname @{OPENED_V6} ") };
+    let _ = writeln!(out, "chain guard6 {{\n  {by}counter drop\n}}");
+}
+
+/// The rule against packets that miss their tunnel, once an association comes or has gone whose clients have IPv6; nothing if
+/// they have none.
+pub(super) fn lost<'a>(
+    changed: &FabricAssociation,
+    associations: impl Iterator<Item = &'a FabricAssociation>,
+) -> String {
+    if changed.client_cidr.v6.is_none() {
+        return String::new();
+    }
+    let mut text = format!("flush chain inet {TABLE} lost\ntable inet {TABLE} {{\n");
+    render_lost(&mut text, associations);
+    text.push_str("}\n");
+    text
+}
+
+/// What is for a client and does not go to its tunnel would go back where it came from, for ever.
+fn render_lost<'a>(out: &mut String, associations: impl Iterator<Item = &'a FabricAssociation>) {
+    // Associations of one endpoint have the same block.
+    let nets: BTreeSet<_> = associations.filter_map(|of| of.client_cidr.v6).map(|net| net.trunc()).collect();
+    let mut clients = String::new();
+    for net in nets {
+        push_element(&mut clients, &net.to_string());
+    }
+    out.push_str("chain lost {\n");
+    if !clients.is_empty() {
+        let _ = writeln!(out, "  ip6 daddr {{ {clients} }} counter drop");
+    }
+    out.push_str("}\n");
 }
 
 /// Adds one association to the table and touches no other's. What is there under its index is replaced.
@@ -166,13 +235,15 @@ chain input {
 chain forward {
   type filter hook forward priority 0; policy accept;
   oifname vmap @to_of
+  meta nfproto ipv6 jump lost
   iifname vmap @from_of
   meta nfproto ipv4 iifname @opened counter drop
+  meta nfproto ipv6 jump guard6
 }
 chain output {
   type route hook output priority -150; policy accept;
   meta l4proto icmp ct state related ct direction reply ct mark OURS icmp type redirect drop
-  meta l4proto icmp ct state related ct direction reply ct mark OURS meta mark set ct mark
+  meta l4proto { 1, 58 } ct state related ct direction reply ct mark OURS meta mark set ct mark
 }
 chain postrouting {
   type filter hook postrouting priority 90; policy accept;
@@ -180,8 +251,9 @@ chain postrouting {
 }
 chain source_nat {
   type nat hook postrouting priority 100; policy accept;
+  meta nfproto ipv6 return
   oifname != @links ct mark @plain return
-  oifname != @links meta nfproto ipv4 snat ip to ct mark map @own_address
+  oifname != @links snat ip to ct mark map @own_address
   oifname != @links ct mark OURS masquerade
 }
 ";
@@ -191,13 +263,22 @@ fn render_chains(out: &mut String, association: &FabricAssociation, link: &str) 
     // Another network of the host may have the same addresses: an answer from there is none.
     let fence = uplink_fence(association, "iifname");
     let [reply, up, peer] = [REPLY_MARK, UP_MARK, PEER_MARK].map(|mark| mark | u32::from(*index));
+    let (mut own, mut peers) = (String::new(), String::new());
+    for (family, word, net) in
+        [("ipv4", "ip", client_cidr.v4.map(IpNet::V4)), ("ipv6", "ip6", client_cidr.v6.map(IpNet::V6))]
+    {
+        let Some(net) = net.map(|net| net.trunc()) else {
+            let _ = writeln!(own, "  meta nfproto {family} drop");
+            continue;
+        };
+        let _ = writeln!(own, "  {word} saddr != {net} drop");
+        let _ = writeln!(peers, "  {word} daddr {net} ct zone set {index} meta mark set {peer:#010x} return");
+    }
     let _ = write!(
         out,
         "chain raw_{index} {{
-  meta nfproto != ipv4 drop
-  ip saddr != {client_cidr} drop
-  ip daddr {client_cidr} ct zone set {index} meta mark set {peer:#010x} return
-  ct original zone set {index} meta mark set {up:#010x}
+  meta nfproto != {{ ipv4, ipv6 }} drop
+{own}{peers}  ct original zone set {index} meta mark set {up:#010x}
 }}
 chain mark_{index} {{
   ct state new ct mark set {reply:#010x}
@@ -230,7 +311,7 @@ fn render_outlet(out: &mut String, association: &FabricAssociation) {
         out,
         "chain from_{} {{
   ct state invalid counter drop
-{fence}  meta l4proto icmp ct state related accept
+{fence}  meta l4proto {{ 1, 58 }} ct state related accept
 ",
         association.index
     );
@@ -242,11 +323,14 @@ fn render_outlet(out: &mut String, association: &FabricAssociation) {
     out.push_str("  counter drop\n}\n");
 }
 
-/// The test of one egress rule; `None` for what cannot match an IPv4 packet.
+/// The test of one egress rule; `None` for what cannot match any packet.
 fn egress_match(rule: &EgressRule) -> Option<String> {
     const ANY_ICMP: u16 = u16::MAX;
-    let IpNet::V4(far) = rule.cidr else { return None };
-    let mut text = format!("ip daddr {}", far.trunc());
+    let far = rule.cidr.trunc();
+    let mut text = match far {
+        IpNet::V4(_) => format!("ip daddr {far}"),
+        IpNet::V6(_) => format!("ip6 daddr {far}"),
+    };
     let Some(protocol) = rule.protocol else { return Some(text) };
     let _ = write!(text, " meta l4proto {protocol}");
     match (protocol, rule.ports) {
@@ -256,10 +340,16 @@ fn egress_match(rule: &EgressRule) -> Option<String> {
             }
             let _ = write!(text, " th dport {first}-{last}");
         }
-        (1, Some((kind, code))) if kind != ANY_ICMP => {
-            let _ = write!(text, " icmp type {kind}");
+        (1 | 58, Some((kind, code))) if kind != ANY_ICMP => {
+            // Of the other IP version it is not ICMP that is asked for, and none of it has such a type.
+            let word = match (protocol, far) {
+                (1, IpNet::V4(_)) => "icmp",
+                (58, IpNet::V6(_)) => "icmpv6",
+                _ => return None,
+            };
+            let _ = write!(text, " {word} type {kind}");
             if code != ANY_ICMP {
-                let _ = write!(text, " icmp code {code}");
+                let _ = write!(text, " {word} code {code}");
             }
         }
         _ => {}

@@ -2,79 +2,159 @@
 
 use std::io;
 
-use crate::fabric::FabricError;
+use ipnet::IpNet;
+
+use super::forwarding::ALL;
+use crate::fabric::{FabricError, is_our_link};
 use crate::failpoint;
 use crate::helper::log;
 
-/// Settings of a TUN device that are ours alone to decide, whatever the options: no IPv6 goes through it, and the
-/// kernel shall not try.
-const TUN_OWN: [(&str, &str, &str); 1] = [("ipv6", "disable_ipv6", "1")];
+/// An IP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4",
+            Self::V6 => "ipv6",
+        }
+    }
+
+    /// Whether a network is of this version.
+    pub(super) fn is_of(self, net: &IpNet) -> bool {
+        matches!((self, net), (Self::V4, IpNet::V4(_)) | (Self::V6, IpNet::V6(_)))
+    }
+
+    /// What lets an interface alone forward.
+    fn forwarding(self, interface: &str) -> &'static str {
+        match self {
+            Self::V6 if interface != ALL => FORCE_FORWARDING,
+            Self::V4 | Self::V6 => "forwarding",
+        }
+    }
+}
+
+const FORCE_FORWARDING: &str = "force_forwarding";
+
+/// Settings of a TUN device that are ours alone to decide, whatever the options, where no IPv6 goes through it: the kernel
+/// shall not try.
+const TUN_WITHOUT_V6: [(&str, &str); 1] = [("disable_ipv6", "1")];
+/// The same where IPv6 goes through it: the kernel itself has no address there, and listens to nobody.
+const TUN_WITH_V6: [(&str, &str); 4] =
+    [("addr_gen_mode", "1"), ("accept_ra", "0"), ("accept_redirects", "0"), ("disable_ipv6", "0")];
 /// Settings of a TUN device that let packets through. The reverse-path check takes the stricter of this device's and
 /// the operator's setting for all; `src_valid_mark` makes it look into the association's table, where it succeeds.
-const TUN_FORWARDING: [(&str, &str, &str); 4] = [
-    ("ipv4", "rp_filter", "0"),
-    ("ipv4", "src_valid_mark", "1"),
-    ("ipv4", "send_redirects", "0"),
-    ("ipv4", "forwarding", "1"),
-];
+const TUN_FORWARDING: [(&str, &str); 4] =
+    [("rp_filter", "0"), ("src_valid_mark", "1"), ("send_redirects", "0"), ("forwarding", "1")];
 
-pub(super) fn prepare_tun(link: &str, leave: bool) -> Result<(), FabricError> {
-    for (family, name, value) in TUN_OWN {
+pub(super) fn prepare_tun(link: &str, leave: bool, v6: bool) -> Result<(), FabricError> {
+    for (name, value) in if v6 { &TUN_WITH_V6[..] } else { &TUN_WITHOUT_V6[..] } {
         // A kernel without IPv6 has no such setting.
-        match set(family, link, name, value) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        match set(Family::V6, link, name, value) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !v6 => {}
             other => other.map(drop).map_err(|e| failed(link, name, &e))?,
         }
     }
     if !leave {
-        for (family, name, value) in TUN_FORWARDING {
-            set(family, link, name, value).map_err(|e| failed(link, name, &e))?;
+        for (name, value) in TUN_FORWARDING {
+            set(Family::V4, link, name, value).map_err(|e| failed(link, name, &e))?;
+        }
+        if v6 {
+            open_forwarding(Family::V6, link)?;
         }
     }
     Ok(())
 }
 
 /// Whether an interface forwards. One that is not there needs no opening.
-pub(super) fn forwards(interface: &str) -> bool {
-    let path = format!("/proc/sys/net/ipv4/conf/{interface}/forwarding");
-    std::fs::read_to_string(path).map_or(true, |value| value.trim() == "1")
+pub(super) fn forwards(family: Family, interface: &str) -> bool {
+    read(family, interface, family.forwarding(interface)).map_or(true, |value| value == "1")
 }
 
 /// Switches forwarding on.
-pub(super) fn open_forwarding(interface: &str) -> Result<(), FabricError> {
-    match set("ipv4", interface, "forwarding", "1") {
-        // Gone since we looked.
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(interface, "forwarding", &error)),
+pub(super) fn open_forwarding(family: Family, interface: &str) -> Result<(), FabricError> {
+    let name = family.forwarding(interface);
+    match set(family, interface, name, "1") {
+        // Gone since we looked; or a kernel that knows no forwarding by interface.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(interface, name, &error)),
         _ => Ok(()),
     }
 }
 
 /// Switches forwarding off again.
-pub(super) fn close_forwarding(interface: &str) -> Result<(), FabricError> {
-    match set("ipv4", interface, "forwarding", "0") {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(interface, "forwarding", &error)),
+pub(super) fn close_forwarding(family: Family, interface: &str) -> Result<(), FabricError> {
+    let name = family.forwarding(interface);
+    match set(family, interface, name, "0") {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(interface, name, &error)),
         _ => Ok(()),
     }
 }
 
-/// Whether the operator forwards on all interfaces.
-pub(super) fn forwards_everywhere() -> bool {
-    std::fs::read_to_string("/proc/sys/net/ipv4/conf/all/forwarding").is_ok_and(|value| value.trim() == "1")
+/// Whether all interfaces forward.
+pub(super) fn forwards_everywhere(family: Family) -> bool {
+    read(family, ALL, "forwarding").is_ok_and(|value| value == "1")
 }
 
-/// Whether it had to be changed.
-fn set(family: &str, interface: &str, name: &str, value: &str) -> io::Result<bool> {
+/// Whether the kernel can forward IPv6 by interface.
+pub(super) fn forwards_ipv6_by_interface() -> bool {
+    read(Family::V6, ALL, FORCE_FORWARDING).is_ok()
+}
+
+/// Interfaces that take router advertisements as long as the host does not forward.
+pub(super) fn accept_advertisements() -> Result<Vec<String>, FabricError> {
+    let unread = |error: io::Error| failed(ALL, "accept_ra", &error);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc/sys/net/ipv6/conf").map_err(unread)? {
+        let Ok(interface) = entry.map_err(unread)?.file_name().into_string() else { continue };
+        let ours = matches!(interface.as_str(), "all" | "default" | "lo") || is_our_link(&interface);
+        if !ours && read(Family::V6, &interface, "accept_ra").is_ok_and(|value| value == "1") {
+            found.push(interface);
+        }
+    }
+    Ok(found)
+}
+
+/// Has such an interface take them all the same.
+pub(super) fn keep_accepting_advertisements(interface: &str) -> Result<(), FabricError> {
+    match set(Family::V6, interface, "accept_ra", "2") {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(interface, "accept_ra", &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Takes back what [`keep_accepting_advertisements`] did to an interface.
+pub(super) fn accept_advertisements_as_before(interface: &str) -> Result<(), FabricError> {
+    match set(Family::V6, interface, "accept_ra", "1") {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(interface, "accept_ra", &error)),
+        _ => Ok(()),
+    }
+}
+
+fn read(family: Family, interface: &str, name: &str) -> io::Result<String> {
     if interface.contains('/') || interface.starts_with('.') {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let path = format!("/proc/sys/net/{family}/conf/{interface}/{name}");
-    let old = std::fs::read_to_string(&path)?;
-    if old.trim() == value {
+    let text = std::fs::read_to_string(path(family, interface, name))?;
+    Ok(text.trim().to_owned())
+}
+
+fn path(family: Family, interface: &str, name: &str) -> String {
+    format!("/proc/sys/net/{}/conf/{interface}/{name}", family.folder())
+}
+
+/// Whether it had to be changed.
+fn set(family: Family, interface: &str, name: &str, value: &str) -> io::Result<bool> {
+    let old = read(family, interface, name)?;
+    if old == value {
         return Ok(false);
     }
-    std::fs::write(&path, value)?;
+    std::fs::write(path(family, interface, name), value)?;
     failpoint::kernel_changed();
-    log(&format!("fabric: net.{family}.conf.{interface}.{name} = {value} (was {})", old.trim()));
+    log(&format!("fabric: net.{}.conf.{interface}.{name} = {value} (was {old})", family.folder()));
     Ok(true)
 }
 

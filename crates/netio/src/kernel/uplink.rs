@@ -239,13 +239,13 @@ impl Netlink {
         let changed = !(nowhere.is_empty() && legs.is_empty() && surplus.is_empty());
         // What leads nowhere stands before anything else: never a moment in which the main table decides.
         for leg in nowhere {
-            self.add_route(leg.message(table), leg.destination.addr().is_ipv6())?;
+            self.add_route(leg.message(table))?;
         }
         for route in surplus {
             self.delete_route((*route).clone())?;
         }
         for leg in legs {
-            self.add_route(leg.message(table), leg.destination.addr().is_ipv6())?;
+            self.add_route(leg.message(table))?;
         }
         Ok(changed)
     }

@@ -9,6 +9,7 @@ mod net;
 mod packet;
 mod removal;
 mod site;
+mod six;
 mod uplinks;
 
 use std::process::ExitCode;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         );
     }
     let _folder = removal::put_nft_wrapper_in_path();
-    let trials = cases::all().into_iter().chain(removal::all()).chain(uplinks::all());
+    let trials = cases::all().into_iter().chain(six::all()).chain(removal::all()).chain(uplinks::all());
     let trials = trials.map(|(name, test)| {
         Trial::test(name, move || {
             test();

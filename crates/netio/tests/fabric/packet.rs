@@ -1,6 +1,6 @@
-//! IPv4 packets by hand, as a client would send them, and the queue end of a tunnel.
+//! Packets by hand, as a client would send them, and the queue end of a tunnel.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -51,8 +51,8 @@ pub fn ping(from: Ipv4Addr, to: Ipv4Addr, id: u16, ttl: u8, payload: &[u8]) -> V
 /// What came down a tunnel.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Down {
-    Udp { from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: Vec<u8> },
-    Icmp { from: Ipv4Addr, to: Ipv4Addr, kind: u8, code: u8, id: u16 },
+    Udp { from: (IpAddr, u16), to: (IpAddr, u16), payload: Vec<u8> },
+    Icmp { from: IpAddr, to: IpAddr, kind: u8, code: u8, id: u16 },
     Other(Vec<u8>),
 }
 
@@ -61,12 +61,57 @@ pub fn parse(packet: &[u8]) -> Down {
         return Down::Other(packet.to_vec());
     }
     assert_eq!(checksum(&[&packet[..20]]), 0, "IP checksum");
-    let address = |at: usize| Ipv4Addr::from(<[u8; 4]>::try_from(&packet[at..at + 4]).unwrap());
+    let address = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&packet[at..at + 4]).unwrap());
     let number = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
     let (from, to) = (address(12), address(16));
     match packet[9] {
         17 => Down::Udp { from: (from, number(20)), to: (to, number(22)), payload: packet[28..].to_vec() },
         1 => Down::Icmp { from, to, kind: packet[20], code: packet[21], id: number(24) },
+        _ => Down::Other(packet.to_vec()),
+    }
+}
+
+pub fn ipv6(protocol: u8, from: Ipv6Addr, to: Ipv6Addr, hops: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+    let mut packet = vec![0x60, 0, 0, 0, length[0], length[1], protocol, hops];
+    packet.extend(from.octets());
+    packet.extend(to.octets());
+    packet.extend_from_slice(body);
+    packet
+}
+
+fn checksum_v6(protocol: u8, from: Ipv6Addr, to: Ipv6Addr, body: &[u8]) -> [u8; 2] {
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    let pseudo = [&from.octets()[..], &to.octets(), &length, &[0, 0, 0, protocol]].concat();
+    checksum(&[&pseudo, body]).to_be_bytes()
+}
+
+pub fn udp_v6(from: (Ipv6Addr, u16), to: (Ipv6Addr, u16), payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(8 + payload.len()).unwrap().to_be_bytes();
+    let mut body = [from.1.to_be_bytes(), to.1.to_be_bytes(), length, [0, 0]].concat();
+    body.extend_from_slice(payload);
+    let sum = checksum_v6(17, from.0, to.0, &body);
+    body[6..8].copy_from_slice(&sum);
+    ipv6(17, from.0, to.0, 64, &body)
+}
+
+pub fn ping_v6(from: Ipv6Addr, to: Ipv6Addr, id: u16, hops: u8) -> Vec<u8> {
+    let mut body = [&[128, 0, 0, 0][..], &id.to_be_bytes(), &[0, 1]].concat();
+    let sum = checksum_v6(58, from, to, &body);
+    body[2..4].copy_from_slice(&sum);
+    ipv6(58, from, to, hops, &body)
+}
+
+pub fn parse_v6(packet: &[u8]) -> Down {
+    if packet.len() < 48 || packet[0] >> 4 != 6 {
+        return Down::Other(packet.to_vec());
+    }
+    let address = |at: usize| IpAddr::from(<[u8; 16]>::try_from(&packet[at..at + 16]).unwrap());
+    let number = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+    let (from, to) = (address(8), address(24));
+    match packet[6] {
+        17 => Down::Udp { from: (from, number(40)), to: (to, number(42)), payload: packet[48..].to_vec() },
+        58 => Down::Icmp { from, to, kind: packet[40], code: packet[41], id: number(44) },
         _ => Down::Other(packet.to_vec()),
     }
 }
@@ -81,6 +126,11 @@ impl Tunnel {
 
     /// The next packet on whatever queue.
     pub fn next(&self) -> Down {
+        self.next_by(parse)
+    }
+
+    /// The same, read in another way.
+    pub fn next_by(&self, parse: fn(&[u8]) -> Down) -> Down {
         let end = Instant::now() + PATIENCE;
         let mut buffer = [0; 2048];
         loop {

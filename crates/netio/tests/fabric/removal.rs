@@ -54,13 +54,13 @@ fn wrapper_folder() -> String {
 }
 
 /// Everything the fabric may have made, as text.
-fn traces(site: &Site) -> String {
+pub fn traces(site: &Site) -> String {
     site.gateway.sh(
         "ip -o link show | grep -o 'bsc[0-9a-f]*' | sort -u; ip rule show; ip -4 route show table all; \
-         ip -6 route show table all | grep bsc | cat; \
+         ip -6 rule show; ip -6 route show table all | grep -v 'local fe80' | cat; \
          nft list ruleset; conntrack -L 2>/dev/null | sort | sed 's/^[a-z]* *[0-9]* [0-9]* //'; \
-         ip -6 rule show; ip -6 route show table all | grep -e '19[0-9]* ' | cat; \
-         cd /proc/sys/net/ipv4/conf; grep . net*/forwarding all/forwarding",
+         cd /proc/sys/net/ipv4/conf; grep . net*/forwarding all/forwarding; \
+         cd /proc/sys/net/ipv6/conf; grep . net*/*forwarding all/forwarding net*/accept_ra",
     )
 }
 
@@ -205,11 +205,14 @@ ip link add bscan0 type veth peer name bsc012345678
 echo 1 > /proc/sys/net/ipv4/conf/net2/forwarding");
 }
 
-/// With an uplink and an address of its own.
+/// With an uplink and an address of its own, in both IP versions.
 fn uplinked() -> FabricAssociation {
     let uplink =
         Uplink { next_hop: Some(target(1)), nat_address: Some(gateway(1)), ..crate::uplinks::by("net1") };
-    FabricAssociation { uplink: Some(uplink), ..association(1) }
+    let mut wanted = FabricAssociation { uplink: Some(uplink), ..association(1) };
+    wanted.client_cidr.v6 = Some("fd88::/64".parse().unwrap());
+    wanted.outlet.toward.push("fd20:0:0:1::/64".parse().unwrap());
+    wanted
 }
 
 /// Everything an association can meet.

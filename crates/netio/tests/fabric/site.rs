@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use netio::{EgressRule, Fabric, FabricAssociation, HelperFabric, Outlet};
 
 use crate::net::Namespace;
@@ -68,7 +68,7 @@ impl Site {
     }
 }
 
-fn echo(socket: &UdpSocket) {
+pub fn echo(socket: &UdpSocket) {
     let mut buffer = [0; 2048];
     while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
         let answer = [format!("{} ", peer.ip()).as_bytes(), &buffer[..length]].concat();
@@ -90,15 +90,11 @@ pub fn association(number: u8) -> FabricAssociation {
         key: format!("cvpn-assoc-{number:02x}123456789abcdef"),
         index: number.into(),
         client_cidr: "10.8.0.0/22".parse().unwrap(),
-        gateway_address: client(1),
         source_nat: true,
         uplink: None,
         queues: 2,
         mtu: 1500,
-        outlet: Outlet {
-            egress: anywhere(),
-            toward: vec![Ipv4Net::new(Ipv4Addr::new(10, 20, number, 0), 24).unwrap()],
-        },
+        outlet: Outlet { egress: anywhere(), toward: vec![format!("10.20.{number}.0/24").parse().unwrap()] },
     }
 }
 

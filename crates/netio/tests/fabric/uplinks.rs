@@ -71,12 +71,17 @@ impl Twins {
     }
 }
 
+/// A datagram that came down.
+fn heard(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) -> Down {
+    Down::Udp { from: (from.0.into(), from.1), to: (to.0.into(), to.1), payload: payload.to_vec() }
+}
+
 /// Asks the service at the address that both have; the answer has to come from this one.
 fn asks(tunnel: &Tunnel, name: &str, seen_as: &str, question: &str) {
     let from = (client(2), 4000);
     tunnel.send(&udp(from, (TARGET, ECHO), question.as_bytes()));
     let payload = format!("{name} {seen_as} {question}").into_bytes();
-    assert_eq!(tunnel.next(), Down::Udp { from: (TARGET, ECHO), to: from, payload });
+    assert_eq!(tunnel.next(), heard((TARGET, ECHO), from, &payload));
 }
 
 fn networks_with_the_same_addresses() {
@@ -92,11 +97,11 @@ fn networks_with_the_same_addresses() {
         }
     }
     // Nor by another interface's network, which the host itself could reach.
-    let heard = twins.site.socket(1, 7001);
+    let listener = twins.site.socket(1, 7001);
     tunnels[0].send(&udp((client(2), 4000), (target(1), 7001), b"astray"));
     plain.send(&udp((client(2), 4000), (target(1), 7001), b"by the host's own routing"));
     let mut buffer = [0; 64];
-    let (length, _) = heard.recv_from(&mut buffer).unwrap();
+    let (length, _) = listener.recv_from(&mut buffer).unwrap();
     assert_eq!(&buffer[..length], b"by the host's own routing");
     // An answer from the network that was not asked is none, however well it knows the conversation.
     let [blue, red] = [0, 1].map(|number| twins.socket(number, 7002));
@@ -104,8 +109,7 @@ fn networks_with_the_same_addresses() {
     let (_, peer) = red.recv_from(&mut buffer).unwrap();
     blue.send_to(b"forged", peer).unwrap();
     red.send_to(b"answer", peer).unwrap();
-    let expected = Down::Udp { from: (TARGET, 7002), to: (client(2), 4001), payload: b"answer".to_vec() };
-    assert_eq!(tunnels[1].next(), expected);
+    assert_eq!(tunnels[1].next(), heard((TARGET, 7002), (client(2), 4001), b"answer"));
     fabric.remove(&through(1, by("blue")).key).unwrap();
     asks(&tunnels[1], "red", "10.50.0.1", "alone");
     fabric.remove(&through(2, by("red")).key).unwrap();
@@ -142,7 +146,10 @@ fn a_next_hop_leads_beyond_the_link() {
     let mut fabric = twins.site.fabric();
     let tunnel = open(&mut fabric, &through(1, Uplink { next_hop: Some(TARGET), ..by("blue") }));
     tunnel.send(&ping(client(2), beyond, 7, 64, b"far"));
-    assert_eq!(tunnel.next(), Down::Icmp { from: beyond, to: client(2), kind: 0, code: 0, id: 7 });
+    assert_eq!(
+        tunnel.next(),
+        Down::Icmp { from: beyond.into(), to: client(2).into(), kind: 0, code: 0, id: 7 }
+    );
     asks(&tunnel, "blue", "10.50.0.1", "near");
     let table = twins.site.gateway.sh("ip route show table 195297281 | sed 's/proto static //'");
     for route in ["default via 10.50.0.2 dev blue onlink", "10.50.0.0/24 dev blue", "unreachable default"] {
@@ -167,8 +174,7 @@ fn packets_leave_with_the_address_of_the_uplink() {
     // Two clients from one port to one service: told apart by the port then.
     let twice = [client(2), client(3)].map(|from| {
         tunnel.send(&udp((from, 4000), (TARGET, ECHO), b"twice"));
-        let payload = b"red 10.50.0.9 twice".to_vec();
-        tunnel.next() == Down::Udp { from: (TARGET, ECHO), to: (from, 4000), payload }
+        tunnel.next() == heard((TARGET, ECHO), (from, 4000), b"red 10.50.0.9 twice")
     });
     assert_eq!(twice, [true, true]);
     drop(tunnel);
@@ -253,7 +259,8 @@ fn routes_follow_their_interface() {
             ..by("green")
         };
         let mut fabric = KernelFabric::new(false).unwrap();
-        let wanted = through(1, uplink);
+        let mut wanted = through(1, uplink);
+        wanted.client_cidr.v6 = Some("fd88::/64".parse().unwrap());
         let key = wanted.key.clone();
         let queues = fabric.add(&wanted).unwrap();
         let whole =

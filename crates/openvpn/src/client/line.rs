@@ -82,6 +82,7 @@ impl Line {
             peer_info: self.peer_info(&offered),
             peer_info_again: self.peer_info_again().map(str::to_owned),
             username: None,
+            username_again: None,
             password: None,
             cipher,
             push_request_after: if third { Duration::ZERO } else { Duration::from_secs(1) },

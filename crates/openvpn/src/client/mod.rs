@@ -75,6 +75,8 @@ pub struct SessionConfig {
     pub peer_info_again: Option<String>,
     /// `None`: absent.
     pub username: Option<String>,
+    /// The same in renegotiations, if it differs there: no honest client's does.
+    pub username_again: Option<String>,
     /// `None`: absent.
     pub password: Option<Zeroizing<String>>,
     /// Cipher if the server pushes none.

@@ -269,7 +269,10 @@ impl Session {
             dialect: config.dialect,
             source,
             options: config.options.clone(),
-            username: config.username.clone(),
+            username: match &config.username_again {
+                Some(again) if key_id > 0 => Some(again.clone()),
+                _ => config.username.clone(),
+            },
             password: config.password.clone(),
             peer_info: Some(match &config.peer_info_again {
                 Some(again) if key_id > 0 => again.clone(),

@@ -85,6 +85,13 @@ pub enum Farewell {
     RestartKeep,
     /// `HALT`: the client stops for good.
     Halt(Option<String>),
+    /// `AUTH_FAILED,TEMP`: the client comes back after this time. Those that do not know it are told `RESTART`.
+    ComeBack {
+        /// In seconds.
+        after_s: u32,
+        /// For the client's log.
+        text: String,
+    },
     /// `AUTH_FAILED`: the client stops, or asks for credentials.
     AuthFailed(Option<String>),
 }

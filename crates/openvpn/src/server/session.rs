@@ -109,6 +109,8 @@ struct Pushed {
 
 struct Goodbye {
     text: String,
+    /// In place of it, for clients that know temporary refusals.
+    temporary: Option<String>,
     until: Instant,
     done: bool,
     /// Why, if the driver does not know.
@@ -321,15 +323,21 @@ impl Session {
     /// Ends the session gracefully: data keys are retired at once, the message is retransmitted until it is
     /// acknowledged or five seconds have passed. Only the first call counts; nothing extends the time.
     pub fn farewell(&mut self, farewell: Farewell, now: Instant) {
+        let temporary = match &farewell {
+            Farewell::ComeBack { after_s, text } => {
+                Some(format!("AUTH_FAILED,TEMP[backoff {after_s},advance no]:{text}"))
+            }
+            _ => None,
+        };
         let text = match farewell {
-            Farewell::Restart => "RESTART".to_owned(),
+            Farewell::Restart | Farewell::ComeBack { .. } => "RESTART".to_owned(),
             Farewell::RestartKeep => "RESTART,[P]".to_owned(),
             Farewell::Halt(None) => "HALT".to_owned(),
             Farewell::Halt(Some(text)) => format!("HALT,{text}"),
             Farewell::AuthFailed(None) => "AUTH_FAILED".to_owned(),
             Farewell::AuthFailed(Some(text)) => format!("AUTH_FAILED,{text}"),
         };
-        self.say_goodbye(&text, None, now);
+        self.say_goodbye(&text, temporary, None, now);
     }
 
     /// True once the farewell is acknowledged or given up (or could not be said at all).

@@ -154,3 +154,53 @@ fn requests_for_the_key_are_read_among_others() {
         assert_eq!(asks_for_key(payload), expected, "{payload:?}");
     }
 }
+
+/// Whoever has a key may still send nonsense under it: authentic is not well-formed (CVE-2026-35058, CVE-2025-2704).
+#[test]
+fn nonsense_under_a_good_key_is_dropped() {
+    use crate::Instant;
+    use crate::server::{CookieJar, FirstPacket, tcp_reset_wrapped};
+    let client_key = ClientKey::from_file(CLIENT).unwrap();
+    let shared = StaticKey::from_file(SHARED).unwrap();
+    let wraps = [
+        (ControlWrap::TlsCrypt(Arc::new(shared.clone())), shared, &[][..], 1),
+        (
+            ControlWrap::TlsCryptV2(Arc::new(ServerKey::from_file(SERVER).unwrap())),
+            client_key.key().clone(),
+            client_key.wrapped(),
+            u32::from_be_bytes([EARLY_NEGOTIATION, 0, 0, 0]),
+        ),
+    ];
+    let jar = CookieJar::new([3; 32]);
+    let peer = "192.0.2.1:7".parse().unwrap();
+    let mut state = 1_u64;
+    let mut dice = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u8::try_from(state >> 56).unwrap()
+    };
+    for (wrap, key, wrapped_key, first) in wraps {
+        for length in (0..60).cycle().take(6_000) {
+            // Hard reset, CONTROL, ACK, soft reset, CONTROL_WKC, of any key, and one of random opcode.
+            let op = [7, 4, 5, 3, 10, 11, dice() % 32][usize::from(dice()) % 7];
+            let mut packet = vec![(op << 3) | (dice() % 8), 1, 2, 3, 4, 5, 6, 7, 8];
+            // Counts of acknowledgements that are possible, and not.
+            packet.extend((length > 0).then(|| dice() % 12));
+            packet.extend((1..length).map(|_| dice()));
+            let carries = matches!(op, 10 | 11);
+            assert!(Wrapping::new(&key, Role::Client, 1, first + u32::from(dice())).seal(&mut packet));
+            if carries {
+                packet.extend_from_slice(wrapped_key);
+            }
+            let mut out = Vec::new();
+            match jar.judge_wrapped(&wrap, peer, &packet, Instant(0), UnixTime(1), &mut out) {
+                FirstPacket::Proven { .. } => panic!("nobody knows a cookie"),
+                FirstPacket::Answer => {
+                    assert!(out.len() <= packet.len() + 12, "{} for {}", out.len(), packet.len());
+                    assert!(wrap.session(&packet, UnixTime(1)).is_some());
+                }
+                FirstPacket::Drop => assert!(out.is_empty()),
+            }
+            let _ = tcp_reset_wrapped(&wrap, &packet);
+        }
+    }
+}

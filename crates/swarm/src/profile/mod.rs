@@ -9,6 +9,7 @@ mod read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use openvpn::client::WrapKey;
 use openvpn::data::Cipher;
 use pki::PkiError;
 use zeroize::Zeroizing;
@@ -84,6 +85,8 @@ pub struct Profile {
     pub identity: Option<Identity>,
     /// User name and password.
     pub login: Option<Login>,
+    /// What the control channel is wrapped with.
+    pub control_key: Option<WrapKey>,
     /// What the server's certificate must be named.
     pub server_name: Option<NameRule>,
     /// The server's certificate must say that it is for servers (`remote-cert-tls server`).
@@ -192,6 +195,7 @@ impl Profile {
             authorities: Vec::new(),
             identity: None,
             login: None,
+            control_key: None,
             server_name: None,
             server_purpose: false,
             cipher: None,

@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use openvpn::client::WrapKey;
 use openvpn::data::Cipher;
+use openvpn::wrap::{ClientKey, StaticKey};
 use zeroize::Zeroizing;
 
 use super::lexer::{Directive, directives};
@@ -88,9 +91,7 @@ const MEANINGLESS: &[&str] = &[
 
 /// What changes the protocol, or needs a person.
 const REFUSED: &[(&str, &str)] = &[
-    ("tls-auth", "a wrapped control channel is not spoken"),
-    ("tls-crypt", "a wrapped control channel is not spoken"),
-    ("tls-crypt-v2", "a wrapped control channel is not spoken"),
+    ("tls-auth", "of wrapped control channels only tls-crypt and tls-crypt-v2 are spoken"),
     ("secret", "static keys are not spoken"),
     ("comp-lzo", "compression is not spoken"),
     ("compress", "compression is not spoken"),
@@ -187,6 +188,16 @@ impl<'f> Reader<'f> {
             "ca" => self.files.ca = Some(self.text(directive)?),
             "cert" => self.files.cert = Some(self.text(directive)?),
             "key" => self.files.key = Some(self.text(directive)?),
+            "tls-crypt" => {
+                let key = StaticKey::from_file(&self.text(directive)?);
+                let key = key.map_err(|why| wrong(directive, &why.to_string()))?;
+                self.profile.control_key = Some(WrapKey::TlsCrypt(Arc::new(key)));
+            }
+            "tls-crypt-v2" => {
+                let key = ClientKey::from_file(&self.text(directive)?);
+                let key = key.map_err(|why| wrong(directive, &why.to_string()))?;
+                self.profile.control_key = Some(WrapKey::TlsCryptV2(Arc::new(key)));
+            }
             "auth-user-pass" => {
                 self.files.login_wanted = true;
                 if directive.block.is_some() || !directive.words.is_empty() {
@@ -313,6 +324,7 @@ fn connection(block: &str, outer: &Directive) -> Result<Draft, ProfileError> {
             "proto" => {
                 over = Some(protocol(word(&inner, 0)?).ok_or_else(|| wrong(outer, "no such protocol"))?)
             }
+            "tls-crypt" | "tls-crypt-v2" => return Err(wrong(outer, "the key is to stand outside")),
             name if REFUSED.iter().any(|(refused, _)| *refused == name) => {
                 return Err(wrong(outer, &format!("{name} is not spoken")));
             }

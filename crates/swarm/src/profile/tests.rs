@@ -97,7 +97,8 @@ fn what_is_not_spoken_is_refused_by_line_and_name() {
     let base = format!("remote a 1\n<ca>\n{ca}</ca>\n");
     for (more, words) in [
         ("tls-auth ta.key 1", "tls-auth"),
-        ("<tls-crypt>\nx\n</tls-crypt>", "tls-crypt"),
+        ("<tls-crypt>\nx\n</tls-crypt>", "tls-crypt: not a key"),
+        ("<tls-crypt-v2>\nx\n</tls-crypt-v2>", "tls-crypt-v2: not a key"),
         ("comp-lzo", "compression"),
         ("auth-federate", "browser"),
         ("dev tap0", "only tun"),

@@ -89,6 +89,8 @@ impl Action for ImportCertificate {
                 certificate.certificate_pem = material.certificate_pem;
                 certificate.chain_pem = material.chain_pem;
                 certificate.imported_at = cx.now;
+                // What came from an upstream without its key is from here on this server's own.
+                certificate.mirrored = false;
                 draft.replace(&found, &certificate);
                 certificate
             }
@@ -103,6 +105,7 @@ impl Action for ImportCertificate {
                     tags: tags::given(&self.tags)?,
                     created_at: cx.now,
                     imported_at: cx.now,
+                    mirrored: false,
                     id,
                     arn,
                 };

@@ -1,10 +1,12 @@
-//! `ListCertificates`.
+//! `ListCertificates`. Where the networks are an upstream's, its certificates come after those that were imported here, in
+//! pages of their own as it answers them.
 
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use model::Certificate;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::describe_certificate::{facts, names};
 use crate::acm::validation;
@@ -12,6 +14,7 @@ use crate::action::{Action, Decision};
 use crate::cx::Cx;
 use crate::ec2::references;
 use crate::error::ApiError;
+use crate::networks::Networks;
 use crate::page::page;
 use crate::touch::Touch;
 
@@ -20,37 +23,52 @@ const STATUSES: [&str; 7] =
 const ORIGINS: [&str; 3] = ["AWS_MANAGED", "ACME", "CUSTOMER_PROVIDED"];
 const HIERARCHIES: [&str; 2] = ["N2_AMAZON_MANAGED", "N2_SFG2_AMAZON_MANAGED"];
 
-#[derive(Deserialize)]
+/// Begins the tokens of an upstream's pages.
+const THEIRS: &str = "upstream:";
+
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(crate) struct ListCertificates {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     certificate_statuses: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     includes: Option<Includes>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     certificate_key_pair_origins: Vec<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     root_hierarchy_types: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     next_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     max_items: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sort_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sort_order: Option<String>,
 }
 
 /// camelCase on the wire, unlike everything else of the service.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Includes {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     extended_key_usage: Vec<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     key_usage: Vec<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     key_types: Vec<String>,
 }
 
 #[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Answer {
+    Ours(Page),
+    Theirs(Value),
+}
+
+#[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Answer {
+pub(crate) struct Page {
     #[serde(skip_serializing_if = "Option::is_none")]
     next_token: Option<String>,
     certificate_summary_list: Vec<Summary>,
@@ -109,8 +127,16 @@ impl Action for ListCertificates {
     }
 
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
+        let theirs = cx.upstream_networks();
+        if let (Some(networks), Some(token)) = (theirs, self.next_token.as_deref())
+            && let Some(token) = token.strip_prefix(THEIRS)
+        {
+            return self.page_of(networks, cx, Some(token)).await;
+        }
         let mut rows: Vec<Certificate> =
             cx.certificates().await?.into_iter().map(|record| record.value).collect();
+        // The upstream lists its own.
+        rows.retain(|row| theirs.is_none() || !row.mirrored);
         // All that are imported are issued. Without `keyTypes` every type is listed: the service hides all but RSA then,
         // which would hide the certificates our own tools make.
         if !self.certificate_statuses.is_empty()
@@ -135,14 +161,45 @@ impl Action for ListCertificates {
             }
         }
         let next = self.next_token.as_deref();
-        let (mut summaries, next_token) = page(summaries, |row| &row.certificate_arn, next, self.max_items)?;
+        let (mut summaries, mut next_token) =
+            page(summaries, |row| &row.certificate_arn, next, self.max_items)?;
+        match theirs {
+            Some(networks) if next_token.is_none() && summaries.is_empty() => {
+                return self.page_of(networks, cx, None).await;
+            }
+            Some(_) if next_token.is_none() => next_token = Some(THEIRS.to_owned()),
+            _ => {}
+        }
         if self.sort_by.is_some() {
             summaries.sort_by_key(|row| row.created_at);
             if self.sort_order.as_deref() == Some("DESCENDING") {
                 summaries.reverse();
             }
         }
-        Ok(Decision::read(Answer { next_token, certificate_summary_list: summaries }))
+        Ok(Decision::read(Answer::Ours(Page { next_token, certificate_summary_list: summaries })))
+    }
+}
+
+impl ListCertificates {
+    /// A page of the upstream's, from this token of its own.
+    async fn page_of(
+        &self,
+        networks: &Networks,
+        cx: &Cx<'_>,
+        token: Option<&str>,
+    ) -> Result<Decision<Answer>, ApiError> {
+        let mut asked = serde_json::to_value(self).map_err(|_| ApiError::internal())?;
+        if let Some(members) = asked.as_object_mut() {
+            members.remove("NextToken");
+            if let Some(token) = token.filter(|token| !token.is_empty()) {
+                members.insert("NextToken".to_owned(), token.into());
+            }
+        }
+        let mut answer = networks.list_certificates(cx.scope, &asked).await?;
+        if let Some(next) = answer.get_mut("NextToken") {
+            *next = next.as_str().map(|token| format!("{THEIRS}{token}")).into();
+        }
+        Ok(Decision::read(Answer::Theirs(answer)))
     }
 }
 

@@ -2,10 +2,9 @@
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
-use ipnet::IpNet;
 use model::{
-    Association, AssociationCode, AssociationId, AssociationSpec, Attachment, Endpoint, EndpointCode, Key,
-    Route, RouteCode, RouteOrigin, RouteTarget, Scope, Subnet, TargetNetwork, Vpc, ZoneName,
+    Association, AssociationCode, AssociationId, AssociationSpec, Attachment, Endpoint, EndpointCode, IpType,
+    Key, Route, RouteCode, RouteOrigin, RouteTarget, Scope, Subnet, TargetNetwork, Vpc, ZoneName,
 };
 use store::typed::Record;
 
@@ -164,9 +163,17 @@ impl AssociateClientVpnTargetNetwork {
         if others.iter().any(|other| other.value.spec.zone == subnet.zone) {
             return Err(taken(&subnet.zone));
         }
-        if let Some(client) = endpoint.spec.client_cidr {
-            let blocks = std::iter::once(subnet.cidr).chain(vpc.cidrs.iter().copied());
-            if let Some(block) = blocks.map(IpNet::V4).find(|block| check::overlap(block, &IpNet::V4(client)))
+        if endpoint.spec.traffic_ip_type != IpType::Ipv4 && subnet.ipv6_cidr.is_none() {
+            // spec: aws-client-vpn §2.1. UNVERIFIED: the code and the message.
+            let message = format!(
+                "The subnet {} does not have an IPv6 CIDR block, which the endpoint's traffic needs",
+                subnet.id
+            );
+            return Err(ApiError::invalid(message));
+        }
+        for client in endpoint.spec.client_nets().iter() {
+            if let Some(block) =
+                subnet.blocks().chain(vpc.blocks()).find(|block| check::overlap(block, &client))
             {
                 let message = format!("The CIDR block {block} overlaps with the client CIDR block {client}");
                 return Err(ApiError::new("InvalidClientVpnSubnetId.OverlappingCidr", message));
@@ -222,11 +229,11 @@ fn draft(
     draft.create(Key::subnet_claim(cx.scope, &bound.id, &subnet.id), id);
     draft.create(Key::zone_claim(cx.scope, &bound.id, &subnet.zone), id);
     let target = RouteTarget::Subnet(subnet.id.clone());
-    for cidr in &vpc.value.cidrs {
+    for destination in vpc.value.blocks().filter(|block| bound.spec.traffic_ip_type.carries(block)) {
         let route = Route {
             endpoint: bound.id.clone(),
             scope: cx.scope.clone(),
-            destination: IpNet::V4(*cidr),
+            destination,
             target: target.clone(),
             origin: RouteOrigin::Associate,
             description: Some("Default Route".to_owned()),

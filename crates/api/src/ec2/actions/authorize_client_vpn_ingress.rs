@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
 use ipnet::IpNet;
-use model::{AuthorizationRule, IpType, Key, Kind, RuleCode, RuleGroup, Scope, prefix};
+use model::{AuthorizationRule, Key, Kind, RuleCode, RuleGroup, Scope, prefix};
 
 use crate::action::{Action, Decision};
 use crate::check::{self, MAX_DESCRIPTION_CHARS, MAX_GROUP_CHARS};
@@ -55,9 +55,10 @@ impl Action for AuthorizeClientVpnIngress {
         let endpoint = cx.endpoint(&self.client_vpn_endpoint_id).await?;
         let destination = self.destination()?;
         let group = group(self.access_group_id.as_deref(), self.authorize_all_groups, "AuthorizeAllGroups")?;
-        if matches!(destination, IpNet::V6(_)) && endpoint.value.spec.traffic_ip_type == IpType::Ipv4 {
-            let expected = "The endpoint carries IPv4 traffic only.";
-            return Err(ApiError::value("TargetNetworkCidr", &self.target_network_cidr, expected));
+        let traffic = endpoint.value.spec.traffic_ip_type;
+        if !traffic.carries(&destination) {
+            let expected = format!("The endpoint carries {} traffic only.", traffic.only());
+            return Err(ApiError::value("TargetNetworkCidr", &self.target_network_cidr, &expected));
         }
         let key = Key::rule(cx.scope, &endpoint.value.id, &destination, &group);
         if cx.get::<AuthorizationRule>(&key).await?.is_some() {

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, QueryEnum, ToXml};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 use model::{
-    Attachment, Authentication, Endpoint, EndpointCode, EndpointId, EndpointSpec, IpType, Key, Kind, Listen,
-    ListenerClaim, Scope, SecurityGroupId, TransitGateway, Transport, VpcId, prefix,
+    Attachment, Authentication, ClientNets, Endpoint, EndpointCode, EndpointId, EndpointSpec, IpType, Key,
+    Kind, Listen, ListenerClaim, Scope, SecurityGroupId, TransitGateway, Transport, VpcId, prefix,
 };
 use store::typed::Record;
 
@@ -15,6 +15,7 @@ use crate::action::{Action, Decision};
 use crate::check::{self, MAX_DESCRIPTION_CHARS};
 use crate::cx::Cx;
 use crate::draft::Draft;
+use crate::ec2::client_ipv6;
 use crate::ec2::device_posture::DevicePostureOptions;
 use crate::ec2::endpoint_options::{
     self as options, AuthenticationRequest, ClientConnectOptions, ClientLoginBannerOptions,
@@ -149,7 +150,12 @@ impl Action for CreateClientVpnEndpoint {
         let authentication = options::authentication(&self.authentication_options)?;
         self.certificates(cx, &authentication).await?;
         let (vpc_id, security_group_ids) = self.network(cx).await?;
-        let gateway = self.transit_gateway(cx).await?;
+        let client_ipv6 = match AddressType::stored(self.traffic_ip_address_type) {
+            IpType::Ipv4 => None,
+            IpType::Ipv6 | IpType::DualStack => Some(client_ipv6::free(cx).await?),
+        };
+        let clients = ClientNets { v4: self.client_cidr()?, v6: client_ipv6.as_ref().map(|free| free.block) };
+        let gateway = self.transit_gateway(cx, clients).await?;
         let transport = match self.transport_protocol.unwrap_or(TransportProtocol::Udp) {
             TransportProtocol::Udp => Transport::Udp,
             TransportProtocol::Tcp => Transport::Tcp,
@@ -159,7 +165,8 @@ impl Action for CreateClientVpnEndpoint {
         let id = EndpointId::from_entropy(cx.entropy());
         let spec = EndpointSpec {
             description: self.description.clone(),
-            client_cidr: self.client_cidr()?,
+            client_cidr: clients.v4,
+            client_ipv6_cidr: clients.v6,
             server_certificate_arn: self.server_certificate_arn.clone(),
             authentication,
             connection_log: names::with_stream(self.connection_log_options.stored()?, &id, cx),
@@ -197,8 +204,12 @@ impl Action for CreateClientVpnEndpoint {
                 port: place.map_or(vpn_port, |place| place.port()),
             },
         };
+        let claimed = id.clone();
         let mut decision = decide(cx, id, spec.clone(), gateway.as_ref().map(|(_, asked)| asked.clone()));
         references::hold(cx, &mut decision.draft, &spec).await?;
+        if let Some(free) = &client_ipv6 {
+            client_ipv6::claim(cx, &mut decision.draft, &claimed, free);
+        }
         if let Some((gateway, _)) = &gateway {
             decision.draft.touch(gateway);
         }
@@ -240,11 +251,12 @@ impl CreateClientVpnEndpoint {
     async fn transit_gateway(
         &self,
         cx: &Cx<'_>,
+        clients: ClientNets,
     ) -> Result<Option<(Record<TransitGateway>, Attachment)>, ApiError> {
         let Some(configuration) = &self.transit_gateway_configuration else { return Ok(None) };
         let id = check::checked(configuration.transit_gateway_id.as_deref())?;
         let gateway = cx.any_transit_gateway(id).await?;
-        transit_gateways::suits(&gateway.value, self.client_cidr()?.map(IpNet::V4))?;
+        transit_gateways::suits(&gateway.value, clients)?;
         let (names, ids) = (&configuration.availability_zones, &configuration.availability_zone_ids);
         let zones = transit_gateways::chosen_zones(cx.config, &cx.scope.region, names, ids)?;
         let asked = transit_gateways::ask(cx, &gateway.value, zones);

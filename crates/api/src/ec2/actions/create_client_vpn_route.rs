@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
 use ipnet::IpNet;
 use model::{
-    AssociationSpec, Endpoint, EndpointCode, IpType, Key, Route, RouteCode, RouteOrigin, RouteTarget, Scope,
+    AssociationSpec, Endpoint, EndpointCode, Key, Route, RouteCode, RouteOrigin, RouteTarget, Scope,
 };
 
 use crate::action::{Action, Decision};
@@ -140,22 +140,27 @@ impl CreateClientVpnRoute {
     fn fits(&self, endpoint: &Endpoint, destination: &IpNet, target: &RouteTarget) -> Result<(), ApiError> {
         let parameter = "DestinationCidrBlock";
         let text = &self.destination_cidr_block;
-        if matches!(destination, IpNet::V6(_)) && endpoint.spec.traffic_ip_type == IpType::Ipv4 {
-            return Err(ApiError::value(parameter, text, "The endpoint carries IPv4 traffic only."));
+        let traffic = endpoint.spec.traffic_ip_type;
+        if !traffic.carries(destination) {
+            let expected = format!("The endpoint carries {} traffic only.", traffic.only());
+            return Err(ApiError::value(parameter, text, &expected));
         }
-        let client = endpoint.spec.client_cidr.map(IpNet::V4);
-        match (target, client) {
-            (RouteTarget::Local, Some(client)) if client == *destination => Ok(()),
-            (RouteTarget::Local, _) => {
-                Err(ApiError::value(parameter, text, "A local route's destination is the client CIDR block."))
+        let clients = endpoint.spec.client_nets();
+        match target {
+            // AWS drops IPv6 between clients; here a route of its own lets it through, as that of IPv4 does.
+            RouteTarget::Local if clients.iter().any(|client| client == *destination) => Ok(()),
+            RouteTarget::Local => {
+                let expected = format!("A local route's destination is the client CIDR block: {clients}.");
+                Err(ApiError::value(parameter, text, &expected))
             }
             // UNVERIFIED: of blocks around the client CIDR only the default route is taken.
-            (RouteTarget::Subnet(_) | RouteTarget::TransitGateway(_), Some(client))
-                if destination.prefix_len() > 0 && check::overlap(destination, &client) =>
+            RouteTarget::Subnet(_) | RouteTarget::TransitGateway(_)
+                if destination.prefix_len() > 0
+                    && clients.iter().any(|client| check::overlap(destination, &client)) =>
             {
                 Err(ApiError::value(parameter, text, "The destination overlaps with the client CIDR block."))
             }
-            (RouteTarget::Subnet(_) | RouteTarget::TransitGateway(_), _) => Ok(()),
+            RouteTarget::Subnet(_) | RouteTarget::TransitGateway(_) => Ok(()),
         }
     }
 }

@@ -95,8 +95,9 @@ impl Action for CreateSecurityGroup {
             name: self.group_name.clone(),
             description: self.description.clone(),
             ingress: Vec::new(),
-            egress: vec![security::everything(cx, true)],
+            egress: security::everything_out(cx, &vpc.value),
             tags: tags::valid(&self.tag_specifications, GROUP),
+            mirrored: false,
         };
         let mut draft = Draft::default();
         // So that two groups of one name, and the end of the VPC, meet a conflict.

@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::{Key, Scope, Subnet, SubnetId, Vpc, ZoneName};
 
 use crate::action::{Action, Decision};
 use crate::check;
 use crate::cx::Cx;
 use crate::draft::Draft;
+use crate::ec2::ipv6_blocks;
 use crate::ec2::network_shapes::{SubnetAnswer, zone_id, zones};
 use crate::ec2::shapes::TagSpecification;
 use crate::error::{ApiError, short};
@@ -22,6 +23,7 @@ pub(crate) struct CreateSubnet {
     availability_zone: Option<String>,
     availability_zone_id: Option<String>,
     cidr_block: Option<String>,
+    ipv6_cidr_block: Option<String>,
     vpc_id: String,
 }
 
@@ -42,6 +44,7 @@ impl Action for CreateSubnet {
             faults.push(ApiError::combination(message));
         }
         check::keep(self.cidr(), faults);
+        check::keep(self.ipv6_cidr(), faults);
     }
 
     fn touches(&self) -> Vec<Touch> {
@@ -61,15 +64,21 @@ impl Action for CreateSubnet {
             return Err(ApiError::new("SubnetLimitExceeded", message));
         }
         fits(&cidr, &vpc.value, &siblings)?;
+        let ipv6_cidr = self.ipv6_cidr()?;
+        if let Some(block) = &ipv6_cidr {
+            ipv6_blocks::fits(block, &vpc.value, siblings.iter())?;
+        }
         let subnet = Subnet {
             id: SubnetId::from_entropy(cx.entropy()),
             scope: cx.scope.clone(),
             vpc_id: vpc.value.id.clone(),
             cidr,
+            ipv6_cidr,
             zone: self.zone(cx, &siblings)?,
             tags: tags::valid(&self.tag_specifications, "subnet"),
             created_at: cx.now,
             attributes: Default::default(),
+            mirrored: false,
         };
         let mut counted = vpc.value.clone();
         counted.subnet_epoch = counted.subnet_epoch.saturating_add(1);
@@ -87,6 +96,10 @@ impl CreateSubnet {
             IpNet::V4(net) if (16..=28).contains(&net.prefix_len()) => Ok(net),
             _ => Err(ApiError::new("InvalidSubnet.Range", format!("The CIDR '{}' is invalid.", short(text)))),
         }
+    }
+
+    fn ipv6_cidr(&self) -> Result<Option<Ipv6Net>, ApiError> {
+        self.ipv6_cidr_block.as_deref().map(ipv6_blocks::subnet_block).transpose()
     }
 
     /// The zone asked for, else the one with the fewest subnets of the VPC: two subnets made without a zone can both be

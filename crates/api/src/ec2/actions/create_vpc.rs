@@ -1,4 +1,5 @@
-//! `CreateVpc`, with the default security group every VPC has.
+//! `CreateVpc`, with the default security group every VPC has. An IPv6 block may be named, of whatever pool; one that the
+//! service provides is of unique local addresses.
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, QueryEnum, ToXml};
@@ -9,6 +10,7 @@ use crate::action::{Action, Decision};
 use crate::check;
 use crate::cx::Cx;
 use crate::draft::Draft;
+use crate::ec2::ipv6_blocks::Wanted;
 use crate::ec2::network_shapes::VpcAnswer;
 use crate::ec2::security;
 use crate::ec2::shapes::TagSpecification;
@@ -19,6 +21,9 @@ use crate::touch::{Resource, Touch};
 #[derive(Clone, Debug, FromQuery)]
 pub(crate) struct CreateVpc {
     cidr_block: Option<String>,
+    ipv6_pool: Option<String>,
+    ipv6_cidr_block: Option<String>,
+    ipv6_ipam_pool_id: Option<String>,
     #[query(name = "TagSpecification", max = 50)]
     tag_specifications: Vec<TagSpecification>,
     instance_tenancy: Option<Tenancy>,
@@ -44,9 +49,7 @@ impl Action for CreateVpc {
     fn check(&self, _scope: &Scope, faults: &mut Vec<ApiError>) {
         check::keep(self.cidr(), faults);
         tags::read(&self.tag_specifications, "vpc", faults);
-        if self.amazon_provided_ipv6_cidr_block == Some(true) {
-            faults.push(ApiError::new("UnsupportedOperation", "VPCs with IPv6 blocks are not built yet"));
-        }
+        check::keep(self.ipv6().check(), faults);
     }
 
     fn touches(&self) -> Vec<Touch> {
@@ -63,21 +66,33 @@ impl Action for CreateVpc {
             id: id.clone(),
             scope: cx.scope.clone(),
             cidrs: vec![self.cidr()?],
+            ipv6_cidrs: self.ipv6().take(cx)?.into_iter().collect(),
             instance_tenancy: self.instance_tenancy.unwrap_or(Tenancy::Default).as_str().to_owned(),
             default_security_group: group_id.clone(),
             tags: tags::valid(&self.tag_specifications, "vpc"),
             subnet_epoch: 0,
             created_at: cx.now,
             attributes: Default::default(),
+            mirrored: false,
         };
         let mut draft = Draft::default();
         draft.create(Key::vpc(cx.scope, &id), &vpc);
-        security::create(&mut draft, &security::default_group(cx, group_id, id));
+        security::create(&mut draft, &security::default_group(cx, group_id, &vpc));
         Ok(Decision::write(Answer { vpc: VpcAnswer::from(&vpc) }, draft))
     }
 }
 
 impl CreateVpc {
+    fn ipv6(&self) -> Wanted<'_> {
+        // There are no pools: what is named is the operator's own.
+        let _ = &self.ipv6_pool;
+        Wanted {
+            provided: self.amazon_provided_ipv6_cidr_block,
+            block: self.ipv6_cidr_block.as_deref(),
+            ipam_pool: self.ipv6_ipam_pool_id.as_deref(),
+        }
+    }
+
     fn cidr(&self) -> Result<ipnet::Ipv4Net, ApiError> {
         let text = self.cidr_block.as_deref().ok_or_else(|| ApiError::missing("CidrBlock"))?;
         match check::network("CidrBlock", text)? {

@@ -19,6 +19,7 @@ const FILTERS: &[&str] = &[
     "association.subnet-id",
     "default",
     "entry.cidr",
+    "entry.ipv6-cidr",
     "entry.protocol",
     "entry.rule-action",
     "network-acl-id",
@@ -28,6 +29,9 @@ const FILTERS: &[&str] = &[
 
 /// The number of the rule that is always last.
 const LAST_RULE: i32 = 32_767;
+/// All addresses, of either IP version.
+const EVERYTHING: &str = "0.0.0.0/0";
+const EVERYTHING_V6: &str = "::/0";
 
 #[derive(Clone, Debug, FromQuery)]
 pub(crate) struct DescribeNetworkAcls {
@@ -71,8 +75,9 @@ struct Association {
 
 #[derive(ToXml)]
 struct Entry {
-    cidr_block: &'static str,
+    cidr_block: Option<&'static str>,
     egress: bool,
+    ipv6_cidr_block: Option<&'static str>,
     protocol: &'static str,
     rule_action: &'static str,
     rule_number: i32,
@@ -121,20 +126,37 @@ fn network_acl(vpc: &Vpc, subnets: &[Subnet]) -> NetworkAcl {
         subnet_id: subnet.id.to_string(),
     };
     let entry = |egress: bool, rule_number: i32, rule_action: &'static str| Entry {
-        cidr_block: "0.0.0.0/0",
+        cidr_block: Some(EVERYTHING),
         egress,
+        ipv6_cidr_block: None,
         protocol: "-1",
         rule_action,
         rule_number,
     };
+    let mut entries = vec![
+        entry(true, 100, "allow"),
+        entry(true, LAST_RULE, "deny"),
+        entry(false, 100, "allow"),
+        entry(false, LAST_RULE, "deny"),
+    ];
+    if !vpc.ipv6_cidrs.is_empty() {
+        let v6 = |entry: Entry| Entry {
+            cidr_block: None,
+            ipv6_cidr_block: Some(EVERYTHING_V6),
+            rule_number: entry.rule_number.saturating_add(1),
+            ..entry
+        };
+        let more = [
+            v6(entry(true, 100, "allow")),
+            v6(entry(true, LAST_RULE, "deny")),
+            v6(entry(false, 100, "allow")),
+            v6(entry(false, LAST_RULE, "deny")),
+        ];
+        entries.extend(more);
+    }
     NetworkAcl {
         associations: subnets.iter().filter(|subnet| subnet.vpc_id == vpc.id).map(association).collect(),
-        entries: vec![
-            entry(true, 100, "allow"),
-            entry(true, LAST_RULE, "deny"),
-            entry(false, 100, "allow"),
-            entry(false, LAST_RULE, "deny"),
-        ],
+        entries,
         is_default: true,
         network_acl_id: id,
         tags: Vec::new(),
@@ -150,7 +172,8 @@ fn passes(row: &NetworkAcl, filters: &Filters<'_>) -> bool {
         ("association.network-acl-id", of(|a| &a.network_acl_id)),
         ("association.subnet-id", of(|a| &a.subnet_id)),
         ("default", vec!["true"]),
-        ("entry.cidr", vec!["0.0.0.0/0"]),
+        ("entry.cidr", vec![EVERYTHING]),
+        ("entry.ipv6-cidr", row.entries.iter().filter_map(|entry| entry.ipv6_cidr_block).collect()),
         ("entry.protocol", vec!["-1"]),
         ("entry.rule-action", vec!["allow", "deny"]),
         ("network-acl-id", vec![row.network_acl_id.as_str()]),

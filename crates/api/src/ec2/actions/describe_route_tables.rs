@@ -23,6 +23,7 @@ const FILTERS: &[&str] = &[
     "owner-id",
     "route-table-id",
     "route.destination-cidr-block",
+    "route.destination-ipv6-cidr-block",
     "route.gateway-id",
     "route.origin",
     "route.state",
@@ -77,7 +78,8 @@ struct State {
 
 #[derive(ToXml)]
 struct Route {
-    destination_cidr_block: String,
+    destination_cidr_block: Option<String>,
+    destination_ipv6_cidr_block: Option<String>,
     gateway_id: &'static str,
     origin: &'static str,
     state: &'static str,
@@ -119,8 +121,9 @@ impl Action for DescribeRouteTables {
 
 fn route_table(vpc: &Vpc) -> RouteTable {
     let id = derived::route_table(&vpc.id);
-    let route = |cidr: &ipnet::Ipv4Net| Route {
-        destination_cidr_block: cidr.to_string(),
+    let route = |cidr: ipnet::IpNet| Route {
+        destination_cidr_block: matches!(cidr, ipnet::IpNet::V4(_)).then(|| cidr.to_string()),
+        destination_ipv6_cidr_block: matches!(cidr, ipnet::IpNet::V6(_)).then(|| cidr.to_string()),
         gateway_id: "local",
         origin: "CreateRouteTable",
         state: "active",
@@ -134,7 +137,7 @@ fn route_table(vpc: &Vpc) -> RouteTable {
         }],
         propagating_vgws: Vec::new(),
         route_table_id: id,
-        routes: vpc.cidrs.iter().map(route).collect(),
+        routes: vpc.blocks().map(route).collect(),
         tags: Vec::new(),
         vpc_id: vpc.id.to_string(),
         owner_id: vpc.scope.account.to_string(),
@@ -153,7 +156,11 @@ fn passes(row: &RouteTable, filters: &Filters<'_>) -> bool {
         ("route-table-id", vec![row.route_table_id.as_str()]),
         (
             "route.destination-cidr-block",
-            row.routes.iter().map(|route| route.destination_cidr_block.as_str()).collect(),
+            row.routes.iter().filter_map(|route| route.destination_cidr_block.as_deref()).collect(),
+        ),
+        (
+            "route.destination-ipv6-cidr-block",
+            row.routes.iter().filter_map(|route| route.destination_ipv6_cidr_block.as_deref()).collect(),
         ),
         ("route.gateway-id", vec!["local"]),
         ("route.origin", vec!["CreateRouteTable"]),

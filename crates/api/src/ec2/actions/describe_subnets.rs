@@ -8,6 +8,7 @@ use crate::action::{Action, Decision};
 use crate::check;
 use crate::cx::Cx;
 use crate::ec2::interfaces;
+use crate::ec2::ipv6_blocks::SubnetBlock;
 use crate::ec2::network_shapes::{SubnetAnswer, zone_id};
 use crate::error::ApiError;
 use crate::filter::{self, Filter, Filters};
@@ -24,6 +25,9 @@ const FILTERS: &[&str] = &[
     "cidrBlock",
     "default-for-az",
     "defaultForAz",
+    "ipv6-cidr-block-association.association-id",
+    "ipv6-cidr-block-association.ipv6-cidr-block",
+    "ipv6-cidr-block-association.state",
     "map-public-ip-on-launch",
     "owner-id",
     "state",
@@ -90,6 +94,8 @@ impl Action for DescribeSubnets {
 
 fn passes(row: &Subnet, filters: &Filters<'_>) -> bool {
     let cidr = row.cidr.to_string();
+    let v6 = row.ipv6_cidr.map(|block| block.to_string());
+    let v6_id = row.ipv6_cidr.map(|block| SubnetBlock::id(row, &block));
     let zone_id = zone_id(&row.scope.region, row.zone.as_str());
     let arn = crate::arn::ec2(&row.scope, "subnet", row.id.as_str());
     let facets = vec![
@@ -102,6 +108,9 @@ fn passes(row: &Subnet, filters: &Filters<'_>) -> bool {
         ("cidrBlock", vec![cidr.as_str()]),
         ("default-for-az", vec!["false"]),
         ("defaultForAz", vec!["false"]),
+        ("ipv6-cidr-block-association.association-id", v6_id.iter().map(String::as_str).collect()),
+        ("ipv6-cidr-block-association.ipv6-cidr-block", v6.iter().map(String::as_str).collect()),
+        ("ipv6-cidr-block-association.state", v6.iter().map(|_| "associated").collect()),
         ("map-public-ip-on-launch", vec![if row.attributes.map_public_ip { "true" } else { "false" }]),
         ("owner-id", vec![row.scope.account.as_str()]),
         ("state", vec!["available"]),

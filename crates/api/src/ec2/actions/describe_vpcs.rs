@@ -6,6 +6,7 @@ use model::{Scope, Vpc};
 
 use crate::action::{Action, Decision};
 use crate::cx::Cx;
+use crate::ec2::ipv6_blocks::VpcBlock;
 use crate::ec2::network_shapes::{CidrAssociation, VpcAnswer};
 use crate::error::ApiError;
 use crate::filter::{self, Filter, Filters};
@@ -19,6 +20,9 @@ const FILTERS: &[&str] = &[
     "cidr-block-association.association-id",
     "cidr-block-association.cidr-block",
     "cidr-block-association.state",
+    "ipv6-cidr-block-association.association-id",
+    "ipv6-cidr-block-association.ipv6-cidr-block",
+    "ipv6-cidr-block-association.state",
     "dhcp-options-id",
     "is-default",
     "isDefault",
@@ -77,6 +81,8 @@ impl Action for DescribeVpcs {
 fn passes(row: &Vpc, filters: &Filters<'_>) -> bool {
     let cidrs: Vec<String> = row.cidrs.iter().map(ToString::to_string).collect();
     let all: Vec<&str> = cidrs.iter().map(String::as_str).collect();
+    let v6: Vec<String> = row.ipv6_cidrs.iter().map(ToString::to_string).collect();
+    let v6_ids: Vec<String> = row.ipv6_cidrs.iter().map(|block| VpcBlock::id(row, block)).collect();
     let ids: Vec<String> = row.cidrs.iter().map(|block| CidrAssociation::id(row, block)).collect();
     let primary: Vec<&str> = all.iter().take(1).copied().collect();
     let facets = vec![
@@ -86,6 +92,9 @@ fn passes(row: &Vpc, filters: &Filters<'_>) -> bool {
         ("cidr-block-association.association-id", ids.iter().map(String::as_str).collect()),
         ("cidr-block-association.cidr-block", all),
         ("cidr-block-association.state", vec!["associated"]),
+        ("ipv6-cidr-block-association.association-id", v6_ids.iter().map(String::as_str).collect()),
+        ("ipv6-cidr-block-association.ipv6-cidr-block", v6.iter().map(String::as_str).collect()),
+        ("ipv6-cidr-block-association.state", v6.iter().map(|_| "associated").collect()),
         ("dhcp-options-id", vec!["default"]),
         ("is-default", vec!["false"]),
         ("isDefault", vec!["false"]),

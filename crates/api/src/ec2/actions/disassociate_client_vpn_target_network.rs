@@ -3,12 +3,11 @@
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
-use model::{Association, AssociationCode, Route, RouteCode, RouteTarget};
-use store::typed::Record;
+use model::AssociationCode;
 
 use crate::action::{Action, Decision};
 use crate::cx::Cx;
-use crate::draft::Draft;
+use crate::ec2::disassociation::Leaving;
 use crate::ec2::shapes::Status;
 use crate::error::{ApiError, short};
 use crate::touch::Touch;
@@ -54,34 +53,11 @@ impl Action for DisassociateClientVpnTargetNetwork {
         if association.value.status.code == AssociationCode::Disassociating {
             return Ok(Decision::read(answer));
         }
-        let mut draft = Draft::of(&endpoint.value.id);
-        let mut counted = endpoint.value.clone();
-        counted.association_epoch = counted.association_epoch.saturating_add(1);
-        draft.replace(&endpoint, &counted);
-        let mut leaving = association.value.clone();
-        leaving.status = model::Status::of(AssociationCode::Disassociating);
-        draft.replace(association, &leaving);
-        let is_last = !associations
-            .iter()
-            .any(|other| other.value.id != leaving.id && other.value.status.code.holds_endpoint());
-        for route in cx.routes(&endpoint.value.id).await? {
-            if ends_with(&route, &leaving, is_last) {
-                let mut deleting = route.value.clone();
-                deleting.status = model::Status::of(RouteCode::Deleting);
-                draft.replace(&route, &deleting);
-            }
-        }
+        let routes = cx.routes(&endpoint.value.id).await?;
+        let leaving = Leaving { endpoint: &endpoint, associations: &associations, routes: &routes };
+        let draft = leaving.draft(association, None);
         Ok(Decision::write(answer, draft))
     }
-}
-
-/// Whether a route goes with the association: every one to its subnet; with the last, those that need no certain one.
-fn ends_with(route: &Record<Route>, leaving: &Association, is_last: bool) -> bool {
-    let goes = match &route.value.target {
-        target @ RouteTarget::Subnet(_) => leaving.spec.carries(target),
-        RouteTarget::TransitGateway(_) | RouteTarget::Local => is_last,
-    };
-    goes && route.value.status.code != RouteCode::Deleting
 }
 
 /// spec: aws-client-vpn §2.0.2 (no dot in this code)

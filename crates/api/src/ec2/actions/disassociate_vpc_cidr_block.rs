@@ -1,11 +1,15 @@
-//! `DisassociateVpcCidrBlock`: any block but the first, once no subnet is in it.
+//! `DisassociateVpcCidrBlock`: any block but the first IPv4 one, once no subnet is in it.
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, ToXml};
+use ipnet::Ipv6Net;
+use model::Vpc;
+use store::typed::Record;
 
 use crate::action::{Action, Decision};
 use crate::cx::Cx;
 use crate::draft::Draft;
+use crate::ec2::ipv6_blocks::VpcBlock;
 use crate::ec2::network_shapes::CidrAssociation;
 use crate::error::{ApiError, short};
 use crate::touch::Touch;
@@ -17,7 +21,8 @@ pub(crate) struct DisassociateVpcCidrBlock {
 
 #[derive(ToXml)]
 pub(crate) struct Answer {
-    cidr_block_association: CidrAssociation,
+    ipv6_cidr_block_association: Option<VpcBlock>,
+    cidr_block_association: Option<CidrAssociation>,
     vpc_id: String,
 }
 
@@ -34,6 +39,13 @@ impl Action for DisassociateVpcCidrBlock {
         let id = &self.association_id;
         let vpcs = cx.vpcs().await?;
         let found = vpcs.iter().find_map(|vpc| {
+            let mut blocks = vpc.value.ipv6_cidrs.iter();
+            Some((vpc, *blocks.find(|block| VpcBlock::id(&vpc.value, block) == *id)?))
+        });
+        if let Some((vpc, block)) = found {
+            return ipv6(cx, vpc, block).await;
+        }
+        let found = vpcs.iter().find_map(|vpc| {
             let block = vpc.value.cidrs.iter().find(|block| CidrAssociation::id(&vpc.value, block) == *id)?;
             Some((vpc, *block))
         });
@@ -48,18 +60,41 @@ impl Action for DisassociateVpcCidrBlock {
         }
         let inside = |subnet: &model::Subnet| subnet.vpc_id == vpc.value.id && block.contains(&subnet.cidr);
         if cx.subnets().await?.iter().any(|subnet| inside(&subnet.value)) {
-            let message =
-                format!("The vpc CIDR block '{block}' has dependencies and cannot be disassociated");
-            return Err(ApiError::new("DependencyViolation", message));
+            return Err(depended_on(&block));
         }
         let mut changed = vpc.value.clone();
         changed.cidrs.retain(|other| *other != block);
         let answer = Answer {
-            cidr_block_association: CidrAssociation::of(&changed, &block, "disassociating"),
+            ipv6_cidr_block_association: None,
+            cidr_block_association: Some(CidrAssociation::of(&changed, &block, "disassociating")),
             vpc_id: changed.id.to_string(),
         };
         let mut draft = Draft::default();
         draft.replace(vpc, &changed);
         Ok(Decision::write(answer, draft))
     }
+}
+
+async fn ipv6(cx: &Cx<'_>, vpc: &Record<Vpc>, block: Ipv6Net) -> Result<Decision<Answer>, ApiError> {
+    let inside = |subnet: &model::Subnet| {
+        subnet.vpc_id == vpc.value.id && subnet.ipv6_cidr.is_some_and(|part| block.contains(&part))
+    };
+    if cx.subnets().await?.iter().any(|subnet| inside(&subnet.value)) {
+        return Err(depended_on(&block));
+    }
+    let mut changed = vpc.value.clone();
+    changed.ipv6_cidrs.retain(|other| *other != block);
+    let answer = Answer {
+        ipv6_cidr_block_association: Some(VpcBlock::of(&changed, &block, "disassociating")),
+        cidr_block_association: None,
+        vpc_id: changed.id.to_string(),
+    };
+    let mut draft = Draft::default();
+    draft.replace(vpc, &changed);
+    Ok(Decision::write(answer, draft))
+}
+
+fn depended_on(block: &dyn std::fmt::Display) -> ApiError {
+    let message = format!("The vpc CIDR block '{block}' has dependencies and cannot be disassociated");
+    ApiError::new("DependencyViolation", message)
 }

@@ -3,6 +3,7 @@
 mod accept_transit_gateway_client_vpn_attachment;
 mod apply_security_groups_to_client_vpn_target_network;
 mod associate_client_vpn_target_network;
+mod associate_subnet_cidr_block;
 mod associate_vpc_cidr_block;
 mod authorize_client_vpn_ingress;
 mod authorize_security_group_egress;
@@ -42,6 +43,7 @@ mod describe_transit_gateways;
 mod describe_vpc_attribute;
 mod describe_vpcs;
 mod disassociate_client_vpn_target_network;
+mod disassociate_subnet_cidr_block;
 mod disassociate_vpc_cidr_block;
 mod export_client_vpn_client_certificate_revocation_list;
 mod export_client_vpn_client_configuration;
@@ -70,6 +72,7 @@ pub(crate) static ACTIONS: &[Registered] = &[
     action::<apply_security_groups_to_client_vpn_target_network::ApplySecurityGroupsToClientVpnTargetNetwork>(
     ),
     action::<associate_client_vpn_target_network::AssociateClientVpnTargetNetwork>(),
+    action::<associate_subnet_cidr_block::AssociateSubnetCidrBlock>(),
     action::<associate_vpc_cidr_block::AssociateVpcCidrBlock>(),
     action::<authorize_client_vpn_ingress::AuthorizeClientVpnIngress>(),
     action::<authorize_security_group_egress::AuthorizeSecurityGroupEgress>(),
@@ -109,6 +112,7 @@ pub(crate) static ACTIONS: &[Registered] = &[
     action::<describe_vpc_attribute::DescribeVpcAttribute>(),
     action::<describe_vpcs::DescribeVpcs>(),
     action::<disassociate_client_vpn_target_network::DisassociateClientVpnTargetNetwork>(),
+    action::<disassociate_subnet_cidr_block::DisassociateSubnetCidrBlock>(),
     action::<disassociate_vpc_cidr_block::DisassociateVpcCidrBlock>(),
     action::<
         export_client_vpn_client_certificate_revocation_list::ExportClientVpnClientCertificateRevocationList,
@@ -131,6 +135,37 @@ pub(crate) static ACTIONS: &[Registered] = &[
     action::<terminate_client_vpn_connections::TerminateClientVpnConnections>(),
     action::<update_security_group_rule_descriptions_egress::UpdateSecurityGroupRuleDescriptionsEgress>(),
     action::<update_security_group_rule_descriptions_ingress::UpdateSecurityGroupRuleDescriptionsIngress>(),
+];
+
+/// Actions about networks alone: the upstream's where the networks are.
+pub(crate) const OF_NETWORKS: &[&str] = &[
+    "AssociateVpcCidrBlock",
+    "AuthorizeSecurityGroupEgress",
+    "AuthorizeSecurityGroupIngress",
+    "CreateSecurityGroup",
+    "CreateSubnet",
+    "CreateVpc",
+    "DeleteSecurityGroup",
+    "DeleteSubnet",
+    "DeleteVpc",
+    "DescribeAccountAttributes",
+    "DescribeAvailabilityZones",
+    "DescribeNetworkAcls",
+    "DescribeNetworkInterfaces",
+    "DescribeRouteTables",
+    "DescribeSecurityGroupRules",
+    "DescribeSecurityGroups",
+    "DescribeSubnets",
+    "DescribeVpcAttribute",
+    "DescribeVpcs",
+    "DisassociateVpcCidrBlock",
+    "ModifySecurityGroupRules",
+    "ModifySubnetAttribute",
+    "ModifyVpcAttribute",
+    "RevokeSecurityGroupEgress",
+    "RevokeSecurityGroupIngress",
+    "UpdateSecurityGroupRuleDescriptionsEgress",
+    "UpdateSecurityGroupRuleDescriptionsIngress",
 ];
 
 /// Actions clients of a Client VPN know and that are not built yet: told apart from words that are no action.

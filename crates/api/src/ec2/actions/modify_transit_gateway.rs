@@ -126,7 +126,7 @@ async fn suits_those_attached(cx: &Cx<'_>, gateway: &TransitGateway) -> Result<(
         let Some(endpoint) = cx.get::<Endpoint>(&key).await? else { continue };
         let ended = |code| matches!(code, AttachmentCode::Rejected | AttachmentCode::Deleted);
         if endpoint.value.attachment.is_some_and(|attachment| !ended(attachment.status)) {
-            transit_gateways::suits(gateway, endpoint.value.spec.client_cidr.map(IpNet::V4))?;
+            transit_gateways::suits(gateway, endpoint.value.spec.client_nets())?;
         }
     }
     Ok(())

@@ -250,7 +250,7 @@ fn description(text: Option<&str>) -> Result<Option<String>, ApiError> {
     Ok(Some(text.to_owned()))
 }
 
-fn says(
+pub(super) fn says(
     given: Option<&str>,
     from_port: Option<i32>,
     to_port: Option<i32>,

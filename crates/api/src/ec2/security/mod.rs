@@ -6,8 +6,9 @@ mod edit;
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
 use model::{
-    GroupRule, Key, RuleTags, Scope, SecurityGroup, SecurityGroupId, SecurityRule, SecurityRuleId, VpcId,
+    GroupRule, Key, RuleTags, Scope, SecurityGroup, SecurityGroupId, SecurityRule, SecurityRuleId, Vpc,
 };
 use store::typed::Record;
 
@@ -52,29 +53,46 @@ impl Direction {
 }
 
 /// The default group of a new VPC: everything may go out, and what comes from the group itself may come in.
-pub(crate) fn default_group(cx: &Cx<'_>, id: SecurityGroupId, vpc_id: VpcId) -> SecurityGroup {
+pub(crate) fn default_group(cx: &Cx<'_>, id: SecurityGroupId, vpc: &Vpc) -> SecurityGroup {
     SecurityGroup {
         id,
         scope: cx.scope.clone(),
-        vpc_id,
+        vpc_id: vpc.id.clone(),
         name: "default".to_owned(),
         description: "default VPC security group".to_owned(),
-        ingress: vec![everything(cx, false)],
-        egress: vec![everything(cx, true)],
+        ingress: vec![everything(cx, None)],
+        egress: everything_out(cx, vpc),
         tags: BTreeMap::new(),
+        mirrored: false,
     }
 }
 
-/// The rule for all protocols: to anywhere, or among the members of the group.
-pub(crate) fn everything(cx: &Cx<'_>, anywhere: bool) -> GroupRule {
+/// What lets everything out that a VPC has addresses for.
+pub(crate) fn everything_out(cx: &Cx<'_>, vpc: &Vpc) -> Vec<GroupRule> {
+    let v6 = (!vpc.ipv6_cidrs.is_empty()).then(|| IpNet::V6(Default::default()));
+    let far = [Some(IpNet::V4(Default::default())), v6];
+    far.into_iter().flatten().map(|far| everything(cx, Some(far))).collect()
+}
+
+/// Lets IPv6 out of a group whose egress is as the service made it, as a VPC gets its first such block.
+pub(crate) fn let_ipv6_out(cx: &Cx<'_>, draft: &mut Draft, group: &Record<SecurityGroup>) {
+    let [only] = group.value.egress.as_slice() else { return };
+    let everywhere = Some(IpNet::V4(Default::default()));
+    if only.says.protocol != "-1" || only.says.cidr != everywhere {
+        return;
+    }
+    let rule = everything(cx, Some(IpNet::V6(Default::default())));
+    number(draft, &group.value.scope, &group.value.id, &rule.id, BTreeMap::new());
+    let mut changed = group.value.clone();
+    changed.egress.push(rule);
+    draft.replace(group, &changed);
+}
+
+/// The rule for all protocols: to a block, or among the members of the group.
+fn everything(cx: &Cx<'_>, far: Option<IpNet>) -> GroupRule {
     GroupRule {
         id: SecurityRuleId::from_entropy(cx.entropy()),
-        says: SecurityRule {
-            protocol: "-1".to_owned(),
-            from_port: None,
-            to_port: None,
-            cidr: anywhere.then(|| ipnet::IpNet::V4(Default::default())),
-        },
+        says: SecurityRule { protocol: "-1".to_owned(), from_port: None, to_port: None, cidr: far },
         group: None,
         description: None,
     }
@@ -126,6 +144,16 @@ pub(crate) async fn named(
         }
         (None, None) => Err(ApiError::missing("GroupId")),
     }
+}
+
+/// What a rule says that another server tells of; `None`: it makes no sense.
+pub(crate) fn read_rule(
+    protocol: &str,
+    from_port: Option<i32>,
+    to_port: Option<i32>,
+    cidr: Option<ipnet::IpNet>,
+) -> Option<SecurityRule> {
+    asked::says(Some(protocol), from_port, to_port, cidr).ok()
 }
 
 /// No such group.

@@ -3,12 +3,16 @@
 use super::*;
 use crate::fabric::{Outlet, Uplink};
 
+fn opened(v4: &[&str], v6: &[&str]) -> Opened {
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    Opened { v4: names(v4), v6: names(v6), accept_ra: BTreeSet::new() }
+}
+
 fn association(key: &str, index: u16) -> FabricAssociation {
     FabricAssociation {
         key: key.into(),
         index,
         client_cidr: "10.8.0.0/22".parse().unwrap(),
-        gateway_address: "10.8.0.1".parse().unwrap(),
         source_nat: true,
         uplink: None,
         queues: 1,
@@ -20,7 +24,7 @@ fn association(key: &str, index: u16) -> FabricAssociation {
 #[test]
 fn without_associations_the_table_goes() {
     assert_eq!(
-        whole([].iter(), &["eth0".to_owned()].into()),
+        whole([].iter(), &opened(&["eth0"], &[])),
         "add table inet bascule\ndelete table inet bascule\n"
     );
 }
@@ -29,10 +33,14 @@ fn without_associations_the_table_goes() {
 fn each_association_has_its_chains_and_marks() {
     let both =
         [association("cvpn-assoc-0aaaaaaaaaaaaaaaa", 1), association("cvpn-assoc-0bbbbbbbbbbbbbbbb", 0xfffe)];
-    let text = whole(both.iter(), &["eth0".to_owned(), "bad\" drop".to_owned()].into());
+    let text = whole(both.iter(), &opened(&["eth0", "bad\" drop"], &["net1"]));
     for expected in [
         "set links { type ifname; elements = { \"bsc0aaaaaaaaaaa\", \"bsc0bbbbbbbbbbb\" }; }",
         "set opened { type ifname; elements = { \"eth0\" }; }",
+        "set opened6 { type ifname; elements = { \"net1\" }; }",
+        "set accept_ra { type ifname;  }",
+        "chain guard6 {\n  iifname @opened6 counter drop\n}",
+        "  meta nfproto ipv6 drop\n  ip saddr != 10.8.0.0/22 drop\n",
         "\"bsc0bbbbbbbbbbb\" : jump from_65534",
         "ct original zone set 65534 meta mark set 0x0ba4fffe",
         "ct state new ct mark set 0x0ba50001",
@@ -43,10 +51,12 @@ fn each_association_has_its_chains_and_marks() {
     ] {
         assert!(text.contains(expected), "{expected} in\n{text}");
     }
-    assert!(!text.contains("OURS"));
+    for placeholder in ["OURS", "LOST", "GUARDED", "ip6 "] {
+        assert!(!text.contains(placeholder), "{placeholder} in\n{text}");
+    }
     let [first, second] = both;
     let plain = [first, FabricAssociation { source_nat: false, ..second }];
-    let text = whole(plain.iter(), &BTreeSet::new());
+    let text = whole(plain.iter(), &Opened::default());
     assert!(text.contains("set plain { type mark; elements = { 0x0ba5fffe }; }"), "{text}");
 }
 
@@ -62,7 +72,7 @@ fn by_uplink(source_nat: bool) -> FabricAssociation {
 
 #[test]
 fn an_uplink_is_a_fence_and_an_address() {
-    let text = whole([by_uplink(true)].iter(), &BTreeSet::new());
+    let text = whole([by_uplink(true)].iter(), &Opened::default());
     for expected in [
         "map own_address { type mark : ipv4_addr; elements = { 0x0ba50001 : 10.0.0.9 }; }",
         "iifname != \"eth1\" counter drop",
@@ -70,7 +80,7 @@ fn an_uplink_is_a_fence_and_an_address() {
     ] {
         assert!(text.contains(expected), "{expected} in\n{text}");
     }
-    let text = whole([by_uplink(false)].iter(), &BTreeSet::new());
+    let text = whole([by_uplink(false)].iter(), &Opened::default());
     assert!(text.contains("plain { type mark; elements") && !text.contains("10.0.0.9"), "{text}");
 }
 
@@ -78,7 +88,7 @@ fn an_uplink_is_a_fence_and_an_address() {
 #[test]
 fn a_change_is_of_one_association() {
     let (one, other) = (by_uplink(true), association("cvpn-assoc-0bbbbbbbbbbbbbbbb", 2));
-    let all = whole([one.clone(), other].iter(), &BTreeSet::new());
+    let all = whole([one.clone(), other].iter(), &Opened::default());
     let lines = |text: &str| -> BTreeSet<String> {
         text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
     };
@@ -90,8 +100,8 @@ fn a_change_is_of_one_association() {
             assert!(!script.contains(foreign), "{foreign} in\n{script}");
         }
     }
-    assert_eq!(opens(&BTreeSet::new()), "");
-    assert_eq!(opens(&["eth1".to_owned()].into()), "add element inet bascule opened { \"eth1\" }\n");
+    assert_eq!(opens(&Opened::default()), "");
+    assert_eq!(opens(&opened(&["eth1"], &[])), "add element inet bascule opened { \"eth1\" }\n");
 }
 
 #[test]
@@ -116,9 +126,43 @@ fn egress_rules_become_tests() {
         ),
         (rule(Some(1), Some((65535, 65535)), "10.0.0.0/8"), Some("ip daddr 10.0.0.0/8 meta l4proto 1")),
         (rule(Some(6), Some((443, 80)), "10.0.0.0/8"), None),
-        (rule(None, None, "2001:db8::/32"), None),
+        (rule(None, None, "2001:db8::1/32"), Some("ip6 daddr 2001:db8::/32")),
+        (
+            rule(Some(17), Some((53, 53)), "2001:db8::/32"),
+            Some("ip6 daddr 2001:db8::/32 meta l4proto 17 th dport 53-53"),
+        ),
+        (
+            rule(Some(58), Some((128, 0)), "::/0"),
+            Some("ip6 daddr ::/0 meta l4proto 58 icmpv6 type 128 icmpv6 code 0"),
+        ),
+        (rule(Some(58), None, "::/0"), Some("ip6 daddr ::/0 meta l4proto 58")),
+        (rule(Some(58), Some((128, 65535)), "0.0.0.0/0"), None),
+        (rule(Some(1), Some((8, 65535)), "::/0"), None),
     ] {
         assert_eq!(egress_match(&rule).as_deref(), expected, "{rule:?}");
+    }
+}
+
+#[test]
+fn each_ip_version_has_its_tests() {
+    let base = association("cvpn-assoc-0aaaaaaaaaaaaaaaa", 7);
+    let with = |nets: &str| FabricAssociation { client_cidr: nets.parse().unwrap(), ..base.clone() };
+    let text = whole([with("fd00:9::/64")].iter(), &Opened::default());
+    for expected in [
+        "  meta nfproto ipv4 drop\n  ip6 saddr != fd00:9::/64 drop\n",
+        "  ip6 daddr fd00:9::/64 ct zone set 7 meta mark set 0x0ba60007 return\n",
+        "chain lost {\n  ip6 daddr { fd00:9::/64 } counter drop\n}",
+        "  meta nfproto ipv6 return\n",
+    ] {
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
+    let text = whole([with("10.8.0.0/22,fd00:9::/64")].iter(), &opened(&[], &[ALL]));
+    for expected in [
+        "  ip saddr != 10.8.0.0/22 drop\n  ip6 saddr != fd00:9::/64 drop\n  ip daddr 10.8.0.0/22 ct zone",
+        "chain guard6 {\n  counter drop\n}",
+        "set opened6 { type ifname; elements = { \"all\" }; }",
+    ] {
+        assert!(text.contains(expected), "{expected} in\n{text}");
     }
 }
 

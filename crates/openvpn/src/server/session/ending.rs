@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::{Goodbye, MAX_TEXT_AWS_BYTES, MAX_TEXT_BYTES, Session};
 use crate::Instant;
 use crate::km2::Dialect;
+use crate::peer_info::proto;
 use crate::server::key::Key;
 use crate::server::{Event, FailReason};
 use crate::text::printable;
@@ -30,7 +31,13 @@ impl Session {
         }
     }
 
-    pub(super) fn say_goodbye(&mut self, text: &str, reason: Option<FailReason>, now: Instant) {
+    pub(super) fn say_goodbye(
+        &mut self,
+        text: &str,
+        temporary: Option<String>,
+        reason: Option<FailReason>,
+        now: Instant,
+    ) {
         if self.over || self.goodbye.is_some() {
             return;
         }
@@ -40,7 +47,9 @@ impl Session {
             _ => MAX_TEXT_BYTES,
         };
         let text = printable(text, max_bytes);
-        self.goodbye = Some(Goodbye { text, until: now + self.config.farewell_timeout, done: false, reason });
+        let temporary = temporary.map(|text| printable(&text, max_bytes));
+        let until = now + self.config.farewell_timeout;
+        self.goodbye = Some(Goodbye { text, temporary, until, done: false, reason });
         self.repeat_goodbye();
     }
 
@@ -48,7 +57,8 @@ impl Session {
     /// none: the farewell waits, for what is left of its time.
     pub(super) fn repeat_goodbye(&mut self) {
         let Some(goodbye) = &self.goodbye else { return };
-        let text = goodbye.text.clone();
+        let knows = self.terms.peer_info.has(proto::TEMPORARY_REFUSAL);
+        let text = goodbye.temporary.as_ref().filter(|_| knows).unwrap_or(&goodbye.text).clone();
         let keys = [Some(&mut self.current), self.next.as_mut()];
         let mut outcome = Ok(());
         for key in keys.into_iter().flatten().filter(|key| key.is_exchanged() && !key.said_goodbye) {

@@ -16,11 +16,14 @@ impl Session {
         if self.over {
             return;
         }
+        let peer_info = PeerInfo::parse(message.peer_info.as_deref().unwrap_or(""));
         if self.goodbye.is_some() {
+            if key_id == 0 {
+                self.terms.peer_info = peer_info;
+            }
             self.repeat_goodbye();
             return;
         }
-        let peer_info = PeerInfo::parse(message.peer_info.as_deref().unwrap_or(""));
         if key_id == 0 {
             let cipher = peer_info.choose_cipher(&message.options, &self.config.ciphers);
             let compresses = message.options.split(',').any(|option| option.trim().starts_with("comp-lzo"));
@@ -35,11 +38,11 @@ impl Session {
             self.terms.cipher = cipher;
             if compresses {
                 let text = "AUTH_FAILED,Compression is not supported by this server";
-                return self.say_goodbye(text, Some(FailReason::Compression), now);
+                return self.say_goodbye(text, None, Some(FailReason::Compression), now);
             }
             if cipher.is_none() {
                 let text = "AUTH_FAILED,Data channel cipher negotiation failed (no shared cipher)";
-                return self.say_goodbye(text, Some(FailReason::NoSharedCipher), now);
+                return self.say_goodbye(text, None, Some(FailReason::NoSharedCipher), now);
             }
         }
         let Some(key) = self.key_mut(key_id) else { return };

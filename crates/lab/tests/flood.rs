@@ -1,0 +1,392 @@
+//! Floods from addresses that nobody has: resets, forged cookies and cut handshakes, the real clients' own network among
+//! their sources. Real clients get in all the same, an established flow goes on, and the server grows by little.
+//!
+//! `cargo xtask campaign flood` and `campaign half-open` take the whole.
+
+mod common;
+
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use common::peer;
+use common::wire::{Raw, UDP, ipv4};
+use lab::{Scene, SceneOptions, Sender, Sink, TARGETS, eventually};
+use openvpn::tls::Tls as _;
+use openvpn::wire::{AckIds, Control, Opcode, SessionId};
+use swarm::{Dialect, Group, Profile, Setup, Swarm};
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+const PORT: u16 = 443;
+/// The network of the real clients, and of half of the flood's sources.
+const HOME: [u8; 3] = [198, 51, 100];
+/// Datagrams a second, where no variable says another rate: what a machine under test makes beside its tests.
+const RATE: u32 = 10_000;
+/// How long that lasts; the whole lasts longer.
+const LASTS: Duration = Duration::from_secs(4);
+const WHOLE_LASTS: Duration = Duration::from_secs(10);
+/// Real clients that connect meanwhile, each second.
+const CLIENTS_PER_S: u32 = 10;
+/// Of a hundred real clients so many have a tunnel within this time.
+const OF_HUNDRED: u64 = 99;
+const WITHIN: Duration = Duration::from_secs(5);
+/// When a client sends for the second time what was not answered: most of them need not.
+const RETRANSMISSION_MS: f64 = 2_000.0;
+/// What the server may grow by.
+const GROWTH_MAX_KIB: u64 = 16 * 1024;
+/// Datagrams a second of the established flow, and how many of a hundred arrive.
+const FLOW_PER_S: u32 = 500;
+const FLOW_OF_HUNDRED: usize = 95;
+/// Where they arrive.
+const SINK: u16 = 9_000;
+/// Half-open sessions, where no variable says another number.
+const HALF_OPEN: usize = 1_000;
+/// Before them, so that what the server needs for any is not counted.
+const WARM: usize = 50;
+/// Threads that begin them.
+const AT_A_TIME: usize = 8;
+/// What each may cost, and how soon they are gone.
+const HALF_OPEN_MAX_KIB: u64 = 32;
+const HALF_OPEN_GONE: Duration = Duration::from_secs(35);
+
+fn home(host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(HOME[0], HOME[1], HOME[2], host)
+}
+
+/// Client 0 has the network of the real clients; what the server answers to all others goes there too, and ends there.
+fn scene(clients: usize) -> Result<(Scene, String)> {
+    let scene = Scene::new(SceneOptions { clients, ..SceneOptions::default() })?;
+    scene.server_net.ip(&["route", "add", "default", "via", "10.99.0.10"])?;
+    let net = &scene.clients[0].net;
+    // A host that forwards would send them back, round and round.
+    net.ip(&["route", "replace", "blackhole", "default"])?;
+    for host in 1..=60 {
+        net.ip(&["addr", "add", &format!("{}/32", home(host)), "dev", "lo"])?;
+    }
+    let source = home(1).to_string();
+    net.ip(&["route", "replace", "10.99.0.0/24", "dev", "eth0", "src", &source])?;
+    let (_, [subnet, _]) = scene.make_vpc()?;
+    let endpoint = scene.make_endpoint(&[("SplitTunnel", "true")])?;
+    scene.associate(&endpoint, &subnet)?;
+    scene.authorize(&endpoint, "10.77.0.0/16")?;
+    Ok((scene, endpoint))
+}
+
+/// Connections that the server's host keeps track of.
+fn tracked(scene: &Scene) -> String {
+    let file = "/proc/sys/net/netfilter/nf_conntrack_count";
+    scene.server_net.output("cat", &[file]).unwrap_or_default().trim().to_owned()
+}
+
+fn resident_kib(scene: &Scene) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", scene.server().id()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+fn metrics(scene: &Scene) -> Result<String> {
+    scene.server_net.run(|| Ok(scene.server().client().get("/metrics")?))
+}
+
+fn event(metrics: &str, name: &str) -> Result<u64> {
+    let name = format!("bascule_gateway_events_total{{event=\"{name}\"}} ");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(&name));
+    Ok(value.with_context(|| format!("no {name}in {metrics}"))?.parse()?)
+}
+
+fn variable(name: &str) -> Result<Option<u32>> {
+    std::env::var(name).ok().map(|text| text.parse().context("a number")).transpose()
+}
+
+/// Random enough, and quick (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Every second one is of the real clients' network.
+    fn source(&mut self) -> Ipv4Addr {
+        let [a, b, c, d, e, ..] = self.next().to_be_bytes();
+        match a % 2 {
+            0 => home(1 + b % 254),
+            // Neither private nor multicast.
+            _ => Ipv4Addr::new(11 + b % 100, c, d, e),
+        }
+    }
+
+    /// A reset, a forged cookie, or a packet that ends too early.
+    fn datagram(&mut self, hello: &[u8]) -> Vec<u8> {
+        let [kind, cut, ..] = self.next().to_be_bytes();
+        let session = SessionId((self.next() | 1).to_be_bytes());
+        let cookie = SessionId((self.next() | 1).to_be_bytes());
+        let reset = kind % 3 == 0;
+        let mut out = Vec::new();
+        Control {
+            opcode: if reset { Opcode::HardResetClientV2 } else { Opcode::ControlV1 },
+            key_id: 0,
+            session,
+            acks: if reset { AckIds::default() } else { AckIds::from_iter([0]) },
+            peer_session: (!reset).then_some(cookie),
+            message_id: Some(u32::from(!reset)),
+            payload: if reset { &[] } else { hello },
+        }
+        .encode(&mut out);
+        if kind % 3 == 2 {
+            out.truncate(1 + usize::from(cut) % (out.len() - 1));
+        }
+        out
+    }
+}
+
+/// A flood under way.
+struct Flood {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Flood {
+    fn start(scene: &Scene, from: usize, per_second: u32) -> Result<Self> {
+        let raw = Raw::open(&scene.clients[from].net)?;
+        let mut hello = Vec::new();
+        peer::connection(&peer::tls(&scene.certificates.dir)?)?.drain(&mut hello);
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&sent));
+        let thread = std::thread::spawn(move || {
+            let started = Instant::now();
+            let mut dice = Dice(1);
+            let mut number = 0_u64;
+            while !stopped.load(Ordering::Relaxed) {
+                let due = u64::try_from(started.elapsed().as_micros())? * u64::from(per_second) / 1_000_000;
+                // One that cannot keep up must still see that it is to stop.
+                while number < due && !stopped.load(Ordering::Relaxed) {
+                    let payload = dice.datagram(&hello);
+                    let port = 1_024 + u16::try_from(dice.next() % 60_000)?;
+                    let length = u16::try_from(8 + payload.len())?.to_be_bytes();
+                    let udp =
+                        [&port.to_be_bytes()[..], &PORT.to_be_bytes(), &length, &[0, 0], &payload].concat();
+                    raw.send(&ipv4(dice.source(), SERVER, UDP, &[], &udp))?;
+                    number += 1;
+                    count.store(number, Ordering::Relaxed);
+                }
+                std::thread::sleep(Duration::from_micros(500));
+            }
+            Ok(())
+        });
+        Ok(Self { stop, sent, thread: Some(thread) })
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    fn end(mut self) -> Result<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().context("it runs")?.join().ok().context("the flood")??;
+        Ok(self.sent())
+    }
+}
+
+fn crowd(scene: &Scene, profile: &Path, count: usize, per_second: u32) -> Result<Swarm> {
+    let locals = (2..=60).map(|host| IpAddr::V4(home(host))).collect();
+    let setup = Setup::new(Profile::load(profile)?, Dialect::V2_6)?.bound_to(locals);
+    let group = Group { label: "real".to_owned(), setup: Arc::new(setup), count };
+    Ok(scene.clients[0].net.run(|| Swarm::start(&[group], f64::from(per_second)))?)
+}
+
+#[test]
+fn real_clients_get_in_and_stay_in() -> Result<()> {
+    lab::or_skip(|| {
+        let whole = variable("BASCULE_FLOOD")?;
+        let (rate, lasts) = (whole.unwrap_or(RATE), if whole.is_some() { WHOLE_LASTS } else { LASTS });
+        let (scene, endpoint) = scene(3)?;
+        let profile = scene.profile(&endpoint)?;
+        // One client of its own before, whose flow is to go on; one of the same beside the crowd.
+        let mut established = scene.connect(0, &profile, "established", &[])?;
+        let sink = Sink::start(&scene.targets[0].net, SINK)?;
+        let flow = Sender::send(&scene.clients[0].net, (TARGETS[0], SINK), 1, FLOW_PER_S)?;
+        eventually("the flow", Duration::from_secs(5), || (sink.count() > 50).then_some(()))?;
+        // A first crowd warms the server up: what it needs for clients is not what the flood costs.
+        let count = usize::try_from(CLIENTS_PER_S * u32::try_from(lasts.as_secs())?)?;
+        let warm = crowd(&scene, &profile, count, 100)?;
+        ensure!(warm.all_up(Duration::from_secs(20)), "{:?}", warm.without_tunnel());
+        warm.stop();
+
+        let before = metrics(&scene)?;
+        let memory = resident_kib(&scene)?;
+        let (sent_before, arrived_before) = (flow.sent(), sink.count());
+        let started = Instant::now();
+        let flood = Flood::start(&scene, 1, rate)?;
+        eventually("the flood", Duration::from_secs(5), || {
+            (event(&metrics(&scene).ok()?, "answers").ok()? > event(&before, "answers").ok()? + 100)
+                .then_some(())
+        })?;
+        let swarm = crowd(&scene, &profile, count, CLIENTS_PER_S)?;
+        let beside = scene.connect(2, &profile, "beside", &[])?;
+        let took = started.elapsed();
+        let settled =
+            swarm.wait_until(lasts + WITHIN, |counts| counts.ups == u64::try_from(count).unwrap_or(0));
+        let lasted = started.elapsed();
+        let flooded = flood.end()?;
+        let grown = resident_kib(&scene)?.saturating_sub(memory);
+        let after = metrics(&scene)?;
+        let (flowed, arrived) = (flow.sent() - sent_before, sink.count() - arrived_before);
+        let difference = |name: &str| anyhow::Ok(event(&after, name)? - event(&before, name)?);
+        let (answers, refused) = (difference("answers")?, difference("answers-refused")?);
+        println!(
+            "{flooded} datagrams in {lasted:?} ({} a second); {answers} answered, {refused} refused an answer, {} came to \
+             nothing; {} of {count} clients connected ({:?}), openvpn after {took:?}; {arrived} of {flowed} datagrams of \
+             the flow arrived; grown by {grown} KiB; {} connections are tracked",
+            u128::from(flooded) * 1_000 / lasted.as_millis().max(1),
+            difference("not-proven")?,
+            swarm.counts().ups,
+            swarm.connect_times(),
+            tracked(&scene),
+        );
+        // The share runs beside other tests; it must still be a flood.
+        let of_ten = if whole.is_some() { 8 } else { 5 };
+        let due = u128::from(rate) * lasted.as_millis() / 1_000;
+        ensure!(u128::from(flooded) * 10 >= due * of_ten, "the flood was too thin: {flooded} of {due}");
+        let (in_time, times) = (swarm.counts().ups, swarm.connect_times());
+        ensure!(times.p50_ms < RETRANSMISSION_MS && times.p99_ms < WITHIN.as_secs_f64() * 1e3, "{times:?}");
+        ensure!(
+            settled || in_time * 100 >= u64::try_from(count)? * OF_HUNDRED,
+            "{in_time} of {count}: {:?} {:?}",
+            swarm.without_tunnel(),
+            swarm.failures()
+        );
+        ensure!(took < WITHIN + Duration::from_secs(1), "openvpn connected after {took:?}");
+        drop(beside);
+        if arrived * 100 < usize::try_from(flowed)? * FLOW_OF_HUNDRED {
+            let log = established.log();
+            let last: Vec<&str> = log.lines().rev().take(12).collect();
+            let drops: Vec<&str> =
+                after.lines().filter(|line| line.contains("dropped") && !line.ends_with(" 0")).collect();
+            anyhow::bail!("{arrived} of {flowed} arrived: {drops:?} {last:?}");
+        }
+        ensure!(established.times_up() == 1 && established.wait_end(Duration::ZERO).is_none());
+        ensure!(grown <= GROWTH_MAX_KIB, "grown by {grown} KiB");
+        // No more than an answer to each reset, and those are a third.
+        ensure!(answers <= flooded, "{answers} answers to {flooded} datagrams");
+        let log = scene.server().log();
+        ensure!(!log.contains("panicked"), "{log}");
+        swarm.stop();
+        Ok(())
+    })
+}
+
+/// Proves an address and says a part of a ClientHello, or all of it; then nothing more.
+fn half_open(scene: &Scene, number: usize, hello: &[u8]) -> Result<()> {
+    let host = 2 + u8::try_from(number % 50)?;
+    // A port of its own: a second session at an address takes the place of the first.
+    let port = 10_000 + u16::try_from(number / 50)?;
+    let socket = scene.clients[0].net.run(|| UdpSocket::bind((home(host), port)))?;
+    socket.connect((SERVER, PORT))?;
+    socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+    let session = SessionId(u64::try_from(number + 1)?.to_be_bytes());
+    let mut reset = Vec::new();
+    Control {
+        opcode: Opcode::HardResetClientV2,
+        key_id: 0,
+        session,
+        acks: AckIds::default(),
+        peer_session: None,
+        message_id: Some(0),
+        payload: &[],
+    }
+    .encode(&mut reset);
+    let mut buffer = [0; 2_048];
+    let mut answer = |packet: &[u8]| {
+        eventually("the answer", Duration::from_secs(8), || {
+            socket.send(packet).ok()?;
+            let length = socket.recv(&mut buffer).ok()?;
+            Some(Control::parse(buffer.get(..length)?).ok()?.session)
+        })
+    };
+    let cookie = answer(&reset)?;
+    let mut out = Vec::new();
+    Control {
+        opcode: Opcode::ControlV1,
+        key_id: 0,
+        session,
+        acks: AckIds::from_iter([0]),
+        peer_session: Some(cookie),
+        message_id: Some(1),
+        // Every tenth one whole: the server then holds its whole answer.
+        payload: if number.is_multiple_of(10) {
+            hello
+        } else {
+            hello.get(..hello.len() / 2).unwrap_or_default()
+        },
+    }
+    .encode(&mut out);
+    // Acknowledged: it has become a session.
+    answer(&out).map(drop)
+}
+
+/// The same for many, some at a time.
+fn all_half_open(scene: &Scene, numbers: std::ops::Range<usize>, hello: &[u8]) -> Result<()> {
+    let share = numbers.len().div_ceil(AT_A_TIME);
+    let (first, end) = (numbers.start, numbers.end);
+    std::thread::scope(|scope| {
+        let each = |from: usize| {
+            scope
+                .spawn(move || (from..(from + share).min(end)).try_for_each(|at| half_open(scene, at, hello)))
+        };
+        let threads: Vec<_> = (first..end).step_by(share.max(1)).map(each).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().ok().context("a thread")?)
+    })
+}
+
+#[test]
+fn half_open_sessions_are_small_and_short() -> Result<()> {
+    lab::or_skip(|| {
+        let whole = variable("BASCULE_HALF_OPEN")?;
+        let count = whole.map_or(Ok(HALF_OPEN), usize::try_from)?;
+        let (scene, endpoint) = scene(2)?;
+        let profile = scene.profile(&endpoint)?;
+        let mut hello = Vec::new();
+        peer::connection(&peer::tls(&scene.certificates.dir)?)?.drain(&mut hello);
+        all_half_open(&scene, count..count + WARM, &hello)?;
+        let (before, memory) = (metrics(&scene)?, resident_kib(&scene)?);
+        let difference = |name: &str| anyhow::Ok(event(&metrics(&scene)?, name)? - event(&before, name)?);
+        let started = Instant::now();
+        all_half_open(&scene, 0..count, &hello)?;
+        let wanted = u64::try_from(count)?;
+        eventually("all of them", Duration::from_secs(5), || {
+            (difference("handshakes").ok()? >= wanted).then_some(())
+        })?;
+        let (last, grown) = (Instant::now(), resident_kib(&scene)?.saturating_sub(memory));
+        // On a slow machine the first ones are over before the last ones begin.
+        let there = wanted.saturating_sub(difference("handshakes-failed")?);
+        println!(
+            "{count} half-open sessions in {:?}, {there} of them at once: {grown} KiB, {} KiB each",
+            started.elapsed(),
+            grown / there.max(1)
+        );
+        ensure!(there * 10 >= wanted * 9, "{there} of {wanted} at once");
+        ensure!(grown <= there * HALF_OPEN_MAX_KIB, "{grown} KiB");
+        // They are in nobody's way.
+        let mut client = scene.connect(1, &profile, "client", &[])?;
+        ensure!(client.times_up() == 1 && scene.reaches(1, TARGETS[0]));
+        if whole.is_some() {
+            let left = HALF_OPEN_GONE.saturating_sub(last.elapsed());
+            let over = wanted + u64::try_from(WARM)?;
+            eventually("their end", left, || (difference("handshakes-failed").ok()? >= over).then_some(()))
+                .with_context(|| format!("{:?} of {over}", difference("handshakes-failed")))?;
+            println!("gone {:?} after the last of them", last.elapsed());
+        }
+        ensure!(client.wait_end(Duration::ZERO).is_none());
+        Ok(())
+    })
+}
