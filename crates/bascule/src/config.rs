@@ -1,6 +1,7 @@
 //! Configuration of `serve`: flag, else environment variable, else file, else default.
 
 mod control_key;
+mod fabric;
 mod upstream;
 
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use anyhow::Result;
 use api::{Addresses, AuditLimits, Bucket, Throttle};
 use ipnet::Ipv6Net;
-use model::{AccountId, Quotas, RegionName};
+use model::{AccountId, Quotas, RegionName, Uplinks};
 use serde::Deserialize;
 
 use crate::Usage;
@@ -19,6 +20,7 @@ use crate::cli::Serve;
 use crate::connect_handler::{Handler, Settings};
 
 pub(crate) use control_key::ControlKeyFile;
+use fabric::FabricTable;
 pub(crate) use upstream::Upstream;
 use upstream::UpstreamTable;
 
@@ -55,6 +57,7 @@ struct File {
     throttle_limits: Limits,
     connect_handler: Vec<Settings>,
     upstream: UpstreamTable,
+    fabric: FabricTable,
     networks: Option<String>,
 }
 
@@ -113,6 +116,8 @@ pub(crate) struct Config {
     pub audit: AuditLimits,
     pub connect_handlers: Vec<Handler>,
     pub upstream: Option<Upstream>,
+    /// Which networks of this host subnets are.
+    pub uplinks: Uplinks,
     pub control_key: Option<ControlKeyFile>,
 }
 
@@ -218,6 +223,7 @@ impl Config {
             audit,
             connect_handlers: Settings::handlers(file.connect_handler)?,
             upstream,
+            uplinks: file.fabric.checked()?,
             control_key,
         })
     }
