@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::{
     AssociationCode, AssociationId, Authentication, Certificate, ClientNets, Endpoint, EndpointCode,
     EndpointId, EndpointSpec, Failure, Key, PolicyCode, RouteCode, RouteTarget, RuleCode, Scope,
-    SecurityRule, TargetNetwork,
+    SecurityRule, TargetNetwork, UplinkSource, Uplinks,
 };
 use sha2::{Digest, Sha256};
 use store::MasterKey;
@@ -33,6 +33,8 @@ pub(crate) struct Compiler {
     compiled: BTreeMap<Owner, Result<Arc<desired::Endpoint>, String>>,
     /// How long an hour of a session timeout lasts.
     pub(crate) session_hour: Duration,
+    /// Which networks of the host subnets are.
+    pub(crate) uplinks: Arc<Uplinks>,
 }
 
 /// Whose endpoint.
@@ -77,6 +79,7 @@ impl Compiler {
             lists: Lists::default(),
             compiled: BTreeMap::new(),
             session_hour: SESSION_HOUR,
+            uplinks: Arc::default(),
         }
     }
 
@@ -179,7 +182,7 @@ impl Compiler {
             client_roots: Arc::new(client_roots),
             crl: self.lists.of(of, now_unix),
             policy: authorization_policy(of),
-            associations: associations(world, of, record)?,
+            associations: associations(world, of, record, &self.uplinks)?,
             rules: of
                 .rules
                 .values()
@@ -255,6 +258,7 @@ fn associations(
     world: &World,
     of: &EndpointWorld,
     endpoint: &Endpoint,
+    uplinks: &Uplinks,
 ) -> Result<BTreeMap<AssociationId, desired::Association>, String> {
     let egress = egress(world, endpoint);
     let mut associations = BTreeMap::new();
@@ -275,10 +279,14 @@ fn associations(
         let routes: Vec<desired::Route> = routes.collect();
         let through = routes.iter().filter(|route| route.target == Target::Association);
         let mut toward: Vec<IpNet> = through.map(|route| route.destination).collect();
+        let mut uplink = None;
         if let Some(id) = association.spec.subnet_id() {
             let subnet = world.subnets.get(Key::subnet(&association.scope, id).as_str());
-            toward.extend(subnet.ok_or_else(|| format!("the subnet {id} does not exist"))?.value.blocks());
+            let subnet = &subnet.ok_or_else(|| format!("the subnet {id} does not exist"))?.value;
+            toward.extend(subnet.blocks());
+            uplink = uplinks.of(subnet).cloned();
         }
+        let as_client = uplink.as_ref().is_some_and(|uplink| uplink.source == UplinkSource::Client);
         let nets = endpoint.spec.client_nets();
         toward.retain(|net| match net {
             IpNet::V4(_) => nets.v4.is_some(),
@@ -292,7 +300,8 @@ fn associations(
                 // What another one covers, and neighbours that make one block, count once.
                 toward: IpNet::aggregate(&toward),
                 // spec: aws-client-vpn §3.4
-                source_nat: !joins_gateway,
+                source_nat: !joins_gateway && !as_client,
+                uplink,
                 routes,
                 security: if joins_gateway { anything() } else { egress.clone() },
             },

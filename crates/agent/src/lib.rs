@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use controllers::World;
 use engine::DataPlane;
-use model::Failure;
+use model::{Failure, Uplinks};
 use store::{MasterKey, Store, StoreError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -131,6 +131,13 @@ impl Agent {
     #[must_use]
     pub fn with_session_hour(mut self, session_hour: Duration) -> Self {
         self.compiler.session_hour = session_hour;
+        self
+    }
+
+    /// Takes packets of these subnets out by networks of the host that the operator has named.
+    #[must_use]
+    pub fn with_uplinks(mut self, uplinks: Arc<Uplinks>) -> Self {
+        self.compiler.uplinks = uplinks;
         self
     }
 

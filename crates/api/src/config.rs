@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ipnet::Ipv6Net;
-use model::{AccountId, Quotas, RegionName};
+use model::{AccountId, Quotas, RegionName, Uplinks};
 use zeroize::Zeroizing;
 
 /// The largest request body, bytes (spec: aws-client-vpn §2.2.17 asks for at least 4 MiB).
@@ -40,6 +40,8 @@ pub struct Config {
     pub throttle: Option<Throttle>,
     /// Operations in flight on one endpoint, at most; `None`: any number.
     pub endpoint_operations: Option<usize>,
+    /// Which networks of the gateway's host subnets are, and as whom packets leave there.
+    pub uplinks: Uplinks,
     /// What every client needs beside what AWS's profiles have; `None`: nothing.
     pub profile_secret: Option<ProfileSecret>,
 }
@@ -115,6 +117,7 @@ impl Default for Config {
             settle_timeout_ms: 250,
             throttle: None,
             endpoint_operations: None,
+            uplinks: Uplinks::default(),
             profile_secret: None,
         }
     }

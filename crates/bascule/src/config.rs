@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Result;
 use api::{Addresses, AuditLimits, Bucket, Throttle};
 use ipnet::{IpNet, Ipv6Net};
-use model::{AccountId, Quotas, RegionName};
+use model::{AccountId, Quotas, RegionName, Uplinks};
 use serde::Deserialize;
 
 use crate::Usage;
@@ -60,6 +60,7 @@ struct File {
     throttle_limits: Limits,
     connect_handler: Vec<Settings>,
     upstream: UpstreamTable,
+    fabric: FabricTable,
     networks: Option<String>,
 }
 
@@ -123,6 +124,8 @@ pub(crate) struct Config {
     pub audit: AuditLimits,
     pub connect_handlers: Vec<Handler>,
     pub upstream: Option<Upstream>,
+    /// Which networks of this host subnets are.
+    pub uplinks: Uplinks,
     pub control_key: Option<ControlKeyFile>,
 }
 
@@ -231,6 +234,7 @@ impl Config {
             audit,
             connect_handlers: Settings::handlers(file.connect_handler)?,
             upstream,
+            uplinks: file.fabric.uplinks()?,
             control_key,
         })
     }

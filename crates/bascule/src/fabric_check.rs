@@ -1,5 +1,7 @@
 //! `bascule fabric check`: what this host lacks for the kernel fabric, in plain words, and what to type.
 
+mod subnets;
+
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Command, Stdio};
@@ -60,9 +62,11 @@ pub(crate) fn run(arguments: FabricCheck) -> Result<()> {
         findings.push(lack("there is no program nft", "apt-get install nftables"));
     }
     findings.push(sysctls());
+    findings.extend(ipv6_forwarding());
     findings.push(reverse_path());
     findings.push(conntrack());
     findings.extend(addresses(&config));
+    findings.extend(subnets::findings(&config.uplinks));
     let mut lacking = 0_usize;
     for finding in &findings {
         match finding {
@@ -162,6 +166,24 @@ struct Listing {
 #[derive(Deserialize)]
 struct Element {
     chain: Option<Chain>,
+    rule: Option<Rule>,
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    expr: Vec<serde_json::Map<String, serde_json::Value>>,
+}
+
+impl Rule {
+    /// Whether it stops whatever comes to it.
+    fn stops_all(&self) -> bool {
+        let mut parts = self.expr.iter().flat_map(serde_json::Map::keys);
+        let mut stops = false;
+        parts.all(|part| {
+            stops |= matches!(part.as_str(), "drop" | "reject");
+            matches!(part.as_str(), "drop" | "reject" | "counter" | "log")
+        }) && stops
+    }
 }
 
 #[derive(Deserialize)]
@@ -180,16 +202,22 @@ fn foreign_chains() -> Vec<Finding> {
     let chains: Vec<Chain> = listing.nftables.into_iter().filter_map(|element| element.chain).collect();
     let has = |name: &str| chains.iter().any(|chain| chain.name == name);
     let (docker, ufw) = (has("DOCKER-USER"), has("ufw-user-forward"));
-    let dropping = chains.iter().filter(|chain| {
-        chain.table != "bascule"
-            && chain.hook.as_deref() == Some("forward")
-            && chain.policy.as_deref() == Some("drop")
-    });
+    let forwarding =
+        chains.iter().filter(|chain| chain.table != "bascule" && chain.hook.as_deref() == Some("forward"));
+    let dropping =
+        forwarding.filter(|chain| chain.policy.as_deref() == Some("drop") || stops_in_the_end(chain));
     let findings: Vec<Finding> = dropping.map(|chain| drops_by_default(chain, docker, ufw)).collect();
     if findings.is_empty() {
         return vec![Good("no filter of another program drops what is forwarded by default".to_owned())];
     }
     findings
+}
+
+/// Whether a rule of the chain stops all that no earlier one has let through.
+fn stops_in_the_end(chain: &Chain) -> bool {
+    let listed = ask_nft(&["--json", "list", "chain", &chain.family, &chain.table, &chain.name], "");
+    let Ok(Ok(listing)) = listed.map(|text| serde_json::from_str::<Listing>(&text)) else { return false };
+    listing.nftables.iter().filter_map(|element| element.rule.as_ref()).any(Rule::stops_all)
 }
 
 fn drops_by_default(chain: &Chain, docker: bool, ufw: bool) -> Finding {
@@ -242,6 +270,29 @@ fn sysctls() -> Finding {
         ),
         Err(error) => lack(format!("{path} cannot be read: {error}"), "mount -t proc proc /proc"),
     }
+}
+
+/// `None`: this kernel knows no IPv6.
+fn ipv6_forwarding() -> Option<Finding> {
+    let path = "/proc/sys/net/ipv6/conf/all/forwarding";
+    let value = std::fs::read_to_string(path).ok()?;
+    let by_interface = std::path::Path::new("/proc/sys/net/ipv6/conf/all/force_forwarding").exists();
+    Some(match value.trim() {
+        "1" => Good("the host forwards IPv6".to_owned()),
+        _ if writable(path) && by_interface => Good(
+            "IPv6 forwarding is off; it is switched on for the interfaces that need it, and no others".to_owned(),
+        ),
+        _ if writable(path) => Good(
+            "IPv6 forwarding is off; this kernel knows it for all interfaces only, so it is switched on for all when an \
+             endpoint carries IPv6, and for tunnels alone"
+                .to_owned(),
+        ),
+        _ => note(
+            "IPv6 forwarding is off, and /proc/sys cannot be written: endpoints that carry IPv6 reach nothing",
+            "sysctl -w net.ipv6.conf.all.forwarding=1 on the host (in a container: --sysctl \
+             net.ipv6.conf.all.forwarding=1)",
+        ),
+    })
 }
 
 fn writable(path: &str) -> bool {

@@ -246,7 +246,8 @@ async fn serve(prepared: Prepared) -> Result<()> {
         commands: spawner.map(Commands::new).transpose()?,
     };
     tokio::spawn(connect_handler::run(plane.clone(), handlers));
-    let mut agent = Agent::new(store.clone(), plane, master_key, NODE, ready);
+    let mut agent = Agent::new(store.clone(), plane, master_key, NODE, ready)
+        .with_uplinks(Arc::new(config.uplinks.clone()));
     if let Some(session_hour) = config.session_hour {
         agent = agent.with_session_hour(session_hour);
     }
@@ -384,6 +385,7 @@ fn api_config(
         dev_open: config.dev_open,
         throttle: config.throttle,
         endpoint_operations: config.endpoint_operations,
+        uplinks: config.uplinks.clone(),
         profile_secret: profile_block.map(ProfileSecret::new),
         ..api::Config::default()
     }

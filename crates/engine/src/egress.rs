@@ -1,6 +1,6 @@
-//! Security group rules → what the fabric lets out. What cannot be expressed lets nothing out.
+//! Security group rules and uplinks → what the fabric lets out, and where. What cannot be expressed lets nothing out.
 
-use model::SecurityRule;
+use model::{SecurityRule, UplinkSource};
 use netio::EgressRule;
 
 const ICMP: u8 = 1;
@@ -53,6 +53,19 @@ fn ports(from: Option<i32>, to: Option<i32>) -> Option<Option<(u16, u16)>> {
     }
     let (from, to) = (u16::try_from(from?).ok()?, u16::try_from(to?).ok()?);
     (from <= to).then_some(if (from, to) == (0, u16::MAX) { None } else { Some((from, to)) })
+}
+
+/// An uplink as the fabric takes it. That packets keep the client's address stands beside it.
+pub(crate) fn uplink(of: &model::Uplink) -> netio::Uplink {
+    netio::Uplink {
+        interface: of.interface.clone(),
+        next_hop: of.next_hop,
+        next_hop_ipv6: of.next_hop_ipv6,
+        nat_address: match of.source {
+            UplinkSource::Address(address) => Some(address),
+            UplinkSource::Interface | UplinkSource::Client => None,
+        },
+    }
 }
 
 #[cfg(test)]

@@ -16,11 +16,17 @@ pub(crate) struct Batch {
     pub(crate) outlets: Vec<(AssociationId, Outlet)>,
     pub(crate) adds: Vec<(AssociationId, FabricAssociation)>,
     pub(crate) binds: Vec<(EndpointId, SocketAddr, Transport)>,
+    /// Those that stand and may have come to lack something.
+    pub(crate) looks: Vec<AssociationId>,
 }
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.removes.is_empty() && self.outlets.is_empty() && self.adds.is_empty() && self.binds.is_empty()
+        self.removes.is_empty()
+            && self.outlets.is_empty()
+            && self.adds.is_empty()
+            && self.binds.is_empty()
+            && self.looks.is_empty()
     }
 }
 
@@ -31,6 +37,8 @@ pub(crate) struct Results {
     pub(crate) set: Vec<(AssociationId, Outlet, Result<(), FabricError>)>,
     pub(crate) added: Vec<(AssociationId, FabricAssociation, Added)>,
     pub(crate) bound: Vec<(EndpointId, Result<Vec<OwnedFd>, FabricError>)>,
+    /// What is lacking, and where.
+    pub(crate) wanting: Vec<(AssociationId, FabricError)>,
 }
 
 /// How adding one association went.
@@ -93,6 +101,11 @@ fn work(fabric: &mut dyn Fabric, workers: u16, batch: Batch) -> Results {
         };
         let bound = bound.and_then(|sockets| counted(sockets, workers));
         done.bound.push((id, bound));
+    }
+    for id in batch.looks {
+        if let Err(error) = fabric.look(id.as_str()) {
+            done.wanting.push((id, error));
+        }
     }
     done
 }

@@ -164,7 +164,16 @@ async fn what_may_leave_and_where_to_changes_in_place() {
     assert_eq!(engine.apply(desired(4, [closed.clone()])).await, ok(4));
     assert_eq!(log(&fabric), [format!("outlet {id} 0 2")]);
     closed.associations.get_mut(&id).unwrap().source_nat = false;
-    assert_eq!(engine.apply(desired(5, [closed])).await, ok(5));
+    assert_eq!(engine.apply(desired(5, [closed.clone()])).await, ok(5));
+    assert_eq!(log(&fabric), [format!("remove {id}"), format!("add {id}")]);
+    // So does another way out.
+    closed.associations.get_mut(&id).unwrap().uplink = Some(model::Uplink {
+        interface: "eth1".into(),
+        next_hop: None,
+        next_hop_ipv6: None,
+        source: model::UplinkSource::Client,
+    });
+    assert_eq!(engine.apply(desired(6, [closed])).await, ok(6));
     assert_eq!(log(&fabric), [format!("remove {id}"), format!("add {id}")]);
 }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use model::{AssociationId, ClientNets, ConnectionId, EndpointId, RuleGroup, Scope, SecurityRule, Transport};
+use model::{
+    AssociationId, ClientNets, ConnectionId, EndpointId, RuleGroup, Scope, SecurityRule, Transport, Uplink,
+};
 use zeroize::Zeroizing;
 
 /// Everything this gateway serves, as of one revision of the store.
@@ -104,6 +106,8 @@ pub struct Association {
     /// Whether IPv4 packets leave with an address of the host rather than the client's own. IPv6 ones never do
     /// (spec: aws-client-vpn §3.4).
     pub source_nat: bool,
+    /// By which of the host's networks packets leave; `None`: by the host's own routing.
+    pub uplink: Option<Uplink>,
     /// The endpoint's routes through this association, and the endpoint's local ones.
     pub routes: Vec<Route>,
     /// What may leave: the egress rules of the security groups, or anything where there are none.

@@ -24,6 +24,64 @@ fn load(net: &Net, rules: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whose it is, as the check says it; its table; what it looks like.
+const FIREWALLS: [(&str, &str, &str); 3] = [
+    (
+        " (Docker's)",
+        "ip filter",
+        "table ip filter {
+chain DOCKER-USER { }
+chain DOCKER-FORWARD { oifname \"docker0\" ct state related,established accept; iifname \"docker0\" accept; }
+chain FORWARD { type filter hook forward priority 0; policy drop; jump DOCKER-USER; jump DOCKER-FORWARD; }
+}",
+    ),
+    (
+        " (ufw's)",
+        "ip filter",
+        "table ip filter {
+chain ufw-before-forward { ct state related,established accept; icmp type destination-unreachable accept; }
+chain ufw-user-forward { }
+chain FORWARD { type filter hook forward priority 0; policy drop; jump ufw-before-forward; jump ufw-user-forward; }
+}",
+    ),
+    (
+        "",
+        "inet firewalld",
+        "table inet firewalld {
+chain filter_FORWARD {
+  type filter hook forward priority 10; policy accept;
+  ct state established,related accept
+  iifname \"lo\" accept
+  counter reject with icmpx admin-prohibited
+}
+}",
+    ),
+];
+
+/// Types what the check says. Where that is iptables, which a host with Docker or ufw has, what iptables would do.
+fn follow(net: &Net, text: &str) -> Result<()> {
+    let advice = text.lines().find_map(|line| {
+        line.trim()
+            .strip_prefix("type: ")
+            .filter(|line| line.starts_with("nft insert") || line.starts_with("iptables"))
+    });
+    let advice = advice.with_context(|| text.to_owned())?;
+    // What stands in brackets is how to keep it.
+    for command in advice.split(" (").next().unwrap_or_default().split("; ") {
+        let Some(rule) = command.strip_prefix("iptables -I ") else {
+            net.output("sh", &["-c", command])?;
+            continue;
+        };
+        let rule = rule
+            .replace("-i bsc+", "iifname \"bsc*\"")
+            .replace("-o bsc+", "oifname \"bsc*\"")
+            .replace("-m conntrack --ctstate RELATED,ESTABLISHED", "ct state related,established")
+            .replace("-j ACCEPT", "accept");
+        net.output("sh", &["-c", &format!("nft 'insert rule ip filter {rule}'")])?;
+    }
+    Ok(())
+}
+
 #[test]
 fn it_names_what_stands_in_the_way_and_its_advice_helps() -> Result<()> {
     lab::or_skip(|| {
@@ -68,18 +126,15 @@ fn it_names_what_stands_in_the_way_and_its_advice_helps() -> Result<()> {
         ensure!(scene.reaches(0, TARGETS[0]), "the advice helps");
         net.output("nft", &["delete", "table", "inet", "strict"])?;
 
-        // Docker's and ufw's own places for it.
-        let rows = [
-            ("DOCKER-USER", "(Docker's)", "iptables -I DOCKER-USER -i bsc+ -j ACCEPT"),
-            ("ufw-user-forward", "(ufw's)", "iptables -I ufw-before-forward -i bsc+ -j ACCEPT"),
-        ];
-        for (chain, whose, advice) in rows {
-            let forward = "chain FORWARD { type filter hook forward priority 0; policy drop; }";
-            let rules = format!("table ip filter {{\n{forward}\nchain {chain} {{ }}\n}}");
-            load(net, &rules)?;
+        // Docker's, ufw's and firewalld's own ways to do it: the advice helps there, too.
+        for (whose, table, rules) in FIREWALLS {
+            load(net, rules)?;
+            ensure!(wait_until(SECOND, || !scene.clients[0].net.pings(TARGETS[0])), "{whose} drops");
             let (fine, text) = check(net, &address)?;
-            ensure!(!fine && text.contains(whose) && text.contains(advice), "{text}");
-            net.output("nft", &["delete", "table", "ip", "filter"])?;
+            ensure!(!fine && text.contains(&format!("table {table}{whose} drops")), "{whose}: {text}");
+            follow(net, &text)?;
+            ensure!(scene.reaches(0, TARGETS[0]), "{whose}: the advice helps: {text}");
+            net.output("sh", &["-c", &format!("nft delete table {table}")])?;
         }
         let (fine, text) = check(net, &address)?;
         ensure!(fine, "{text}");

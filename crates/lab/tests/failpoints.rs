@@ -112,7 +112,10 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
             copy(&entry.path(), &to.join(entry.file_name()))?;
             continue;
         }
-        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        // A socket is its server's, not the state's.
+        if entry.file_type()?.is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
     }
     Ok(())
 }

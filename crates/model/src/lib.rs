@@ -20,6 +20,7 @@ mod rule;
 mod saml;
 mod token;
 mod transit_gateway;
+mod uplink;
 
 pub use association::{Association, AssociationCode, AssociationSpec, TargetNetwork};
 pub use authorization_policy::{AuthorizationPolicy, PolicyCode};
@@ -48,6 +49,7 @@ pub use token::TokenRecord;
 pub use transit_gateway::{
     Attachment, AttachmentCode, AttachmentEntry, TransitGateway, TransitGatewayOptions, TransitGatewayOwner,
 };
+pub use uplink::{SubnetMatch, Uplink, UplinkMatch, UplinkSource, Uplinks};
 
 /// Seconds since the Unix epoch, UTC.
 #[derive(

@@ -136,6 +136,10 @@ impl Fabric for HelperFabric {
         self.call(&Request::SetOutlet { key: key.to_owned(), outlet: outlet.clone() }).map(drop)
     }
 
+    fn look(&mut self, key: &str) -> Result<(), FabricError> {
+        self.call(&Request::Look { key: key.to_owned() }).map(drop)
+    }
+
     fn bind_udp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {
         self.call(&Request::BindUdp { address, sockets })
     }

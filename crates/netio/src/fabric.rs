@@ -1,6 +1,6 @@
 //! The fabric's messages: one trait, the description of an association's kernel side, and its errors.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use ipnet::IpNet;
@@ -17,6 +17,10 @@ pub const MAX_EGRESS_RULES: usize = 2_000;
 pub const MAX_TOWARD: usize = 4_000;
 /// Longest association key, in bytes.
 pub const MAX_KEY_BYTES: usize = 128;
+/// Longest name of an interface, in bytes: the kernel's limit.
+const MAX_INTERFACE_BYTES: usize = 15;
+/// The interface that every host has.
+pub(crate) const LOOPBACK: &str = "lo";
 /// Smallest MTU of a TUN device, in bytes: the least that every IPv4 host must take.
 pub const MIN_TUN_MTU: u16 = 576;
 /// Largest MTU of a TUN device, in bytes.
@@ -58,6 +62,15 @@ pub trait Fabric: Send {
         Err(FabricError::Permanent("this fabric cannot change an outlet in place".to_owned()))
     }
 
+    /// What has come to be wanting of a live association's uplink, as far as is known: it comes back by itself. Cheap.
+    ///
+    /// # Errors
+    /// What the host lacks.
+    fn look(&mut self, key: &str) -> Result<(), FabricError> {
+        let _ = key;
+        Ok(())
+    }
+
     /// Binds a `SO_REUSEPORT` group: non-blocking UDP sockets in worker order, low ports too.
     ///
     /// # Errors
@@ -87,8 +100,23 @@ pub struct FabricAssociation {
     pub queues: u16,
     /// MTU of the TUN device, in bytes.
     pub mtu: u16,
+    /// The host's network that packets leave by; `None`: whichever the host's own routing says.
+    pub uplink: Option<Uplink>,
     /// The way out.
     pub outlet: Outlet,
+}
+
+/// One of the host's networks, as the only one that an association's packets leave by and that replies come from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Uplink {
+    /// The host's interface (see [`interface_name_fault`]).
+    pub interface: String,
+    /// The router there; `None`: everything is on the interface's own link.
+    pub next_hop: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub next_hop_ipv6: Option<Ipv6Addr>,
+    /// An address of this host that packets leave with, where there is source NAT; `None`: the interface's own.
+    pub nat_address: Option<Ipv4Addr>,
 }
 
 /// What may leave an association, and where to: all of it that can change while it is live.
@@ -123,6 +151,29 @@ pub enum FabricError {
     Transient(String),
 }
 
+/// Why a name is none of an interface that packets may leave by, if so.
+#[must_use]
+pub fn interface_name_fault(name: &str) -> Option<&'static str> {
+    let plain =
+        |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'*' | b'/' | b':' | b'\'' | b'`' | b'$');
+    if name.is_empty() || name.len() > MAX_INTERFACE_BYTES {
+        return Some("an interface's name has 1 to 15 bytes");
+    }
+    if !name.bytes().all(plain) || matches!(name, "." | "..") {
+        return Some("not the name of an interface");
+    }
+    if name == LOOPBACK {
+        return Some("the loopback interface leads nowhere");
+    }
+    is_our_link(name).then_some("the name of a tunnel's own device")
+}
+
+/// Whether a name has the form of [`link_name`]'s.
+pub(crate) fn is_our_link(name: &str) -> bool {
+    name.strip_prefix("bsc")
+        .is_some_and(|hex| (8..=12).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
 /// Name of an association's TUN device: `bsc` and up to 12 hex digits of its id (15 bytes is the kernel's limit).
 #[must_use]
 pub fn link_name(key: &str) -> String {
@@ -136,10 +187,4 @@ pub fn link_name(key: &str) -> String {
     let hash =
         key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     format!("bsc{:012x}", hash & 0xffff_ffff_ffff)
-}
-
-/// Whether a link's name is of the form that [`link_name`] gives.
-pub(crate) fn is_our_link(name: &str) -> bool {
-    name.strip_prefix("bsc")
-        .is_some_and(|hex| (8..=12).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }

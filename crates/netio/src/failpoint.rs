@@ -1,10 +1,38 @@
-//! A test hook: ends the process with SIGKILL at the Nth fabric command, to try what a crash leaves behind.
+//! Test hooks: end the process with SIGKILL at the Nth fabric command, or both processes after the Nth change of the
+//! kernel, to try what a crash leaves behind.
 //!
 //! Inert unless `BASCULE_FAILPOINT_FABRIC` is set when the fabric is spawned: `before:N` kills before the Nth command
 //! (counted from 1) is sent to the helper, `after:N` (or just `N`) after it is sent and before its answer is read.
+//! `BASCULE_FAILPOINT_KERNEL=N` kills the helper and its parent after the helper's Nth change: of links, routes, rules,
+//! nftables, tracked connections, or a setting under `/proc/sys`.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Name of the environment variable.
 pub const VARIABLE: &str = "BASCULE_FAILPOINT_FABRIC";
+
+/// Name of the environment variable for the helper's own changes.
+pub const KERNEL_VARIABLE: &str = "BASCULE_FAILPOINT_KERNEL";
+
+/// Notes that the kernel has been asked for a change and has answered; does not come back if the failpoint is reached.
+pub(crate) fn kernel_changed() {
+    static AT: OnceLock<Option<u64>> = OnceLock::new();
+    static CHANGES: AtomicU64 = AtomicU64::new(0);
+    let armed = AT.get_or_init(|| std::env::var(KERNEL_VARIABLE).ok()?.parse().ok());
+    if armed.is_none_or(|at| CHANGES.fetch_add(1, Ordering::Relaxed) + 1 != at) {
+        return;
+    }
+    if let Some(parent) = rustix::process::getppid() {
+        let _ = rustix::process::kill_process(parent, rustix::process::Signal::KILL);
+    }
+    kill_self();
+}
+
+fn kill_self() -> ! {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    std::process::abort();
+}
 
 /// Where a command stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +73,7 @@ impl Failpoint {
     /// Notes that the command stands at `stage`; does not come back if the failpoint is reached.
     pub(crate) fn pass(&mut self, stage: Stage) {
         if self.reached(stage) {
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-            std::process::abort();
+            kill_self();
         }
     }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use caps::{CapSet, Capability, CapsHashSet};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -28,7 +28,7 @@ const LOCK_NAME: &[u8] = b"bascule-fabric";
 const LOCK_TRIES: u32 = 30;
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// Between two looks at what others may have changed under us.
-const MAINTENANCE_SECONDS: i64 = 2;
+const MAINTENANCE: Duration = Duration::from_secs(2);
 
 /// Body of the helper process, whose standard input is the socket to the main process. Ends when that closes.
 pub fn run_fabric_helper() -> ! {
@@ -68,9 +68,15 @@ fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
         Err(error) => return answer(socket, Err(error)),
     };
     answer(socket, Ok(Vec::new()))?;
+    let mut maintained = Instant::now();
     loop {
-        if !wait(socket)? {
+        let asked = wait(socket)?;
+        // Also between requests that never cease.
+        if !asked || maintained.elapsed() >= MAINTENANCE {
             fabric.maintain();
+            maintained = Instant::now();
+        }
+        if !asked {
             continue;
         }
         let Some((request, _)) = wire::receive(socket)? else {
@@ -91,6 +97,7 @@ fn carry_out(fabric: &mut KernelFabric, request: Request) -> Result<Vec<OwnedFd>
         Request::Add(association) => fabric.add(&association),
         Request::Remove { key } => fabric.remove(&key).map(|()| Vec::new()),
         Request::SetOutlet { key, outlet } => fabric.set_outlet(&key, &outlet).map(|()| Vec::new()),
+        Request::Look { key } => fabric.look(&key).map(|()| Vec::new()),
         Request::BindUdp { address, sockets } => fabric.bind_udp(address, sockets),
         Request::BindTcp { address, sockets } => fabric.bind_tcp(address, sockets),
     }
@@ -108,7 +115,8 @@ fn answer(socket: BorrowedFd<'_>, result: Result<Vec<OwnedFd>, FabricError>) -> 
 /// Waits for a message or the end; `false`: time for maintenance.
 fn wait(socket: BorrowedFd<'_>) -> io::Result<bool> {
     let mut polled = [PollFd::new(&socket, PollFlags::IN)];
-    let timeout = Timespec { tv_sec: MAINTENANCE_SECONDS, tv_nsec: 0 };
+    let seconds = i64::try_from(MAINTENANCE.as_secs()).unwrap_or(1);
+    let timeout = Timespec { tv_sec: seconds, tv_nsec: 0 };
     match rustix::event::poll(&mut polled, Some(&timeout)) {
         Ok(ready) => Ok(ready > 0),
         Err(rustix::io::Errno::INTR) => Ok(false),

@@ -17,8 +17,11 @@ mod wire;
 pub use client::{HelperFabric, HelperOptions};
 pub use fabric::{
     EgressRule, Fabric, FabricAssociation, FabricError, MAX_EGRESS_RULES, MAX_KEY_BYTES, MAX_QUEUES,
-    MAX_SOCKETS, MAX_TOWARD, MAX_TUN_MTU, MIN_TUN_MTU, Outlet, link_name,
+    MAX_SOCKETS, MAX_TOWARD, MAX_TUN_MTU, MIN_TUN_MTU, Outlet, Uplink, interface_name_fault, link_name,
 };
 pub use helper::{HELPER_ARGUMENT, run_fabric_helper};
-pub use host::{fabric_available, fabric_lacks, host_addresses, nft_program};
+pub use host::{
+    InterfaceState, answers, fabric_available, fabric_lacks, host_addresses, interface_state,
+    interfaces_toward, is_host_address, nft_program,
+};
 pub use kernel::bind::{bind_tcp, bind_udp};

@@ -45,6 +45,11 @@ pub(crate) enum Request {
         /// All of it.
         outlet: Outlet,
     },
+    /// See [`crate::Fabric::look`].
+    Look {
+        /// The association's id.
+        key: String,
+    },
     /// See [`crate::Fabric::bind_udp`].
     BindUdp {
         /// Where.

@@ -206,6 +206,13 @@ fn check(association: &FabricAssociation) -> Result<(), FabricError> {
              run bascule serve as root, with --fabric kernel",
         );
     }
+    if let Some(uplink) = &association.uplink {
+        return Err(FabricError::Permanent(format!(
+            "the user-space fabric leaves by this host's own routing, and [[fabric.subnet]] says interface {}: \
+             run bascule serve as root, with --fabric kernel, or take the subnet out of the configuration",
+            uplink.interface
+        )));
+    }
     check_outlet(&association.outlet)
 }
 

@@ -76,7 +76,7 @@ fn is_own(address: IpAddr) -> bool {
         Socket::new(Domain::for_address((address, 0).into()), Type::DGRAM.cloexec(), Some(Protocol::UDP))
             .and_then(|socket| socket.bind(&SocketAddr::new(address, 0).into()));
     match bound {
-        Ok(()) if any_may_be_bound(address) => netio::host_addresses().contains(&address),
+        Ok(()) if any_may_be_bound(address) => netio::is_host_address(address),
         Ok(()) => true,
         // It is looked at again when it is dialled.
         Err(_) => false,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use model::{Association, AssociationCode, SecurityGroupId, Subnet, SubnetId};
+use model::{Association, AssociationCode, SecurityGroupId, Subnet, SubnetId, UplinkSource};
 
 use crate::cx::Cx;
 use crate::error::ApiError;
@@ -18,7 +18,8 @@ pub(crate) struct Interface {
     pub association: Association,
     /// The subnet it is in.
     pub subnet: Subnet,
-    /// An address of the subnet. It stands for the association in answers; traffic leaves with the gateway's own.
+    /// The address traffic leaves with, where the operator has given the subnet one. Else an address of the subnet that
+    /// stands for the association in answers; traffic leaves with the gateway's own.
     pub address: Ipv4Addr,
     /// Groups of the endpoint, with their names.
     pub groups: Vec<(SecurityGroupId, String)>,
@@ -59,8 +60,15 @@ pub(crate) async fn all(cx: &Cx<'_>) -> Result<Vec<Interface>, ApiError> {
     let mut found = Vec::new();
     for association in associations {
         let Some(subnet) = association.spec.subnet_id().and_then(|id| subnets.get(id)) else { continue };
-        let address = free_address(&association, subnet, &taken);
-        taken.insert((subnet.id.clone(), address));
+        let address = match cx.config.uplinks.of(subnet).map(|uplink| uplink.source) {
+            // Two endpoints in one subnet leave with the same one.
+            Some(UplinkSource::Address(address)) => address,
+            Some(UplinkSource::Interface | UplinkSource::Client) | None => {
+                let address = free_address(&association, subnet, &taken);
+                taken.insert((subnet.id.clone(), address));
+                address
+            }
+        };
         let ids = of_endpoints.get(&association.endpoint).into_iter().flatten();
         let groups = ids.filter_map(|id| Some((id.clone(), groups.get(id)?.clone()))).collect();
         found.push(Interface { association, subnet: subnet.clone(), address, groups });

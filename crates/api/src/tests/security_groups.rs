@@ -1,6 +1,6 @@
 //! Security groups and their rules, in both styles.
 
-use model::{Kind, RuleTags, SecurityGroup};
+use model::{Kind, RuleTags, SecurityGroup, SubnetMatch, Uplink, UplinkMatch, UplinkSource, Uplinks};
 
 use super::{How, Pairs, World, allow};
 
@@ -218,6 +218,32 @@ async fn rules_of_rules() {
         let pairs = [gid, (p, "-1"), ("IpPermissions.1.IpRanges.1.CidrIp", cidr.as_str())];
         let code = world.call("AuthorizeSecurityGroupIngress", &pairs).await.code();
         assert_eq!(code, if number < 58 { "" } else { "RulesPerSecurityGroupLimitExceeded" }, "{number}");
+    }
+}
+
+/// Where the operator gives a subnet's packets an address, its interfaces have that one.
+#[tokio::test]
+async fn an_interface_has_the_address_that_packets_leave_with() {
+    let uplink = |source| {
+        let subnet = SubnetMatch::Within("10.0.0.0/24".parse().unwrap());
+        let uplink = Uplink { interface: "eth1".to_owned(), next_hop: None, next_hop_ipv6: None, source };
+        Uplinks::new(vec![(UplinkMatch { subnet, tag: None, account: None }, uplink)])
+    };
+    let own = std::net::Ipv4Addr::new(172, 31, 255, 9);
+    for (source, shown) in [
+        (UplinkSource::Address(own), "172.31.255.9"),
+        (UplinkSource::Interface, "10.0.0."),
+        (UplinkSource::Client, "10.0.0."),
+    ] {
+        let addresses = crate::Addresses::parse(["192.0.2.0/24"]).unwrap();
+        let world =
+            World::with(crate::Config { addresses, uplinks: uplink(source), ..crate::Config::default() });
+        let (_, subnets) = world.network().await;
+        let endpoint = world.endpoint(&[]).await;
+        world.associate(&endpoint, &subnets[0]).await.ok();
+        world.settle().await;
+        let interfaces = world.call("DescribeNetworkInterfaces", &[]).await.ok();
+        assert!(interfaces.text("privateIpAddress").starts_with(shown), "{}", interfaces.body);
     }
 }
 

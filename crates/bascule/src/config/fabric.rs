@@ -1,16 +1,20 @@
 //! The fabric in the configuration: `fabric = "KIND"`, or a table `[fabric]`.
 
+mod subnet;
+
 use std::fmt;
 use std::net::IpAddr;
 
 use anyhow::Result;
 use clap::ValueEnum;
 use ipnet::IpNet;
+use model::Uplinks;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use usernet::Limits;
 
+use self::subnet::SubnetKeys;
 use super::usage;
 
 /// What lies behind the tunnels.
@@ -40,6 +44,7 @@ struct FabricKeys {
     association_flows: Option<usize>,
     client_flows: Option<usize>,
     buffer_bytes: Option<usize>,
+    subnet: Vec<SubnetKeys>,
 }
 
 /// Least memory of connections, bytes: room for a few.
@@ -48,6 +53,11 @@ const MIN_BUFFER_BYTES: usize = 1 << 20;
 impl FabricTable {
     pub(super) fn kind(&self) -> Option<FabricKind> {
         self.0.kind
+    }
+
+    /// Which networks of this host subnets are.
+    pub(super) fn uplinks(self) -> Result<Uplinks> {
+        subnet::uplinks(self.0.subnet)
     }
 
     /// Bounds of the user-space fabric.

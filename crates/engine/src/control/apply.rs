@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::{Control, Listener, Served};
 use crate::Applied;
-use crate::egress::egress;
+use crate::egress::{egress, uplink};
 use crate::engine::stopped;
 use crate::fabric::{Added, Batch, Results};
 use crate::table::AddressTable;
@@ -246,6 +246,7 @@ impl Control {
                 index: self.built.get(id).map_or(0, |built| built.index),
                 client_cidr: endpoint.client_cidr,
                 source_nat: association.source_nat,
+                uplink: association.uplink.as_ref().map(uplink),
                 queues,
                 mtu: TUN_MTU,
                 outlet: Outlet { egress, toward: association.toward.clone() },
@@ -354,6 +355,9 @@ impl Control {
                     if stands.outlet != spec.outlet {
                         batch.outlets.push((id.clone(), spec.outlet.clone()));
                     }
+                    if spec.uplink.is_some() {
+                        batch.looks.push(id.clone());
+                    }
                 }
                 _ => match self.index(id, &mut free) {
                     Some(index) => {
@@ -415,6 +419,9 @@ impl Control {
                 (Ok(()), _) => {}
                 (Err(error), _) => self.fail(job, id, &error),
             }
+        }
+        for (id, error) in results.wanting {
+            self.fail(job, id, &error);
         }
         let owners: BTreeMap<AssociationId, EndpointId> = if results.added.is_empty() {
             BTreeMap::new()
@@ -609,6 +616,7 @@ fn same_but_outlet(a: &FabricAssociation, b: &FabricAssociation) -> bool {
     a.key == b.key
         && a.client_cidr == b.client_cidr
         && a.source_nat == b.source_nat
+        && a.uplink == b.uplink
         && a.queues == b.queues
         && a.mtu == b.mtu
 }

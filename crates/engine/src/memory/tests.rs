@@ -18,6 +18,7 @@ fn endpoint(associations: &[u128]) -> Endpoint {
             id: id.clone(),
             toward: vec!["172.31.0.0/20".parse().unwrap()],
             source_nat: true,
+            uplink: None,
             routes: Vec::new(),
             security: Vec::new(),
         };

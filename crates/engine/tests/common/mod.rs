@@ -173,6 +173,7 @@ pub fn association(n: u128) -> Association {
         id: association_id(n),
         toward: vec!["172.31.0.0/20".parse().unwrap()],
         source_nat: true,
+        uplink: None,
         routes: vec![Route { destination: "0.0.0.0/0".parse().unwrap(), target: Target::Association }],
         security: vec![SecurityRule {
             protocol: "-1".into(),

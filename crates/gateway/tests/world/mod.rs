@@ -102,6 +102,7 @@ pub fn association(n: u128) -> Association {
         id: association_id(n),
         toward: vec!["10.0.0.0/24".parse().unwrap()],
         source_nat: true,
+        uplink: None,
         routes: vec![route("10.0.0.0/16")],
         security: vec![],
     }

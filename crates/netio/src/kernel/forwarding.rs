@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::netlink::Netlink;
 use super::sysctl::{self, Family};
-use crate::fabric::{FabricError, Outlet};
+use crate::fabric::{FabricAssociation, FabricError};
 use crate::helper::log;
 
 /// Stands among interfaces for all of them; no interface can be called so.
@@ -29,61 +29,54 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// The interfaces toward some networks forward from now on. `key` says for whom.
-    pub(super) fn toward(
-        &mut self,
-        netlink: &Netlink,
-        key: &str,
-        outlet: &Outlet,
-    ) -> Result<(), FabricError> {
+    /// Notes which interfaces are to forward for an association and do not yet; whether there are any. They are opened by
+    /// [`Self::open`] once the ruleset says so: it guards them, and tells a later life what to close.
+    pub(super) fn note(&mut self, netlink: &Netlink, of: &FabricAssociation) -> Result<bool, FabricError> {
+        let before = self.clone();
         for family in [Family::V4, Family::V6] {
-            let far: Vec<_> = outlet.toward.iter().filter(|net| family.is_of(net)).copied().collect();
+            let far: Vec<_> = of.outlet.toward.iter().filter(|net| family.is_of(net)).copied().collect();
             if far.is_empty() {
                 continue;
             }
-            let interfaces = netlink.interfaces_toward(&far)?;
+            let interfaces = match &of.uplink {
+                Some(uplink) => BTreeSet::from([uplink.interface.clone()]),
+                None => netlink.interfaces_toward(&far)?,
+            };
             if interfaces.is_empty() {
                 let networks: Vec<String> =
                     far.iter().take(LOGGED_NETWORKS).map(ToString::to_string).collect();
                 log(&format!(
-                    "fabric: no route to {} yet (association {key}); packets to it go nowhere",
-                    networks.join(", ")
+                    "fabric: no route to {} yet (association {}); packets to it go nowhere",
+                    networks.join(", "),
+                    of.key
                 ));
             }
             match family {
-                Family::V4 => self.open_v4(interfaces)?,
-                Family::V6 => self.open_v6(interfaces)?,
+                Family::V4 => self.v4.extend(closed(Family::V4, interfaces)),
+                Family::V6 => self.note_v6(interfaces)?,
             }
         }
-        Ok(())
+        Ok(*self != before)
     }
 
-    fn open_v4(&mut self, interfaces: BTreeSet<String>) -> Result<(), FabricError> {
-        for interface in interfaces {
-            if sysctl::open_forwarding(Family::V4, &interface)? {
-                self.v4.insert(interface);
-            }
-        }
-        Ok(())
-    }
-
-    fn open_v6(&mut self, interfaces: BTreeSet<String>) -> Result<(), FabricError> {
+    fn note_v6(&mut self, interfaces: BTreeSet<String>) -> Result<(), FabricError> {
         if sysctl::forwards_everywhere(Family::V6) {
             return Ok(());
         }
         if sysctl::forwards_ipv6_by_interface() {
-            for interface in interfaces {
-                if sysctl::open_forwarding(Family::V6, &interface)? {
-                    self.v6.insert(interface);
-                }
-            }
+            self.v6.extend(closed(Family::V6, interfaces));
         } else if !interfaces.is_empty() {
-            // Noted first: what fails half way is closed again.
             self.v6.insert(ALL.to_owned());
-            self.accept_ra.extend(sysctl::keep_accepting_advertisements()?);
-            sysctl::open_forwarding(Family::V6, ALL)?;
+            self.accept_ra.extend(sysctl::accept_advertisements()?);
         }
         Ok(())
+    }
+
+    /// Opens what is noted.
+    pub(super) fn open(&self) -> Result<(), FabricError> {
+        self.v4.iter().try_for_each(|interface| sysctl::open_forwarding(Family::V4, interface))?;
+        self.accept_ra.iter().try_for_each(|interface| sysctl::keep_accepting_advertisements(interface))?;
+        self.v6.iter().try_for_each(|interface| sysctl::open_forwarding(Family::V6, interface))
     }
 
     /// Everything as it was.
@@ -120,4 +113,9 @@ impl Opened {
         }
         v4 || v6
     }
+}
+
+/// Those that do not forward.
+fn closed(family: Family, interfaces: BTreeSet<String>) -> impl Iterator<Item = String> {
+    interfaces.into_iter().filter(move |interface| !sysctl::forwards(family, interface))
 }

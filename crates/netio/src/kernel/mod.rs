@@ -3,9 +3,14 @@
 //! # How packets go
 //! *Up*: a client's packet enters at the association's TUN device. Before connection tracking it is put into the zone
 //! of the association **for its original direction only**: two associations may have the same client addresses, while
-//! replies, which arrive from outside, are looked up in the common zone, where masquerading has made them distinct.
-//! The connection gets the association's mark. Routing is the host's own (see [`netlink::Netlink::add_rules`]), then
-//! the egress rules, which every packet of the original direction has to pass, then masquerading by output interface.
+//! replies, which arrive from outside, are looked up in the common zone, where source NAT has made them distinct.
+//! The connection gets the association's mark. Routing is the host's own, or that of the association's uplink (see
+//! [`netlink::Netlink::add_rules`]), then the egress rules, which every packet of the original direction has to pass,
+//! then masquerading by output interface, or the uplink's own address.
+//!
+//! *An uplink* has a table of its own: one interface, and unreachable without it. Networks of the same addresses behind
+//! two interfaces are so kept apart on the way up. On the way down source NAT makes answers distinct, and one that comes
+//! by another interface than it was asked by is dropped.
 //!
 //! *Down*: a reply finds its connection; the mark goes from there to the packet, before routing, and `ip rule` sends it
 //! to the association's table: the client CIDR by the TUN device, everything else unreachable. No address is assigned
@@ -19,9 +24,9 @@
 //! Dropped: from a tunnel to the host itself; from outside to a tunnel except replies; from one tunnel to another.
 //!
 //! # What is ours
-//! TUN devices `bsc…`, the nftables table `inet bascule` (replaced as a whole in one transaction per change, which also
-//! mends it), routing tables and connection marks `0x0ba5….`, packet marks `0x0ba4….` to `0x0ba6….`, and rules of
-//! priority 2981 to 2983. Nothing else is touched but the sysctls that are logged.
+//! TUN devices `bsc…`, the nftables table `inet bascule` (a change is one transaction, of the association's own chains and
+//! elements; where that fails, of the whole table, which mends it), routing tables `0x0ba4….` and `0x0ba5….`, connection
+//! marks `0x0ba5….`, packet marks `0x0ba4….` to `0x0ba6….`, and rules of priority 2981 to 2983. Nothing else is touched but the sysctls that are logged.
 
 pub(crate) mod bind;
 mod forwarding;
@@ -31,6 +36,7 @@ mod nft;
 mod ruleset;
 mod sysctl;
 mod tun_device;
+pub(crate) mod uplink;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -38,7 +44,7 @@ use std::os::fd::OwnedFd;
 
 use crate::fabric::{
     Fabric, FabricAssociation, FabricError, MAX_EGRESS_RULES, MAX_KEY_BYTES, MAX_QUEUES, MAX_TOWARD,
-    MAX_TUN_MTU, MIN_TUN_MTU, Outlet, link_name,
+    MAX_TUN_MTU, MIN_TUN_MTU, Outlet, Uplink, interface_name_fault, link_name,
 };
 use crate::helper::log;
 use forwarding::Opened;
@@ -56,6 +62,10 @@ pub struct KernelFabric {
     leaving: BTreeMap<String, FabricAssociation>,
     /// Where we switched forwarding on.
     opened: Opened,
+    /// The nftables table is there and says what `live` and `opened` say, as far as we know.
+    installed: bool,
+    /// What uplinks of those in force lack, by association.
+    wanting: BTreeMap<String, FabricError>,
     leave_sysctls: bool,
 }
 
@@ -71,12 +81,14 @@ impl KernelFabric {
             prepared: BTreeSet::new(),
             leaving: BTreeMap::new(),
             opened: Opened::default(),
+            installed: false,
+            wanting: BTreeMap::new(),
             leave_sysctls,
         })
     }
 
-    /// Mends what others did to us: a flushed ruleset comes back, and the guard of opened interfaces goes once the
-    /// operator forwards everywhere. Called every few seconds between commands.
+    /// Mends what others did to us: a flushed ruleset comes back, the guard of opened interfaces goes once the operator
+    /// forwards everywhere, and uplinks follow their interfaces. Called every few seconds between commands.
     pub fn maintain(&mut self) {
         if self.live.is_empty() {
             return;
@@ -89,10 +101,81 @@ impl KernelFabric {
         if stale && let Err(error) = self.install_ruleset() {
             log(&format!("fabric: {error}"));
         }
+        self.mend_uplinks();
     }
 
-    fn install_ruleset(&self) -> Result<(), FabricError> {
-        nft::run(&ruleset::render(self.live.values(), &self.opened))
+    /// Interfaces come and go, and their addresses with them; so do the routes by them.
+    fn mend_uplinks(&mut self) {
+        let standing: Vec<&FabricAssociation> = self
+            .live
+            .values()
+            .filter(|association| association.uplink.is_some() && !self.prepared.contains(&association.key))
+            .collect();
+        if standing.is_empty() {
+            return;
+        }
+        let uplinks: Vec<(u32, &Uplink)> = standing
+            .iter()
+            .filter_map(|of| Some((ruleset::uplink_table(of.index), of.uplink.as_ref()?)))
+            .collect();
+        let outcomes = match self.netlink.set_uplinks(&uplinks) {
+            Ok(outcomes) => outcomes,
+            Err(error) => return log(&format!("fabric: {error}")),
+        };
+        for (association, outcome) in standing.iter().zip(outcomes) {
+            let key = &association.key;
+            match outcome {
+                Ok(changed) => {
+                    if self.wanting.remove(key).is_some() || changed {
+                        log(&format!("fabric: the way out of association {key} is there again"));
+                    }
+                }
+                Err(error) => {
+                    if self.wanting.get(key) != Some(&error) {
+                        log(&format!("fabric: association {key} carries nothing: {error}"));
+                    }
+                    self.wanting.insert(key.clone(), error);
+                }
+            }
+        }
+        self.open_uplinks();
+    }
+
+    /// An interface that came back forwards nothing yet.
+    fn open_uplinks(&mut self) {
+        if self.leave_sysctls {
+            return;
+        }
+        let mut more = false;
+        for association in self.live.values().filter(|association| association.uplink.is_some()) {
+            match self.opened.note(&self.netlink, association) {
+                Ok(noted) => more |= noted,
+                Err(error) => log(&format!("fabric: {error}")),
+            }
+        }
+        let guarded = if more { self.alter(&ruleset::opens(&self.opened)) } else { Ok(()) };
+        if let Err(error) = guarded.and_then(|()| self.opened.open()) {
+            log(&format!("fabric: {error}"));
+        }
+    }
+
+    /// The whole table anew.
+    fn install_ruleset(&mut self) -> Result<(), FabricError> {
+        self.installed = false;
+        nft::run(&ruleset::whole(self.live.values(), &self.opened))?;
+        self.installed = !self.live.is_empty();
+        Ok(())
+    }
+
+    /// A change of a part, where the rest is as it shall be; else the whole.
+    fn alter(&mut self, script: &str) -> Result<(), FabricError> {
+        if self.installed && !self.live.is_empty() {
+            match nft::run(script) {
+                Ok(()) => return Ok(()),
+                Err(error) => log(&format!("fabric: the whole nftables table is written anew: {error}")),
+            }
+        }
+        self.install_ruleset()
     }
 
     fn check(&self, association: &FabricAssociation) -> Result<(), FabricError> {
@@ -133,25 +216,29 @@ impl KernelFabric {
         // Connections of an earlier holder of the index would lead replies to the wrong tunnel.
         netfilter::forget_connections(ruleset::reply_mark(association.index), u32::MAX)?;
         self.netlink.delete_links(Some(&link))?;
+        if let Some(uplink) = &association.uplink {
+            let table = ruleset::uplink_table(association.index);
+            self.netlink.set_uplinks(&[(table, uplink)])?.into_iter().try_for_each(|set| set.map(drop))?;
+        }
         let queues = tun_device::create(&link, association.queues)?;
         sysctl::prepare_tun(&link, self.leave_sysctls, association.client_cidr.v6.is_some())?;
         let index = self.netlink.raise_link(&link, association.mtu)?;
         self.netlink.add_routes(index, ruleset::table(association.index), association.client_cidr)?;
-        self.netlink.add_rules(association.index, &link, association.client_cidr)?;
+        let clients = association.client_cidr;
+        self.netlink.add_rules(association.index, &link, clients, association.uplink.is_some())?;
         Ok(queues)
     }
 
-    /// Forwarding and rules, of which there is one set for all.
+    /// Rules, and forwarding behind their guard.
     fn open(&mut self, association: &FabricAssociation) -> Result<(), FabricError> {
-        self.open_interfaces(&association.key, &association.outlet)?;
-        self.install_ruleset()
+        self.note_opening(association)?;
+        let lost = ruleset::lost(association, self.live.values());
+        self.alter(&(ruleset::opens(&self.opened) + &ruleset::joins(association) + &lost))?;
+        self.opened.open()
     }
 
-    fn open_interfaces(&mut self, key: &str, outlet: &Outlet) -> Result<(), FabricError> {
-        if self.leave_sysctls {
-            return Ok(());
-        }
-        self.opened.toward(&self.netlink, key, outlet)
+    fn note_opening(&mut self, association: &FabricAssociation) -> Result<(), FabricError> {
+        if self.leave_sysctls { Ok(()) } else { self.opened.note(&self.netlink, association).map(drop) }
     }
 
     /// Removes what is left of one that is no longer live; each step whatever became of the others.
@@ -166,12 +253,13 @@ impl KernelFabric {
         let link = link_name(&association.key);
         step(self.netlink.delete_links(Some(&link)));
         step(self.netlink.delete_rules(Some((association.index, &link))));
-        step(self.netlink.delete_routes(Some(ruleset::table(association.index))));
+        step(self.netlink.delete_routes(Some(association.index)));
         if self.live.is_empty() {
             step(self.netlink.delete_rules(None));
             step(self.opened.close());
         }
-        step(self.install_ruleset());
+        let lost = ruleset::lost(association, self.live.values());
+        step(self.alter(&(ruleset::leaves(association) + &lost)));
         step(netfilter::forget_connections(ruleset::reply_mark(association.index), u32::MAX));
         first.map_err(|error| match error {
             FabricError::Permanent(text) | FabricError::Transient(text) => FabricError::Transient(text),
@@ -196,6 +284,11 @@ fn check_alone(association: &FabricAssociation) -> Result<(), FabricError> {
     }
     if association.client_cidr.iter().next().is_none() {
         return wrong("no client addresses".to_owned());
+    }
+    if let Some(uplink) = &association.uplink
+        && let Some(fault) = interface_name_fault(&uplink.interface)
+    {
+        return wrong(format!("uplink {:?}: {fault}", uplink.interface));
     }
     check_outlet(&association.outlet)
 }
@@ -241,20 +334,25 @@ impl Fabric for KernelFabric {
     fn prepare(&mut self, associations: &[FabricAssociation]) {
         let mut networks = BTreeSet::new();
         let mut keys = Vec::new();
+        let mut script = String::new();
         for association in self.preparable(associations) {
-            if !networks.contains(&association.outlet.toward) {
-                if self.open_interfaces(&association.key, &association.outlet).is_err() {
+            let network = (&association.uplink, &association.outlet.toward);
+            if !networks.contains(&network) {
+                if self.note_opening(association).is_err() {
                     continue;
                 }
-                networks.insert(association.outlet.toward.clone());
+                networks.insert(network);
             }
             self.live.insert(association.key.clone(), association.clone());
             keys.push(association.key.clone());
+            script.push_str(&ruleset::joins(association));
+            script.push_str(&ruleset::lost(association, self.live.values()));
         }
         if keys.is_empty() {
             return;
         }
-        match self.install_ruleset() {
+        let altered = self.alter(&(ruleset::opens(&self.opened) + &script));
+        match altered.and_then(|()| self.opened.open()) {
             Ok(()) => self.prepared.extend(keys),
             Err(error) => {
                 log(&format!("fabric: {} associations together: {error}", keys.len()));
@@ -271,6 +369,9 @@ impl Fabric for KernelFabric {
         if !prepared {
             self.check(association)?;
             self.remove(&association.key)?;
+            if let Some(uplink) = &association.uplink {
+                self.netlink.usable(uplink)?;
+            }
             self.live.insert(association.key.clone(), association.clone());
         }
         let opened = if prepared { Ok(()) } else { self.open(association) };
@@ -282,6 +383,7 @@ impl Fabric for KernelFabric {
 
     fn remove(&mut self, key: &str) -> Result<(), FabricError> {
         self.prepared.remove(key);
+        self.wanting.remove(key);
         if let Some(association) = self.live.remove(key) {
             self.leaving.insert(key.to_owned(), association);
         }
@@ -295,17 +397,24 @@ impl Fabric for KernelFabric {
 
     fn set_outlet(&mut self, key: &str, outlet: &Outlet) -> Result<(), FabricError> {
         check_outlet(outlet)?;
-        let Some(association) = self.live.get_mut(key) else {
+        let Some(old) = self.live.get(key) else {
             return Err(FabricError::Permanent(format!("association {key} is not there")));
         };
-        let old = std::mem::replace(&mut association.outlet, outlet.clone());
-        let opened = if old.toward == outlet.toward { Ok(()) } else { self.open_interfaces(key, outlet) };
-        opened.and_then(|()| self.install_ruleset()).inspect_err(|_| {
+        let (old, new) = (old.clone(), FabricAssociation { outlet: outlet.clone(), ..old.clone() });
+        self.live.insert(key.to_owned(), new.clone());
+        let opened = if old.outlet.toward == outlet.toward { Ok(()) } else { self.note_opening(&new) };
+        let altered = opened.and_then(|()| {
+            self.alter(&(ruleset::opens(&self.opened) + &ruleset::outlet(&new)))?;
+            self.opened.open()
+        });
+        altered.inspect_err(|_| {
             // So that a later change of another association does not install these unasked.
-            if let Some(association) = self.live.get_mut(key) {
-                association.outlet = old;
-            }
+            self.live.insert(key.to_owned(), old);
         })
+    }
+
+    fn look(&mut self, key: &str) -> Result<(), FabricError> {
+        self.wanting.get(key).cloned().map_or(Ok(()), Err)
     }
 
     fn bind_udp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {

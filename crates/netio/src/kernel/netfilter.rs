@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 
 use crate::fabric::FabricError;
+use crate::failpoint;
 
 const CTNETLINK_DELETE: u16 = (1 << 8) | 2;
 const NFT_GET_TABLE: u16 = (10 << 8) | 1;
@@ -26,7 +27,9 @@ pub(super) fn forget_connections(mark: u32, mask: u32) -> Result<(), FabricError
     // Without a mark this message would delete every connection of the host.
     debug_assert!(mark & mask != 0);
     let attributes = [(CTA_MARK, mark.to_be_bytes().to_vec()), (CTA_MARK_MASK, mask.to_be_bytes().to_vec())];
-    match exchange(CTNETLINK_DELETE, FAMILY_UNSPECIFIED, &attributes) {
+    let done = exchange(CTNETLINK_DELETE, FAMILY_UNSPECIFIED, &attributes);
+    failpoint::kernel_changed();
+    match done {
         Ok(()) => Ok(()),
         // No such connection; or connection tracking was never used here, and its module is not even loaded.
         Err(error)

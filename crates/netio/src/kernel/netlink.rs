@@ -7,8 +7,9 @@ use futures_util::{Stream, TryStreamExt};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::ClientNets;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::neighbour::NeighbourMessage;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType,
 };
@@ -16,14 +17,16 @@ use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::{Error, Handle, IpVersion, LinkUnspec, RouteMessageBuilder};
 use tokio::runtime::Runtime;
 
-use super::ruleset::{ANY_MARK_MASK, MARK_MASK, REPLY_MARK, UP_MARK, UP_OR_REPLY_MASK, any_mark, table};
-use crate::fabric::{FabricError, is_our_link};
+use super::ruleset::{
+    ANY_MARK_MASK, MARK_MASK, REPLY_MARK, UP_MARK, UP_OR_REPLY_MASK, any_mark, table, uplink_table,
+};
+use crate::fabric::{FabricError, LOOPBACK, is_our_link};
+use crate::failpoint;
 
 /// First priority of our rules (of three): before the host's main table, and as a rule before those of other programs.
 pub(super) const RULE_PRIORITY: u32 = 0x0ba5;
 /// Where packets skip to that our tables do not concern.
 const SKIP_PRIORITY: u32 = RULE_PRIORITY + 2;
-const LOOPBACK: &str = "lo";
 
 /// A conversation with the kernel.
 #[derive(Debug)]
@@ -43,28 +46,49 @@ impl Netlink {
         Ok(Self { runtime, handle })
     }
 
-    fn wait<T>(&self, what: &str, step: impl Future<Output = Result<T, Error>>) -> Result<T, FabricError> {
-        self.runtime.block_on(step).map_err(|error| explain(what, &error))
+    /// Carries out a change. What is there already is no error.
+    fn change(&self, what: &str, step: impl Future<Output = Result<(), Error>>) -> Result<(), FabricError> {
+        let done = self.runtime.block_on(step);
+        failpoint::kernel_changed();
+        match done {
+            Err(error) if errno(&error) == Some(libc::EEXIST) => Ok(()),
+            other => other.map_err(|error| explain(what, &error)),
+        }
     }
 
-    /// As [`Self::wait`], but that it is gone already is no error.
-    fn wait_gone(
-        &self,
-        what: &str,
-        step: impl Future<Output = Result<(), Error>>,
-    ) -> Result<(), FabricError> {
-        match self.runtime.block_on(step) {
+    /// As [`Self::change`], but that it is gone already is no error.
+    fn undo(&self, what: &str, step: impl Future<Output = Result<(), Error>>) -> Result<(), FabricError> {
+        let done = self.runtime.block_on(step);
+        failpoint::kernel_changed();
+        match done {
             Err(error) if matches!(errno(&error), Some(libc::ENODEV | libc::ESRCH | libc::ENOENT)) => Ok(()),
             other => other.map_err(|error| explain(what, &error)),
         }
     }
 
-    fn list<T>(
+    /// Everything of a kind; nothing where the kernel does not know the kind (IPv6 may be missing).
+    pub(super) fn list<T>(
         &self,
         what: &str,
         stream: impl Stream<Item = Result<T, Error>>,
     ) -> Result<Vec<T>, FabricError> {
-        self.wait(what, stream.try_collect())
+        match self.runtime.block_on(stream.try_collect()) {
+            Err(error) if matches!(errno(&error), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) => {
+                Ok(Vec::new())
+            }
+            other => other.map_err(|error| explain(what, &error)),
+        }
+    }
+
+    pub(super) fn address_get(&self) -> impl Stream<Item = Result<AddressMessage, Error>> {
+        self.handle.address().get().execute()
+    }
+
+    pub(super) fn neighbour_get(
+        &self,
+        family: AddressFamily,
+    ) -> impl Stream<Item = Result<NeighbourMessage, Error>> {
+        self.handle.neighbours().get().set_address_family(family).execute()
     }
 
     fn links(&self) -> Result<Vec<LinkMessage>, FabricError> {
@@ -72,7 +96,7 @@ impl Netlink {
     }
 
     /// The link of this name, if there is one.
-    fn link(&self, name: &str) -> Result<Option<LinkMessage>, FabricError> {
+    pub(super) fn link(&self, name: &str) -> Result<Option<LinkMessage>, FabricError> {
         let mut asked = self.handle.link().get().match_name(name.to_owned()).execute();
         match self.runtime.block_on(asked.try_next()) {
             Err(error) if errno(&error) == Some(libc::ENODEV) => Ok(None),
@@ -86,7 +110,7 @@ impl Netlink {
             self.link(name)?.ok_or_else(|| FabricError::Transient(format!("TUN device {name} vanished")))?;
         let index = link.header.index;
         let message = LinkUnspec::new_with_index(index).mtu(mtu.into()).up().build();
-        self.wait("set a TUN device up", self.handle.link().set(message).execute())?;
+        self.change("set a TUN device up", self.handle.link().set(message).execute())?;
         Ok(index)
     }
 
@@ -100,7 +124,7 @@ impl Netlink {
         for link in links {
             let Some(found) = link_name_of(&link) else { continue };
             if is_tun(&link) && name.map_or(is_our_link(found), |name| name == found) {
-                self.wait_gone("delete a link", self.handle.link().del(link.header.index).execute())?;
+                self.undo("delete a link", self.handle.link().del(link.header.index).execute())?;
             }
         }
         Ok(())
@@ -123,124 +147,117 @@ impl Netlink {
         Ok(())
     }
 
-    fn add_route(&self, route: RouteMessage) -> Result<(), FabricError> {
-        self.wait("add a route", self.handle.route().add(route).replace().execute())
+    /// Adds a route, in place of one that is the same but for where it leads.
+    pub(super) fn add_route(&self, route: RouteMessage) -> Result<(), FabricError> {
+        self.change("add a route", self.handle.route().add(route).replace().execute())
     }
 
-    /// Deletes the routes of one of our tables, or of all of them.
-    pub(super) fn delete_routes(&self, table: Option<u32>) -> Result<(), FabricError> {
+    pub(super) fn delete_route(&self, route: RouteMessage) -> Result<(), FabricError> {
+        self.undo("delete a route", self.handle.route().del(route).execute())
+    }
+
+    /// Deletes the routes of one association's tables, or of all of ours.
+    pub(super) fn delete_routes(&self, of: Option<u16>) -> Result<(), FabricError> {
         for route in self.routes()? {
             let number = table_of(&route);
-            if table.map_or(number & MARK_MASK == REPLY_MARK, |table| table == number) {
-                self.wait_gone("delete a route", self.handle.route().del(route).execute())?;
+            if of
+                .map_or(is_our_table(number), |index| number == table(index) || number == uplink_table(index))
+            {
+                self.delete_route(route)?;
             }
         }
         Ok(())
     }
 
-    /// The routes of both IP versions.
-    fn routes(&self) -> Result<Vec<RouteMessage>, FabricError> {
-        let v4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let mut routes: Vec<RouteMessage> =
-            self.list("list routes", self.handle.route().get(v4).execute())?;
-        let v6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
-        let more = self.list_v6("list IPv6 routes", self.handle.route().get(v6).execute())?;
+    /// All routes of both families.
+    pub(super) fn routes(&self) -> Result<Vec<RouteMessage>, FabricError> {
+        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let mut found = self.list("list routes", self.handle.route().get(all).execute())?;
+        let all = RouteMessageBuilder::<Ipv6Addr>::new().build();
+        let more: Vec<RouteMessage> = self.list("list routes", self.handle.route().get(all).execute())?;
         // A kernel without IPv6 lists what it has.
-        routes.extend(
-            more.into_iter()
-                .filter(|route: &RouteMessage| route.header.address_family == AddressFamily::Inet6),
-        );
-        Ok(routes)
-    }
-
-    /// As [`Self::list`], empty where the kernel has no IPv6.
-    fn list_v6<T>(
-        &self,
-        what: &str,
-        stream: impl Stream<Item = Result<T, Error>>,
-    ) -> Result<Vec<T>, FabricError> {
-        match self.runtime.block_on(stream.try_collect()) {
-            Err(error) if matches!(errno(&error), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) => {
-                Ok(Vec::new())
-            }
-            other => other.map_err(|error| explain(what, &error)),
-        }
+        found.extend(more.into_iter().filter(|route| route.header.address_family == AddressFamily::Inet6));
+        Ok(found)
     }
 
     /// The association's rules: what bears one of its marks goes to its table, except that packets *from its device* on
     /// their way up, as well as questions of the reverse-path check about replies (which it asks as if from there), go
-    /// on to the host's own rules, by a common rule that does nothing. The reverse-path check of a packet on its way
-    /// up asks as if from outside, and so finds the device in the table, however strict the operator has made it.
-    pub(super) fn add_rules(&self, index: u16, link: &str, clients: ClientNets) -> Result<(), FabricError> {
+    /// to the uplink's table, or without an uplink on to the host's own rules, by a common rule that does nothing. The
+    /// reverse-path check of a packet on its way up asks as if from outside, and so finds the device in the table,
+    /// however strict the operator has made it.
+    pub(super) fn add_rules(
+        &self,
+        index: u16,
+        link: &str,
+        clients: ClientNets,
+        uplink: bool,
+    ) -> Result<(), FabricError> {
         let families = [clients.v4.map(|_| AddressFamily::Inet), clients.v6.map(|_| AddressFamily::Inet6)];
-        families.into_iter().flatten().try_for_each(|family| self.add_rules_of(family, index, link))
+        families.into_iter().flatten().try_for_each(|family| self.add_rules_of(family, index, link, uplink))
     }
 
-    fn add_rules_of(&self, family: AddressFamily, index: u16, link: &str) -> Result<(), FabricError> {
-        let add = |priority: u32, action: RuleAction, attributes: Vec<RuleAttribute>| {
-            let mut rule = self.handle.rule().add().priority(priority).action(action);
-            rule.message_mut().header.family = family;
-            rule.message_mut().header.table = RouteHeader::RT_TABLE_UNSPEC;
-            rule.message_mut().attributes.extend(attributes);
-            match self.runtime.block_on(rule.execute()) {
-                Err(error) if errno(&error) == Some(libc::EEXIST) => Ok(()),
-                other => other.map_err(|error| explain("add a rule", &error)),
-            }
-        };
-        add(SKIP_PRIORITY, RuleAction::Nop, Vec::new())?;
-        add(
-            RULE_PRIORITY,
-            RuleAction::Goto,
+    fn add_rules_of(
+        &self,
+        family: AddressFamily,
+        index: u16,
+        link: &str,
+        uplink: bool,
+    ) -> Result<(), FabricError> {
+        let up = |action: RuleAttribute| {
             vec![
                 RuleAttribute::FwMark(UP_MARK & UP_OR_REPLY_MASK),
                 RuleAttribute::FwMask(UP_OR_REPLY_MASK),
                 RuleAttribute::Iifname(link.to_owned()),
-                RuleAttribute::Goto(SKIP_PRIORITY),
-            ],
-        )?;
-        add(
-            RULE_PRIORITY + 1,
-            RuleAction::ToTable,
-            vec![
-                RuleAttribute::FwMark(any_mark(index)),
-                RuleAttribute::FwMask(ANY_MARK_MASK),
-                RuleAttribute::Table(table(index)),
-            ],
-        )
+                action,
+            ]
+        };
+        if uplink {
+            let by = up(RuleAttribute::Table(uplink_table(index)));
+            self.add_rule(family, RULE_PRIORITY, RuleAction::ToTable, by)?;
+        } else {
+            self.add_rule(family, SKIP_PRIORITY, RuleAction::Nop, Vec::new())?;
+            let skip = up(RuleAttribute::Goto(SKIP_PRIORITY));
+            self.add_rule(family, RULE_PRIORITY, RuleAction::Goto, skip)?;
+        }
+        let own = vec![
+            RuleAttribute::FwMark(any_mark(index)),
+            RuleAttribute::FwMask(ANY_MARK_MASK),
+            RuleAttribute::Table(table(index)),
+        ];
+        self.add_rule(family, RULE_PRIORITY + 1, RuleAction::ToTable, own)
+    }
+
+    /// Whether this kernel knows IPv6: it then has rules of its own.
+    pub(super) fn speaks_ipv6(&self) -> Result<bool, FabricError> {
+        Ok(!self.list("list rules", self.handle.rule().get(IpVersion::V6).execute())?.is_empty())
+    }
+
+    fn add_rule(
+        &self,
+        family: AddressFamily,
+        priority: u32,
+        action: RuleAction,
+        attributes: Vec<RuleAttribute>,
+    ) -> Result<(), FabricError> {
+        let mut message = RuleMessage::default();
+        message.header.family = family;
+        message.header.table = RouteHeader::RT_TABLE_UNSPEC;
+        message.header.action = action;
+        message.attributes.push(RuleAttribute::Priority(priority));
+        message.attributes.extend(attributes);
+        let mut rule = self.handle.rule().add();
+        *rule.message_mut() = message;
+        self.change("add a rule", rule.execute())
     }
 
     /// Deletes the rules of one association (its index and link), or all of ours.
     pub(super) fn delete_rules(&self, of: Option<(u16, &str)>) -> Result<(), FabricError> {
         let mut rules: Vec<RuleMessage> =
             self.list("list rules", self.handle.rule().get(IpVersion::V4).execute())?;
-        rules.extend(self.list_v6("list IPv6 rules", self.handle.rule().get(IpVersion::V6).execute())?);
+        rules.extend(self.list("list rules", self.handle.rule().get(IpVersion::V6).execute())?);
         for rule in rules {
-            let (mut priority, mut mark, mut mask, mut from) = (0, 0, 0, "");
-            for attribute in &rule.attributes {
-                match attribute {
-                    RuleAttribute::Priority(value) => priority = *value,
-                    RuleAttribute::FwMark(value) => mark = *value,
-                    RuleAttribute::FwMask(value) => mask = *value,
-                    RuleAttribute::Iifname(name) => from = name,
-                    _ => {}
-                }
-            }
-            let ours = match rule.header.action {
-                RuleAction::Nop => of.is_none() && priority == SKIP_PRIORITY,
-                RuleAction::Goto => {
-                    (priority, mask) == (RULE_PRIORITY, UP_OR_REPLY_MASK)
-                        && of.map_or(is_our_link(from), |(_, link)| link == from)
-                }
-                RuleAction::ToTable => {
-                    (priority, mask) == (RULE_PRIORITY + 1, ANY_MARK_MASK)
-                        && of.map_or(mark & ANY_MARK_MASK & MARK_MASK == any_mark(0), |(index, _)| {
-                            mark == any_mark(index)
-                        })
-                }
-                _ => false,
-            };
-            if ours {
-                self.wait_gone("delete a rule", self.handle.rule().del(rule).execute())?;
+            if is_our_rule(&rule, of) {
+                self.undo("delete a rule", self.handle.rule().del(rule).execute())?;
             }
         }
         Ok(())
@@ -248,16 +265,13 @@ impl Netlink {
 
     /// Names of the interfaces by which packets to `far` may leave: of every route, a default one too, that has
     /// addresses in common with it.
-    pub(super) fn interfaces_toward(&self, far: &[IpNet]) -> Result<BTreeSet<String>, FabricError> {
+    pub(crate) fn interfaces_toward(&self, far: &[IpNet]) -> Result<BTreeSet<String>, FabricError> {
         let mut indexes = BTreeSet::new();
         for route in self.routes()? {
             let overlaps = destination_of(&route).is_some_and(|net| {
                 !on_link_only(&net) && far.iter().any(|far| net.contains(far) || far.contains(&net))
             });
-            if route.header.kind != RouteType::Unicast
-                || !overlaps
-                || table_of(&route) & MARK_MASK == REPLY_MARK
-            {
+            if route.header.kind != RouteType::Unicast || !overlaps || is_our_table(table_of(&route)) {
                 continue;
             }
             for attribute in &route.attributes {
@@ -312,7 +326,7 @@ impl Netlink {
             .collect();
         let outside = self.default_links()?;
         let mut found = Vec::new();
-        for address in self.list("list addresses", self.handle.address().get().execute())? {
+        for address in self.list("list addresses", self.address_get())? {
             if address.header.scope != AddressScope::Universe || !up.contains(&address.header.index) {
                 continue;
             }
@@ -352,7 +366,35 @@ fn is_tun(link: &LinkMessage) -> bool {
     })
 }
 
-fn table_of(route: &RouteMessage) -> u32 {
+fn is_our_table(number: u32) -> bool {
+    matches!(number & MARK_MASK, REPLY_MARK | UP_MARK)
+}
+
+/// Whether a rule is one of an association's (its index and link), or any of ours.
+fn is_our_rule(rule: &RuleMessage, of: Option<(u16, &str)>) -> bool {
+    let (mut priority, mut mark, mut mask, mut from) = (0, 0, 0, "");
+    for attribute in &rule.attributes {
+        match attribute {
+            RuleAttribute::Priority(value) => priority = *value,
+            RuleAttribute::FwMark(value) => mark = *value,
+            RuleAttribute::FwMask(value) => mask = *value,
+            RuleAttribute::Iifname(name) => from = name,
+            _ => {}
+        }
+    }
+    let up = (priority, mask) == (RULE_PRIORITY, UP_OR_REPLY_MASK)
+        && of.map_or(is_our_link(from), |(_, link)| link == from);
+    let own = (priority, mask) == (RULE_PRIORITY + 1, ANY_MARK_MASK)
+        && of.map_or(mark & ANY_MARK_MASK & MARK_MASK == any_mark(0), |(index, _)| mark == any_mark(index));
+    match rule.header.action {
+        RuleAction::Nop => of.is_none() && priority == SKIP_PRIORITY,
+        RuleAction::Goto => up,
+        RuleAction::ToTable => up || own,
+        _ => false,
+    }
+}
+
+pub(super) fn table_of(route: &RouteMessage) -> u32 {
     let large = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Table(table) => Some(*table),
         _ => None,

@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::forwarding::Opened;
 use super::ruleset::{ACCEPT_RA, OPENED, OPENED_V6, TABLE};
 use crate::fabric::FabricError;
+use crate::failpoint;
 use crate::host::nft_program;
 
 /// Longest run of `nft`.
@@ -22,7 +23,9 @@ const MAX_REASON_BYTES: usize = 400;
 
 /// Carries out `script` as one transaction.
 pub(super) fn run(script: &str) -> Result<(), FabricError> {
-    execute(&["-f", "-"], script).map(drop)
+    let done = execute(&["-f", "-"], script);
+    failpoint::kernel_changed();
+    done.map(drop)
 }
 
 /// What an earlier life noted as opened; nothing if there is no table.

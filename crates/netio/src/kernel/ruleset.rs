@@ -1,12 +1,12 @@
 //! The nftables table as text, from what is to be in force. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use ipnet::IpNet;
 
 use super::forwarding::{ALL, Opened};
-use crate::fabric::{EgressRule, FabricAssociation, link_name};
+use crate::fabric::{EgressRule, FabricAssociation, Uplink, link_name};
 
 /// Name of our table, of family `inet`.
 pub(super) const TABLE: &str = "bascule";
@@ -44,8 +44,17 @@ pub(super) fn table(index: u16) -> u32 {
     REPLY_MARK | u32::from(index)
 }
 
+/// An association's uplink's routing table.
+pub(super) fn uplink_table(index: u16) -> u32 {
+    UP_MARK | u32::from(index)
+}
+
+/// Chains of an association, and the maps that lead there by the name of its device.
+const CHAINS: [(&str, &str); 5] =
+    [("raw", "raw_of"), ("mark", "mark_of"), ("to", "to_of"), ("out", "out_of"), ("from", "from_of")];
+
 /// One transaction that replaces the whole table; without associations it is gone.
-pub(super) fn render<'a>(
+pub(super) fn whole<'a>(
     associations: impl Iterator<Item = &'a FabricAssociation> + Clone,
     opened: &Opened,
 ) -> String {
@@ -53,58 +62,162 @@ pub(super) fn render<'a>(
     if associations.clone().next().is_none() {
         return text;
     }
-    let mut links = String::new();
     let mut chains = String::new();
-    let mut maps: [(&str, String); 5] =
-        ["raw", "mark", "to", "from", "out"].map(|name| (name, String::new()));
+    let mut elements: BTreeMap<&str, String> = BTreeMap::new();
     for association in associations.clone() {
-        let (link, index) = (link_name(&association.key), association.index);
-        push_element(&mut links, &format!("\"{link}\""));
-        for (name, elements) in &mut maps {
-            push_element(elements, &format!("\"{link}\" : jump {name}_{index}"));
-        }
-        render_chains(&mut chains, association, &link);
+        render_chains(&mut chains, association, &link_name(&association.key));
+        each_element(association, &mut |set, element| {
+            push_element(elements.entry(set).or_default(), &element);
+        });
     }
-    let mut clients = String::new();
-    for net in associations.clone().filter_map(|association| association.client_cidr.v6) {
-        push_element(&mut clients, &net.trunc().to_string());
-    }
-    let mut plain = String::new();
-    for association in associations.filter(|association| !association.source_nat) {
-        push_element(&mut plain, &format!("{:#010x}", reply_mark(association.index)));
+    for (name, interfaces) in noted(opened) {
+        elements.insert(name, quoted(interfaces));
     }
     let _ = writeln!(text, "table inet {TABLE} {{");
-    let _ = writeln!(text, "set links {{ type ifname; elements = {{ {links} }}; }}");
-    for (name, interfaces) in [(OPENED, &opened.v4), (OPENED_V6, &opened.v6), (ACCEPT_RA, &opened.accept_ra)]
-    {
-        let _ = writeln!(text, "set {name} {{ type ifname; {} }}", interface_elements(interfaces));
+    let declare = |kind: &str, name: &str, types: &str| {
+        let elements = elements.get(name).filter(|list| !list.is_empty());
+        let elements = elements.map_or_else(String::new, |list| format!(" elements = {{ {list} }};"));
+        format!("{kind} {name} {{ type {types};{elements} }}\n")
+    };
+    for (name, types) in [
+        ("links", "ifname"),
+        (OPENED, "ifname"),
+        (OPENED_V6, "ifname"),
+        (ACCEPT_RA, "ifname"),
+        ("plain", "mark"),
+    ] {
+        text.push_str(&declare("set", name, types));
     }
-    let elements = if plain.is_empty() { String::new() } else { format!("elements = {{ {plain} }};") };
-    let _ = writeln!(text, "set plain {{ type mark; {elements} }}");
+    text.push_str(&declare("map", "own_address", "mark : ipv4_addr"));
     text.push_str(&chains);
-    for (name, elements) in maps {
-        let _ = writeln!(text, "map {name}_of {{ type ifname : verdict; elements = {{ {elements} }}; }}");
+    for (_, name) in CHAINS {
+        text.push_str(&declare("map", name, "ifname : verdict"));
     }
-    let base = BASE.replace("OURS", &format!("& {MARK_MASK:#010x} == {REPLY_MARK:#010x}"));
-    // What is for a client and does not go to its tunnel would go back where it came from, for ever.
-    let lost =
-        if clients.is_empty() { String::new() } else { format!("ip6 daddr {{ {clients} }} counter drop") };
-    let guarded = if opened.v6.contains(ALL) { "" } else { "iifname @opened6 " };
-    text.push_str(&base.replace("LOST", &lost).replace("GUARDED6", guarded));
+    render_lost(&mut text, associations);
+    render_guard(&mut text, opened);
+    text.push_str(&BASE.replace("OURS", &format!("& {MARK_MASK:#010x} == {REPLY_MARK:#010x}")));
     text.push_str("}\n");
     text
 }
 
-fn interface_elements(interfaces: &BTreeSet<String>) -> String {
-    let mut elements = String::new();
-    for interface in interfaces.iter().filter(|name| quotable(name)) {
-        push_element(&mut elements, &format!("\"{interface}\""));
+/// Guards these interfaces, too.
+pub(super) fn opens(opened: &Opened) -> String {
+    let mut text = String::new();
+    for (name, interfaces) in noted(opened) {
+        let list = quoted(interfaces);
+        if !list.is_empty() {
+            let _ = writeln!(text, "add element inet {TABLE} {name} {{ {list} }}");
+        }
     }
-    if elements.is_empty() { elements } else { format!("elements = {{ {elements} }};") }
+    if !opened.v6.is_empty() {
+        let _ = writeln!(text, "flush chain inet {TABLE} guard6\ntable inet {TABLE} {{");
+        render_guard(&mut text, opened);
+        text.push_str("}\n");
+    }
+    text
 }
 
-/// The hooks, the same whatever associations there are. `OURS` stands for a test of the connection's mark, `LOST` for a rule
-/// against packets that miss their tunnel, `GUARDED6` for a test of where IPv6 comes in.
+/// What is opened, by the set that notes it.
+fn noted(opened: &Opened) -> [(&'static str, &BTreeSet<String>); 3] {
+    [(OPENED, &opened.v4), (OPENED_V6, &opened.v6), (ACCEPT_RA, &opened.accept_ra)]
+}
+
+fn quoted(interfaces: &BTreeSet<String>) -> String {
+    let mut list = String::new();
+    for interface in interfaces.iter().filter(|name| quotable(name)) {
+        push_element(&mut list, &format!("\"{interface}\""));
+    }
+    list
+}
+
+/// What comes in by IPv6 where we have it forwarded, and is for no tunnel.
+fn render_guard(out: &mut String, opened: &Opened) {
+    let by = if opened.v6.contains(ALL) { String::new() } else { format!("iifname @{OPENED_V6} ") };
+    let _ = writeln!(out, "chain guard6 {{\n  {by}counter drop\n}}");
+}
+
+/// The rule against packets that miss their tunnel, once an association comes or has gone whose clients have IPv6; nothing if
+/// they have none.
+pub(super) fn lost<'a>(
+    changed: &FabricAssociation,
+    associations: impl Iterator<Item = &'a FabricAssociation>,
+) -> String {
+    if changed.client_cidr.v6.is_none() {
+        return String::new();
+    }
+    let mut text = format!("flush chain inet {TABLE} lost\ntable inet {TABLE} {{\n");
+    render_lost(&mut text, associations);
+    text.push_str("}\n");
+    text
+}
+
+/// What is for a client and does not go to its tunnel would go back where it came from, for ever.
+fn render_lost<'a>(out: &mut String, associations: impl Iterator<Item = &'a FabricAssociation>) {
+    // Associations of one endpoint have the same block.
+    let nets: BTreeSet<_> = associations.filter_map(|of| of.client_cidr.v6).map(|net| net.trunc()).collect();
+    let mut clients = String::new();
+    for net in nets {
+        push_element(&mut clients, &net.to_string());
+    }
+    out.push_str("chain lost {\n");
+    if !clients.is_empty() {
+        let _ = writeln!(out, "  ip6 daddr {{ {clients} }} counter drop");
+    }
+    out.push_str("}\n");
+}
+
+/// Adds one association to the table and touches no other's. What is there under its index is replaced.
+pub(super) fn joins(association: &FabricAssociation) -> String {
+    let (link, index) = (link_name(&association.key), association.index);
+    let mut text = String::new();
+    for (name, _) in CHAINS {
+        let _ =
+            writeln!(text, "add chain inet {TABLE} {name}_{index}\nflush chain inet {TABLE} {name}_{index}");
+    }
+    let _ = writeln!(text, "table inet {TABLE} {{");
+    render_chains(&mut text, association, &link);
+    text.push_str("}\n");
+    each_element(association, &mut |set, element| {
+        let _ = writeln!(text, "add element inet {TABLE} {set} {{ {element} }}");
+    });
+    text
+}
+
+/// Takes one association out of the table and touches no other's. An error of `nft` if it is not all there.
+pub(super) fn leaves(association: &FabricAssociation) -> String {
+    let mut text = String::new();
+    each_element(association, &mut |set, element| {
+        let _ = writeln!(text, "delete element inet {TABLE} {set} {{ {element} }}");
+    });
+    for (name, _) in CHAINS {
+        let _ = writeln!(text, "delete chain inet {TABLE} {name}_{}", association.index);
+    }
+    text
+}
+
+/// Replaces what may leave one association, and touches no other's.
+pub(super) fn outlet(association: &FabricAssociation) -> String {
+    let mut text = format!("flush chain inet {TABLE} from_{}\ntable inet {TABLE} {{\n", association.index);
+    render_outlet(&mut text, association);
+    text.push_str("}\n");
+    text
+}
+
+/// The elements of sets and maps that make an association's packets known.
+fn each_element(association: &FabricAssociation, each: &mut dyn FnMut(&'static str, String)) {
+    let (link, index) = (link_name(&association.key), association.index);
+    if !association.source_nat {
+        each("plain", format!("{:#010x}", reply_mark(index)));
+    } else if let Some(address) = association.uplink.as_ref().and_then(|uplink| uplink.nat_address) {
+        each("own_address", format!("{:#010x} : {address}", reply_mark(index)));
+    }
+    for (name, map) in CHAINS {
+        each(map, format!("\"{link}\" : jump {name}_{index}"));
+    }
+    each("links", format!("\"{link}\""));
+}
+
+/// The hooks, the same whatever associations there are. `OURS` stands for a test of the connection's mark.
 const BASE: &str = "
 chain prerouting_raw {
   type filter hook prerouting priority -300; policy accept;
@@ -122,10 +235,10 @@ chain input {
 chain forward {
   type filter hook forward priority 0; policy accept;
   oifname vmap @to_of
-  LOST
+  meta nfproto ipv6 jump lost
   iifname vmap @from_of
   meta nfproto ipv4 iifname @opened counter drop
-  meta nfproto ipv6 GUARDED6counter drop
+  meta nfproto ipv6 jump guard6
 }
 chain output {
   type route hook output priority -150; policy accept;
@@ -140,12 +253,15 @@ chain source_nat {
   type nat hook postrouting priority 100; policy accept;
   meta nfproto ipv6 return
   oifname != @links ct mark @plain return
+  oifname != @links snat ip to ct mark map @own_address
   oifname != @links ct mark OURS masquerade
 }
 ";
 
 fn render_chains(out: &mut String, association: &FabricAssociation, link: &str) {
     let FabricAssociation { index, client_cidr, .. } = association;
+    // Another network of the host may have the same addresses: an answer from there is none.
+    let fence = uplink_fence(association, "iifname");
     let [reply, up, peer] = [REPLY_MARK, UP_MARK, PEER_MARK].map(|mark| mark | u32::from(*index));
     let (mut own, mut peers) = (String::new(), String::new());
     for (family, word, net) in
@@ -170,17 +286,34 @@ chain mark_{index} {{
 chain to_{index} {{
   iifname \"{link}\" accept
   iifname @links counter drop
-  ct mark {reply:#010x} ct direction reply ct state established,related accept
+{fence}  ct mark {reply:#010x} ct direction reply ct state established,related accept
   counter drop
 }}
 chain out_{index} {{
   ct mark {reply:#010x} return
   counter drop
 }}
-chain from_{index} {{
-  ct state invalid counter drop
-  meta l4proto {{ 1, 58 }} ct state related accept
 "
+    );
+    render_outlet(out, association);
+}
+
+/// Drops what passes by another interface than the uplink's, if there is one.
+fn uplink_fence(association: &FabricAssociation, way: &str) -> String {
+    let fence = |uplink: &Uplink| format!("  {way} != \"{}\" counter drop\n", uplink.interface);
+    association.uplink.as_ref().map_or_else(String::new, fence)
+}
+
+/// What may leave.
+fn render_outlet(out: &mut String, association: &FabricAssociation) {
+    let fence = uplink_fence(association, "oifname");
+    let _ = write!(
+        out,
+        "chain from_{} {{
+  ct state invalid counter drop
+{fence}  meta l4proto {{ 1, 58 }} ct state related accept
+",
+        association.index
     );
     for rule in &association.outlet.egress {
         if let Some(matched) = egress_match(rule) {

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::forwarding::ALL;
 use crate::fabric::{FabricError, is_our_link};
+use crate::failpoint;
 use crate::helper::log;
 
 /// An IP version.
@@ -69,14 +70,18 @@ pub(super) fn prepare_tun(link: &str, leave: bool, v6: bool) -> Result<(), Fabri
     Ok(())
 }
 
-/// Switches forwarding on; whether it was off.
-pub(super) fn open_forwarding(family: Family, interface: &str) -> Result<bool, FabricError> {
+/// Whether an interface forwards. One that is not there needs no opening.
+pub(super) fn forwards(family: Family, interface: &str) -> bool {
+    read(family, interface, family.forwarding(interface)).map_or(true, |value| value == "1")
+}
+
+/// Switches forwarding on.
+pub(super) fn open_forwarding(family: Family, interface: &str) -> Result<(), FabricError> {
     let name = family.forwarding(interface);
     match set(family, interface, name, "1") {
-        Ok(changed) => Ok(changed),
         // Gone since we looked; or a kernel that knows no forwarding by interface.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed(interface, name, &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(interface, name, &error)),
+        _ => Ok(()),
     }
 }
 
@@ -99,20 +104,26 @@ pub(super) fn forwards_ipv6_by_interface() -> bool {
     read(Family::V6, ALL, FORCE_FORWARDING).is_ok()
 }
 
-/// Has interfaces that take router advertisements as long as the host does not forward take them all the same. Those that
-/// were changed.
-pub(super) fn keep_accepting_advertisements() -> Result<Vec<String>, FabricError> {
+/// Interfaces that take router advertisements as long as the host does not forward.
+pub(super) fn accept_advertisements() -> Result<Vec<String>, FabricError> {
     let unread = |error: io::Error| failed(ALL, "accept_ra", &error);
-    let mut changed = Vec::new();
+    let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc/sys/net/ipv6/conf").map_err(unread)? {
         let Ok(interface) = entry.map_err(unread)?.file_name().into_string() else { continue };
         let ours = matches!(interface.as_str(), "all" | "default" | "lo") || is_our_link(&interface);
         if !ours && read(Family::V6, &interface, "accept_ra").is_ok_and(|value| value == "1") {
-            set(Family::V6, &interface, "accept_ra", "2").map_err(|e| failed(&interface, "accept_ra", &e))?;
-            changed.push(interface);
+            found.push(interface);
         }
     }
-    Ok(changed)
+    Ok(found)
+}
+
+/// Has such an interface take them all the same.
+pub(super) fn keep_accepting_advertisements(interface: &str) -> Result<(), FabricError> {
+    match set(Family::V6, interface, "accept_ra", "2") {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(interface, "accept_ra", &error)),
+        _ => Ok(()),
+    }
 }
 
 /// Takes back what [`keep_accepting_advertisements`] did to an interface.
@@ -142,6 +153,7 @@ fn set(family: Family, interface: &str, name: &str, value: &str) -> io::Result<b
         return Ok(false);
     }
     std::fs::write(path(family, interface, name), value)?;
+    failpoint::kernel_changed();
     log(&format!("fabric: net.{}.conf.{interface}.{name} = {value} (was {old})", family.folder()));
     Ok(true)
 }

@@ -6,12 +6,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 
 use crate::fabric::FabricError;
+use crate::failpoint;
 
 /// Makes the device `link` and opens its queues, non-blocking. It lives as long as one of these is open.
 pub(super) fn create(link: &str, queues: u16) -> Result<Vec<OwnedFd>, FabricError> {
     (0..queues)
         .map(|queue| {
-            open_queue(link, queue == 0).map_err(|error| {
+            let opened = open_queue(link, queue == 0);
+            failpoint::kernel_changed();
+            opened.map_err(|error| {
                 let hint = match error.raw_os_error() {
                     Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => ": load it (modprobe tun)",
                     Some(libc::EBUSY) => ": a device of this name is there already (ip link delete it)",

@@ -10,6 +10,7 @@ mod packet;
 mod removal;
 mod site;
 mod six;
+mod uplinks;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some(netio::HELPER_ARGUMENT) => netio::run_fabric_helper(),
         Some(removal::CRASH_ARGUMENT) => removal::crash(),
+        Some(removal::LIFE_ARGUMENT) => removal::life(),
         _ => {}
     }
     let available = netio::fabric_available();
@@ -28,7 +30,7 @@ fn main() -> ExitCode {
         );
     }
     let _folder = removal::put_nft_wrapper_in_path();
-    let trials = cases::all().into_iter().chain(six::all()).chain(removal::all());
+    let trials = cases::all().into_iter().chain(six::all()).chain(removal::all()).chain(uplinks::all());
     let trials = trials.map(|(name, test)| {
         Trial::test(name, move || {
             test();

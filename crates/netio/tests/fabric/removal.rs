@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use netio::kernel::KernelFabric;
-use netio::{Fabric, FabricError, HelperFabric, link_name};
+use netio::{Fabric, FabricAssociation, FabricError, HelperFabric, Uplink, link_name};
 use tempfile::TempDir;
 
 use crate::cases::ask;
@@ -15,12 +15,16 @@ use crate::site::{Site, association, client, gateway, open, target};
 /// Makes this program the victim of [`a_crash_leaves_nothing_after_a_sweep`].
 pub const CRASH_ARGUMENT: &str = "crash";
 
+/// Makes this program the victim of [`killed_after_each_change_of_the_kernel`].
+pub const LIFE_ARGUMENT: &str = "life";
+
 pub fn all() -> Vec<(&'static str, fn())> {
     vec![
         ("remove_leaves_nothing_and_is_idempotent", remove_leaves_nothing_and_is_idempotent as fn()),
         ("a_failing_nft_is_transient_and_finished_later", a_failing_nft_is_transient_and_finished_later),
         ("a_failed_add_leaves_nothing", a_failed_add_leaves_nothing),
         ("a_crash_leaves_nothing_after_a_sweep", a_crash_leaves_nothing_after_a_sweep),
+        ("killed_after_each_change_of_the_kernel", killed_after_each_change_of_the_kernel),
         ("the_operators_own_stays", the_operators_own_stays),
         ("a_flushed_ruleset_comes_back", a_flushed_ruleset_comes_back),
         ("wrong_associations_are_refused", wrong_associations_are_refused),
@@ -187,8 +191,8 @@ fn a_crash_leaves_nothing_after_a_sweep() {
     }
 }
 
-fn the_operators_own_stays() {
-    let site = Site::new();
+/// What an operator may have that looks like ours.
+fn operators_own(site: &Site) {
     site.gateway.sh("nft -f - <<'END'
 add table inet filter
 add chain inet filter forward { type filter hook forward priority 0; policy accept; }
@@ -199,6 +203,78 @@ ip rule add fwmark 0x0ba50001 lookup 77 priority 100; ip rule add from 10.1.1.1 
 ip route add 10.77.0.0/16 via 10.20.1.2 table 77
 ip link add bscan0 type veth peer name bsc012345678
 echo 1 > /proc/sys/net/ipv4/conf/net2/forwarding");
+}
+
+/// With an uplink and an address of its own, in both IP versions.
+fn uplinked() -> FabricAssociation {
+    let uplink =
+        Uplink { next_hop: Some(target(1)), nat_address: Some(gateway(1)), ..crate::uplinks::by("net1") };
+    let mut wanted = FabricAssociation { uplink: Some(uplink), ..association(1) };
+    wanted.client_cidr.v6 = Some("fd88::/64".parse().unwrap());
+    wanted.outlet.toward.push("fd20:0:0:1::/64".parse().unwrap());
+    wanted
+}
+
+/// Everything an association can meet.
+pub fn life() -> ! {
+    let mut fabric = HelperFabric::spawn().unwrap();
+    fabric.sweep().unwrap();
+    fabric.prepare(&[uplinked()]);
+    let _queues = fabric.add(&uplinked()).unwrap();
+    let _more = fabric.add(&association(2)).unwrap();
+    let mut outlet = association(2).outlet;
+    outlet.egress.clear();
+    fabric.set_outlet(&association(2).key, &outlet).unwrap();
+    fabric.remove(&association(2).key).unwrap();
+    fabric.remove(&uplinked().key).unwrap();
+    std::process::exit(0);
+}
+
+/// Helper and main process die at once, after the first change, the second, and so on. Each life begins on what the one
+/// before has left; after each one a new one makes the same of it as of a host that never saw one.
+fn killed_after_each_change_of_the_kernel() {
+    let site = Site::new();
+    operators_own(&site);
+    let before = traces(&site);
+    let settings = || {
+        site.gateway.sh("cd /proc/sys/net; grep . ipv4/conf/bsc*/rp_filter ipv4/conf/bsc*/forwarding ipv6/conf/bsc*/disable_ipv6")
+    };
+    let stand = |fabric: &mut HelperFabric| {
+        fabric.sweep().unwrap();
+        assert_eq!(traces(&site), before);
+        let queues = [uplinked(), association(2)].map(|wanted| open(fabric, &wanted));
+        let stands = (traces(&site), settings());
+        drop(queues);
+        stands
+    };
+    let wanted = stand(&mut site.fabric());
+    let mut killed = 0;
+    loop {
+        killed += 1;
+        let status = site.gateway.run(move || {
+            Command::new("/proc/self/exe")
+                .arg(LIFE_ARGUMENT)
+                .env(netio::failpoint::KERNEL_VARIABLE, killed.to_string())
+                .status()
+                .unwrap()
+        });
+        if status.success() {
+            break;
+        }
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{killed}: {status}");
+        let mut fabric = site.fabric();
+        assert_eq!(stand(&mut fabric), wanted, "killed after change {killed}");
+        assert!(killed < 200, "is that the life's doing?");
+    }
+    assert!(killed > 40, "{killed}");
+    println!("killed after each of {} changes", killed - 1);
+    site.fabric().sweep().unwrap();
+    assert_eq!(traces(&site), before);
+}
+
+fn the_operators_own_stays() {
+    let site = Site::new();
+    operators_own(&site);
     let before = traces(&site);
     let mut fabric = site.fabric();
     fabric.sweep().unwrap();

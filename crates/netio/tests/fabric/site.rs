@@ -91,6 +91,7 @@ pub fn association(number: u8) -> FabricAssociation {
         index: number.into(),
         client_cidr: "10.8.0.0/22".parse().unwrap(),
         source_nat: true,
+        uplink: None,
         queues: 2,
         mtu: 1500,
         outlet: Outlet { egress: anywhere(), toward: vec![format!("10.20.{number}.0/24").parse().unwrap()] },

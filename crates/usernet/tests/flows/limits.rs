@@ -166,6 +166,15 @@ fn what_it_cannot_do_it_says() {
     let transit = FabricAssociation { source_nat: false, ..association(1, &[]) };
     let error = fabric.add(&transit).unwrap_err().to_string();
     assert!(error.contains("transit gateway"), "{error}");
+    let uplink = netio::Uplink {
+        interface: "eth1".to_owned(),
+        next_hop: None,
+        next_hop_ipv6: None,
+        nat_address: None,
+    };
+    let elsewhere = FabricAssociation { uplink: Some(uplink), ..association(1, &[]) };
+    let error = fabric.add(&elsewhere).unwrap_err().to_string();
+    assert!(error.contains("interface eth1") && error.contains("--fabric kernel"), "{error}");
     for queues in [0, 65] {
         assert!(fabric.add(&association(queues, &[])).is_err());
     }

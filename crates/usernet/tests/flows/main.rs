@@ -72,6 +72,7 @@ fn association(queues: u16, egress: &[(Option<u8>, Option<(u16, u16)>)]) -> Fabr
         source_nat: true,
         queues,
         mtu: 1500,
+        uplink: None,
         outlet: outlet(egress),
     }
 }

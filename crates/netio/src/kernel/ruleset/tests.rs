@@ -1,7 +1,7 @@
 //! What the text of the table says. That it does what it means is shown with packets, in `tests/fabric`.
 
 use super::*;
-use crate::fabric::Outlet;
+use crate::fabric::{Outlet, Uplink};
 
 fn opened(v4: &[&str], v6: &[&str]) -> Opened {
     let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
@@ -14,6 +14,7 @@ fn association(key: &str, index: u16) -> FabricAssociation {
         index,
         client_cidr: "10.8.0.0/22".parse().unwrap(),
         source_nat: true,
+        uplink: None,
         queues: 1,
         mtu: 1500,
         outlet: Outlet { egress: Vec::new(), toward: vec!["10.0.0.0/24".parse().unwrap()] },
@@ -23,7 +24,7 @@ fn association(key: &str, index: u16) -> FabricAssociation {
 #[test]
 fn without_associations_the_table_goes() {
     assert_eq!(
-        render([].iter(), &opened(&["eth0"], &[])),
+        whole([].iter(), &opened(&["eth0"], &[])),
         "add table inet bascule\ndelete table inet bascule\n"
     );
 }
@@ -32,30 +33,75 @@ fn without_associations_the_table_goes() {
 fn each_association_has_its_chains_and_marks() {
     let both =
         [association("cvpn-assoc-0aaaaaaaaaaaaaaaa", 1), association("cvpn-assoc-0bbbbbbbbbbbbbbbb", 0xfffe)];
-    let text = render(both.iter(), &opened(&["eth0", "bad\" drop"], &["net1"]));
+    let text = whole(both.iter(), &opened(&["eth0", "bad\" drop"], &["net1"]));
     for expected in [
         "set links { type ifname; elements = { \"bsc0aaaaaaaaaaa\", \"bsc0bbbbbbbbbbb\" }; }",
         "set opened { type ifname; elements = { \"eth0\" }; }",
         "set opened6 { type ifname; elements = { \"net1\" }; }",
         "set accept_ra { type ifname;  }",
-        "  meta nfproto ipv6 iifname @opened6 counter drop\n",
+        "chain guard6 {\n  iifname @opened6 counter drop\n}",
         "  meta nfproto ipv6 drop\n  ip saddr != 10.8.0.0/22 drop\n",
         "\"bsc0bbbbbbbbbbb\" : jump from_65534",
         "ct original zone set 65534 meta mark set 0x0ba4fffe",
         "ct state new ct mark set 0x0ba50001",
         "oifname != @links ct mark & 0xffff0000 == 0x0ba50000 masquerade",
         "ct zone set 1 meta mark set 0x0ba60001 return",
+        "set plain { type mark; }",
+        "map own_address { type mark : ipv4_addr; }",
     ] {
         assert!(text.contains(expected), "{expected} in\n{text}");
     }
     for placeholder in ["OURS", "LOST", "GUARDED", "ip6 "] {
         assert!(!text.contains(placeholder), "{placeholder} in\n{text}");
     }
-    assert!(text.contains("set plain { type mark;  }"), "{text}");
     let [first, second] = both;
     let plain = [first, FabricAssociation { source_nat: false, ..second }];
-    let text = render(plain.iter(), &Opened::default());
+    let text = whole(plain.iter(), &Opened::default());
     assert!(text.contains("set plain { type mark; elements = { 0x0ba5fffe }; }"), "{text}");
+}
+
+fn by_uplink(source_nat: bool) -> FabricAssociation {
+    let uplink = Uplink {
+        interface: "eth1".into(),
+        next_hop: None,
+        next_hop_ipv6: None,
+        nat_address: Some("10.0.0.9".parse().unwrap()),
+    };
+    FabricAssociation { uplink: Some(uplink), source_nat, ..association("cvpn-assoc-0aaaaaaaaaaaaaaaa", 1) }
+}
+
+#[test]
+fn an_uplink_is_a_fence_and_an_address() {
+    let text = whole([by_uplink(true)].iter(), &Opened::default());
+    for expected in [
+        "map own_address { type mark : ipv4_addr; elements = { 0x0ba50001 : 10.0.0.9 }; }",
+        "iifname != \"eth1\" counter drop",
+        "oifname != \"eth1\" counter drop",
+    ] {
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
+    let text = whole([by_uplink(false)].iter(), &Opened::default());
+    assert!(text.contains("plain { type mark; elements") && !text.contains("10.0.0.9"), "{text}");
+}
+
+/// A change of one association says nothing of others, and joining says the same as the whole does.
+#[test]
+fn a_change_is_of_one_association() {
+    let (one, other) = (by_uplink(true), association("cvpn-assoc-0bbbbbbbbbbbbbbbb", 2));
+    let all = whole([one.clone(), other].iter(), &Opened::default());
+    let lines = |text: &str| -> BTreeSet<String> {
+        text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
+    };
+    let joined = joins(&one);
+    let inside = joined.split_once("{\n").unwrap().1.split_once("\n}\n").unwrap().0;
+    assert!(lines(inside).is_subset(&lines(&all)), "{inside}");
+    for script in [joined, leaves(&one), outlet(&one)] {
+        for foreign in ["_2", "0bbb", "0x0ba50002", "delete table", "hook"] {
+            assert!(!script.contains(foreign), "{foreign} in\n{script}");
+        }
+    }
+    assert_eq!(opens(&Opened::default()), "");
+    assert_eq!(opens(&opened(&["eth1"], &[])), "add element inet bascule opened { \"eth1\" }\n");
 }
 
 #[test]
@@ -101,19 +147,19 @@ fn egress_rules_become_tests() {
 fn each_ip_version_has_its_tests() {
     let base = association("cvpn-assoc-0aaaaaaaaaaaaaaaa", 7);
     let with = |nets: &str| FabricAssociation { client_cidr: nets.parse().unwrap(), ..base.clone() };
-    let text = render([with("fd00:9::/64")].iter(), &Opened::default());
+    let text = whole([with("fd00:9::/64")].iter(), &Opened::default());
     for expected in [
         "  meta nfproto ipv4 drop\n  ip6 saddr != fd00:9::/64 drop\n",
         "  ip6 daddr fd00:9::/64 ct zone set 7 meta mark set 0x0ba60007 return\n",
-        "  ip6 daddr { fd00:9::/64 } counter drop\n",
+        "chain lost {\n  ip6 daddr { fd00:9::/64 } counter drop\n}",
         "  meta nfproto ipv6 return\n",
     ] {
         assert!(text.contains(expected), "{expected} in\n{text}");
     }
-    let text = render([with("10.8.0.0/22,fd00:9::/64")].iter(), &opened(&[], &[ALL]));
+    let text = whole([with("10.8.0.0/22,fd00:9::/64")].iter(), &opened(&[], &[ALL]));
     for expected in [
         "  ip saddr != 10.8.0.0/22 drop\n  ip6 saddr != fd00:9::/64 drop\n  ip daddr 10.8.0.0/22 ct zone",
-        "  meta nfproto ipv6 counter drop\n",
+        "chain guard6 {\n  counter drop\n}",
         "set opened6 { type ifname; elements = { \"all\" }; }",
     ] {
         assert!(text.contains(expected), "{expected} in\n{text}");
