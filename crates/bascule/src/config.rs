@@ -60,7 +60,6 @@ struct File {
     throttle_limits: Limits,
     connect_handler: Vec<Settings>,
     upstream: UpstreamTable,
-    fabric: FabricTable,
     networks: Option<String>,
 }
 

@@ -91,7 +91,7 @@ fn memory_is_bounded_and_one_too_many_is_reset() {
     let refused = client.connect(far);
     client.closed(refused);
     assert_eq!(site.refused("memory"), 1);
-    assert_eq!(site.figures().buffer_bytes, 3 * 32 << 10);
+    assert_eq!(site.figures().buffer_bytes, (3 * 32) << 10);
     assert_eq!(site.figures().open["tcp"], 3);
 }
 

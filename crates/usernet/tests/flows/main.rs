@@ -1,6 +1,8 @@
 //! Flows through the fabric: a client's stack at an association's queue, and sockets at an address of this host as the
 //! far side. Skipped where the host has no address but loopback, which is never dialled.
 
+#![allow(clippy::unwrap_used)]
+
 mod client;
 mod connections;
 mod limits;
