@@ -40,7 +40,7 @@ fn each_association_has_its_chains_and_marks() {
         "set opened6 { type ifname; elements = { \"net1\" }; }",
         "set accept_ra { type ifname;  }",
         "chain guard6 {\n  iifname @opened6 counter drop\n}",
-        "  ip saddr != 10.8.0.0/22 drop\n  meta nfproto ipv6 drop\n",
+        "  meta nfproto ipv6 drop\n  ip saddr != 10.8.0.0/22 drop\n",
         "\"bsc0bbbbbbbbbbb\" : jump from_65534",
         "ct original zone set 65534 meta mark set 0x0ba4fffe",
         "ct state new ct mark set 0x0ba50001",
