@@ -4,6 +4,7 @@ test_actions.py, for the same table of actions. The last tests fail for an actio
 
 import concurrent.futures
 import fnmatch
+import ipaddress
 import subprocess
 import xml.etree.ElementTree as ElementTree
 
@@ -753,7 +754,7 @@ class Life:
         create({**ways, **federated})
         spare = create(plain)
         create(plain)
-        endpoint = create(plain)
+        endpoint = create({**plain, "TrafficIpAddressType": "dual-stack"})
         self.pages("DescribeClientVpnEndpoints")
         self.do("ModifyClientVpnEndpoint", ClientVpnEndpointId=spare, Description="another")
         self.do("DeleteClientVpnEndpoint", ClientVpnEndpointId=spare)
@@ -762,10 +763,13 @@ class Life:
     def run(self):
         """From nothing to everything."""
         world = self.world
-        vpc = world.vpc()
+        vpc = world.vpc(AmazonProvidedIpv6CidrBlock=True)
         endpoint = self.endpoints(vpc)
         on = {"ClientVpnEndpointId": endpoint}
-        subnets = [world.subnet(vpc, zone=zone) for zone in "abcdef"]
+        (row,) = world.ec2("DescribeVpcs", VpcIds=[vpc])["Vpcs"]
+        block = ipaddress.ip_network(row["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"])
+        blocks = block.subnets(new_prefix=64)
+        subnets = [world.subnet(vpc, zone=zone, Ipv6CidrBlock=str(next(blocks))) for zone in "abcdef"]
         for subnet in subnets:
             reply = self.do("AssociateClientVpnTargetNetwork", **on, SubnetId=subnet)
         last = reply.root.findtext("{*}associationId")
