@@ -41,7 +41,7 @@ def as_the_unit():
 
 @pytest.fixture
 def service(own_namespace, make_server):
-    server = make_server("--gateway-address", "198.51.100.0/24", start=False)
+    server = make_server("--fabric", "kernel", "--gateway-address", "198.51.100.0/24", start=False)
     server.before = as_the_unit()
     return server.start()
 
