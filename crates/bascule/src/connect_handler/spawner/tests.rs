@@ -79,7 +79,8 @@ async fn it_gets_the_request_and_little_else() {
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let start = format!("{{\"a\":1}}|an argument|/|HOME=/;LANG=C.UTF-8;PATH={path};");
     // No more open than any program has that is started from here.
-    let any = std::process::Command::new("/bin/sh").args(["-c", "ls /proc/self/fd | wc -l"]).output().unwrap();
+    let any =
+        std::process::Command::new("/bin/sh").args(["-c", "ls /proc/self/fd | wc -l"]).output().unwrap();
     let open = String::from_utf8(any.stdout).unwrap();
     assert_eq!(said.trim(), format!("{start}{}", open.trim()));
 }
