@@ -954,8 +954,11 @@ class Reference:
         return [] if text is None or network(text) is not None or IPV6.fullmatch(text) else [invalid()]
 
     def _faults_of_family(self, endpoint, text):
-        """IPv6 is for endpoints of such traffic."""
-        return [invalid("IPv4")] if endpoint and endpoint.types[1] == "ipv4" and network(text) is None else []
+        """Each IP version is for endpoints of such traffic."""
+        if not endpoint or endpoint.types[1] == "dual-stack":
+            return []
+        carried = "ipv4" if network(text) is not None else "ipv6"
+        return [] if endpoint.types[1] == carried else [invalid("IPv4" if endpoint.types[1] == "ipv4" else "IPv6")]
 
     def _values_CreateClientVpnRoute(self, given):
         return self._values_of_network(given.get("DestinationCidrBlock")) + self._faults_of_target(given)

@@ -32,26 +32,54 @@ pub(crate) fn write_public(path: &Path, text: &str) -> Result<()> {
     with_mode(path, text, 0o644)
 }
 
+/// Fills a file with mode 0600 and gives it its name once it is whole: if `fill` fails, what was there stays.
+pub(crate) fn fill<T>(path: &Path, fill: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
+    fill_with(path, 0o600, false, fill)
+}
+
+/// The superuser gives a file to the owner of the folder it stands in.
+pub(crate) fn give_to_owner(file: &File, folder: &Path) -> std::io::Result<()> {
+    if rustix::process::geteuid().is_root() {
+        let folder = fs::metadata(folder)?;
+        fchown(file, Some(folder.uid()), Some(folder.gid()))?;
+    }
+    Ok(())
+}
+
 fn with_mode(path: &Path, text: &str, mode: u32) -> Result<()> {
     write_with(path, text, mode, false)
 }
 
 fn write_with(path: &Path, text: &str, mode: u32, for_owner: bool) -> Result<()> {
+    fill_with(path, mode, for_owner, |file| Ok(file.write_all(text.as_bytes())?))
+}
+
+fn fill_with<T>(
+    path: &Path,
+    mode: u32,
+    for_owner: bool,
+    fill: impl FnOnce(&mut File) -> Result<T>,
+) -> Result<T> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
-    let whole = || -> std::io::Result<()> {
+    let whole = || -> Result<T> {
         let _ = fs::remove_file(&new);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
-        file.write_all(text.as_bytes())?;
+        let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&new)?;
+        let filled = fill(&mut file)?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if for_owner && rustix::process::geteuid().is_root() {
-            let folder = fs::metadata(parent)?;
-            fchown(&file, Some(folder.uid()), Some(folder.gid()))?;
+        if for_owner {
+            give_to_owner(&file, parent)?;
         }
         file.sync_all()?;
         fs::rename(&new, path)?;
-        File::open(parent)?.sync_all()
+        File::open(parent)?.sync_all()?;
+        Ok(filled)
     };
-    whole().with_context(|| format!("cannot write {}", path.display()))
+    whole()
+        .inspect_err(|_| {
+            // The first error says what is wrong; a draft left behind harms nobody.
+            let _ = fs::remove_file(&new);
+        })
+        .with_context(|| format!("cannot write {}", path.display()))
 }

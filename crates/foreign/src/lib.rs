@@ -31,6 +31,21 @@ impl Dice {
         usize::try_from(self.below(length as u64)).unwrap_or_default()
     }
 
+    /// One of `of`, which has some.
+    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.place(of.len())]
+    }
+
+    /// So many bytes.
+    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes: Vec<u8> = Vec::with_capacity(length + 8);
+        while bytes.len() < length {
+            bytes.extend(self.roll().to_le_bytes());
+        }
+        bytes.truncate(length);
+        bytes
+    }
+
     /// True so many times in a thousand.
     pub fn chance(&mut self, per_mille: u64) -> bool {
         self.below(1000) < per_mille

@@ -2,6 +2,7 @@
 //! removed with it. It sets up links and addresses only; forwarding, rules and filters are the server's own work.
 
 mod client;
+mod figures;
 mod net;
 mod process;
 mod scene;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 pub use bascule::aws_client::{Answer, AwsClient, AwsError, Credentials};
 pub use client::OpenVpn;
+pub use figures::{events, figure};
 pub use net::Net;
 pub use process::{eventually, wait_until};
 pub use scene::{Certificates, ClientHost, Scene, SceneOptions, TARGETS, TargetHost};

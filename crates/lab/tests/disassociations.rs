@@ -13,7 +13,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use lab::{Net, OpenVpn, Scene, SceneOptions, TARGETS, eventually, wait_until};
+use foreign::Dice;
+use lab::{Net, OpenVpn, Scene, SceneOptions, TARGETS, events, eventually, figure, wait_until};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt,
@@ -164,18 +165,6 @@ impl Crowd {
         Ok(())
     }
 
-    /// What the server counts.
-    fn metric(&self, name: &str) -> Result<u64> {
-        let text = self.scene.server_net.run(|| self.scene.server().client().get("/metrics"))?;
-        let line = text
-            .lines()
-            .find(|line| line.starts_with(name))
-            .with_context(|| format!("no {name} in\n{text}"))?;
-        let value: f64 = line.rsplit(' ').next().unwrap_or_default().parse()?;
-        // A count, so it is whole.
-        Ok(format!("{value:.0}").parse()?)
-    }
-
     /// The server is killed at some moment of the call, and started again.
     fn disassociate_and_kill(&mut self, association: &str, after: Duration) -> Result<()> {
         let id = i32::try_from(self.scene.server().id())?;
@@ -224,13 +213,13 @@ impl Crowd {
         })
         .with_context(|| tail(&self.scene.server_log()))?;
         let took = called.elapsed();
-        let admitted = self.metric("bascule_gateway_events_total{event=\"admitted\"}")?;
-        ensure!(self.metric("bascule_connections ")? == 0, "somebody is left");
+        let admitted = events(&self.scene.metrics()?, "admitted")?;
+        ensure!(figure(&self.scene.metrics()?, "bascule_connections")? == 0, "somebody is left");
         self.scene.nothing_left()?;
         let late = wait_until(AFTER, || ear.last() > seen);
         ensure!(!late, "a packet came {:?} after the final status", ear.last().duration_since(seen));
         ensure!(
-            self.metric("bascule_gateway_events_total{event=\"admitted\"}")? == admitted,
+            events(&self.scene.metrics()?, "admitted")? == admitted,
             "somebody was admitted after the final status"
         );
         self.nobody_is_connected()?;
@@ -261,19 +250,6 @@ struct Times {
     /// What it may take.
     limit: Duration,
     killed: bool,
-}
-
-/// splitmix64
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
 }
 
 fn tail(log: &str) -> String {

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use common::peer;
 use common::wire::{Raw, UDP, ipv4};
-use lab::{Scene, SceneOptions, Sender, Sink, TARGETS, eventually};
+use foreign::Dice;
+use lab::{Scene, SceneOptions, Sender, Sink, TARGETS, events, eventually};
 use openvpn::tls::Tls as _;
 use openvpn::wire::{AckIds, Control, Opcode, SessionId};
 use swarm::{Dialect, Group, Profile, Setup, Swarm};
@@ -84,70 +85,41 @@ fn tracked(scene: &Scene) -> String {
     scene.server_net.output("cat", &[file]).unwrap_or_default().trim().to_owned()
 }
 
-fn resident_kib(scene: &Scene) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", scene.server().id()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
-}
-
-fn metrics(scene: &Scene) -> Result<String> {
-    scene.server_net.run(|| Ok(scene.server().client().get("/metrics")?))
-}
-
-fn event(metrics: &str, name: &str) -> Result<u64> {
-    let name = format!("bascule_gateway_events_total{{event=\"{name}\"}} ");
-    let value = metrics.lines().find_map(|line| line.strip_prefix(&name));
-    Ok(value.with_context(|| format!("no {name}in {metrics}"))?.parse()?)
-}
-
 fn variable(name: &str) -> Result<Option<u32>> {
     std::env::var(name).ok().map(|text| text.parse().context("a number")).transpose()
 }
 
-/// Random enough, and quick (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+/// Every second one is of the real clients' network.
+fn source(dice: &mut Dice) -> Ipv4Addr {
+    let [a, b, c, d, e, ..] = dice.roll().to_be_bytes();
+    match a % 2 {
+        0 => home(1 + b % 254),
+        // Neither private nor multicast.
+        _ => Ipv4Addr::new(11 + b % 100, c, d, e),
     }
+}
 
-    /// Every second one is of the real clients' network.
-    fn source(&mut self) -> Ipv4Addr {
-        let [a, b, c, d, e, ..] = self.next().to_be_bytes();
-        match a % 2 {
-            0 => home(1 + b % 254),
-            // Neither private nor multicast.
-            _ => Ipv4Addr::new(11 + b % 100, c, d, e),
-        }
+/// A reset, a forged cookie, or a packet that ends too early.
+fn datagram(dice: &mut Dice, hello: &[u8]) -> Vec<u8> {
+    let [kind, cut, ..] = dice.roll().to_be_bytes();
+    let session = SessionId((dice.roll() | 1).to_be_bytes());
+    let cookie = SessionId((dice.roll() | 1).to_be_bytes());
+    let reset = kind % 3 == 0;
+    let mut out = Vec::new();
+    Control {
+        opcode: if reset { Opcode::HardResetClientV2 } else { Opcode::ControlV1 },
+        key_id: 0,
+        session,
+        acks: if reset { AckIds::default() } else { AckIds::from_iter([0]) },
+        peer_session: (!reset).then_some(cookie),
+        message_id: Some(u32::from(!reset)),
+        payload: if reset { &[] } else { hello },
     }
-
-    /// A reset, a forged cookie, or a packet that ends too early.
-    fn datagram(&mut self, hello: &[u8]) -> Vec<u8> {
-        let [kind, cut, ..] = self.next().to_be_bytes();
-        let session = SessionId((self.next() | 1).to_be_bytes());
-        let cookie = SessionId((self.next() | 1).to_be_bytes());
-        let reset = kind % 3 == 0;
-        let mut out = Vec::new();
-        Control {
-            opcode: if reset { Opcode::HardResetClientV2 } else { Opcode::ControlV1 },
-            key_id: 0,
-            session,
-            acks: if reset { AckIds::default() } else { AckIds::from_iter([0]) },
-            peer_session: (!reset).then_some(cookie),
-            message_id: Some(u32::from(!reset)),
-            payload: if reset { &[] } else { hello },
-        }
-        .encode(&mut out);
-        if kind % 3 == 2 {
-            out.truncate(1 + usize::from(cut) % (out.len() - 1));
-        }
-        out
+    .encode(&mut out);
+    if kind % 3 == 2 {
+        out.truncate(1 + usize::from(cut) % (out.len() - 1));
     }
+    out
 }
 
 /// A flood under way.
@@ -172,12 +144,12 @@ impl Flood {
                 let due = u64::try_from(started.elapsed().as_micros())? * u64::from(per_second) / 1_000_000;
                 // One that cannot keep up must still see that it is to stop.
                 while number < due && !stopped.load(Ordering::Relaxed) {
-                    let payload = dice.datagram(&hello);
-                    let port = 1_024 + u16::try_from(dice.next() % 60_000)?;
+                    let payload = datagram(&mut dice, &hello);
+                    let port = 1_024 + u16::try_from(dice.roll() % 60_000)?;
                     let length = u16::try_from(8 + payload.len())?.to_be_bytes();
                     let udp =
                         [&port.to_be_bytes()[..], &PORT.to_be_bytes(), &length, &[0, 0], &payload].concat();
-                    raw.send(&ipv4(dice.source(), SERVER, UDP, &[], &udp))?;
+                    raw.send(&ipv4(source(&mut dice), SERVER, UDP, &[], &udp))?;
                     number += 1;
                     count.store(number, Ordering::Relaxed);
                 }
@@ -224,13 +196,13 @@ fn real_clients_get_in_and_stay_in() -> Result<()> {
         ensure!(warm.all_up(Duration::from_secs(20)), "{:?}", warm.without_tunnel());
         warm.stop();
 
-        let before = metrics(&scene)?;
-        let memory = resident_kib(&scene)?;
+        let before = scene.metrics()?;
+        let memory = scene.resident_kib()?;
         let (sent_before, arrived_before) = (flow.sent(), sink.count());
         let started = Instant::now();
         let flood = Flood::start(&scene, 1, rate)?;
         eventually("the flood", Duration::from_secs(5), || {
-            (event(&metrics(&scene).ok()?, "answers").ok()? > event(&before, "answers").ok()? + 100)
+            (events(&scene.metrics().ok()?, "answers").ok()? > events(&before, "answers").ok()? + 100)
                 .then_some(())
         })?;
         let swarm = crowd(&scene, &profile, count, CLIENTS_PER_S)?;
@@ -240,10 +212,10 @@ fn real_clients_get_in_and_stay_in() -> Result<()> {
             swarm.wait_until(lasts + WITHIN, |counts| counts.ups == u64::try_from(count).unwrap_or(0));
         let lasted = started.elapsed();
         let flooded = flood.end()?;
-        let grown = resident_kib(&scene)?.saturating_sub(memory);
-        let after = metrics(&scene)?;
+        let grown = scene.resident_kib()?.saturating_sub(memory);
+        let after = scene.metrics()?;
         let (flowed, arrived) = (flow.sent() - sent_before, sink.count() - arrived_before);
-        let difference = |name: &str| anyhow::Ok(event(&after, name)? - event(&before, name)?);
+        let difference = |name: &str| anyhow::Ok(events(&after, name)? - events(&before, name)?);
         let (answers, refused) = (difference("answers")?, difference("answers-refused")?);
         println!(
             "{flooded} datagrams in {lasted:?} ({} a second); {answers} answered, {refused} refused an answer, {} came to \
@@ -362,15 +334,15 @@ fn half_open_sessions_are_small_and_short() -> Result<()> {
         let mut hello = Vec::new();
         peer::connection(&peer::tls(&scene.certificates.dir)?)?.drain(&mut hello);
         all_half_open(&scene, count..count + WARM, &hello)?;
-        let (before, memory) = (metrics(&scene)?, resident_kib(&scene)?);
-        let difference = |name: &str| anyhow::Ok(event(&metrics(&scene)?, name)? - event(&before, name)?);
+        let (before, memory) = (scene.metrics()?, scene.resident_kib()?);
+        let difference = |name: &str| anyhow::Ok(events(&scene.metrics()?, name)? - events(&before, name)?);
         let started = Instant::now();
         all_half_open(&scene, 0..count, &hello)?;
         let wanted = u64::try_from(count)?;
         eventually("all of them", Duration::from_secs(5), || {
             (difference("handshakes").ok()? >= wanted).then_some(())
         })?;
-        let (last, grown) = (Instant::now(), resident_kib(&scene)?.saturating_sub(memory));
+        let (last, grown) = (Instant::now(), scene.resident_kib()?.saturating_sub(memory));
         // On a slow machine the first ones are over before the last ones begin.
         let there = wanted.saturating_sub(difference("handshakes-failed")?);
         println!(

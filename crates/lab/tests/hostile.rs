@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use common::peer::{self, Beside, Peer};
-use lab::{AwsClient, AwsError, Net, Scene, SceneOptions, TARGETS, wait_until};
+use foreign::Dice;
+use lab::{AwsClient, AwsError, Net, Scene, SceneOptions, TARGETS, events, figure, wait_until};
 use openvpn::tls::Tls as _;
 use openvpn::wire::{AckIds, Control, Opcode, SessionId};
 
@@ -73,49 +74,18 @@ const FULL: Dose = Dose {
     forms: 1_500,
 };
 
-/// Numbers that look random and are the same in every run (SplitMix64).
-#[derive(Clone)]
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(bound.max(1)).unwrap_or(1)).unwrap_or_default()
-    }
-
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
-        let mut bytes: Vec<u8> = Vec::with_capacity(length + 8);
-        while bytes.len() < length {
-            bytes.extend(self.next().to_le_bytes());
+/// A copy with a few bits flipped.
+fn bent(dice: &mut Dice, packet: &[u8]) -> Vec<u8> {
+    let mut bent = packet.to_vec();
+    for _ in 0..=dice.place(4) {
+        // Half of the flips hit the header, where there is most to decide.
+        let within = if dice.place(2) == 0 { bent.len().min(32) } else { bent.len() };
+        let at = dice.place(within);
+        if let Some(byte) = bent.get_mut(at) {
+            *byte ^= 1 << dice.place(8);
         }
-        bytes.truncate(length);
-        bytes
     }
-
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
-    }
-
-    /// A copy with a few bits flipped.
-    fn bend(&mut self, packet: &[u8]) -> Vec<u8> {
-        let mut bent = packet.to_vec();
-        for _ in 0..=self.below(4) {
-            // Half of the flips hit the header, where there is most to decide.
-            let within = if self.below(2) == 0 { bent.len().min(32) } else { bent.len() };
-            let at = self.below(within);
-            if let Some(byte) = bent.get_mut(at) {
-                *byte ^= 1 << self.below(8);
-            }
-        }
-        bent
-    }
+    bent
 }
 
 /// Who attacks, and whom.
@@ -148,7 +118,7 @@ fn reset(session: SessionId) -> Vec<u8> {
 impl Attacker<'_> {
     /// From a new port of one of several addresses, each of which has a budget of its own.
     fn socket(&mut self) -> Result<UdpSocket> {
-        let last = ADDRESSES.start + u8::try_from(self.dice.below(ADDRESSES.len()))?;
+        let last = ADDRESSES.start + u8::try_from(self.dice.place(ADDRESSES.len()))?;
         let socket = self.net.run(|| UdpSocket::bind((Ipv4Addr::new(10, 99, 0, last), 0)))?;
         socket.connect(self.server)?;
         socket.set_read_timeout(Some(ANSWER))?;
@@ -156,7 +126,7 @@ impl Attacker<'_> {
     }
 
     fn session(&mut self) -> SessionId {
-        SessionId((self.dice.next() | 1).to_be_bytes())
+        SessionId((self.dice.roll() | 1).to_be_bytes())
     }
 
     /// The server's answer to a hard reset. It has then read everything that this socket sent before.
@@ -200,25 +170,25 @@ impl Attacker<'_> {
                 }
                 sockets.push_back(self.socket()?);
             }
-            let length = self.dice.below(DATAGRAM_MAX_BYTES + 1);
+            let length = self.dice.place(DATAGRAM_MAX_BYTES + 1);
             let mut datagram = self.dice.bytes(length);
             if let Some(first) = datagram.first_mut()
                 && number % 2 == 0
             {
-                let opcode = 3 + u8::try_from(self.dice.below(9))?;
-                *first = opcode << 3 | u8::try_from(self.dice.below(8))?;
+                let opcode = 3 + u8::try_from(self.dice.place(9))?;
+                *first = opcode << 3 | u8::try_from(self.dice.place(8))?;
             }
             // Peer ids that may be in use.
             if number % 8 == 0
                 && let Some(peer_id) = datagram.get_mut(1..4)
             {
-                peer_id.copy_from_slice(&[0, 0, u8::try_from(self.dice.below(4))?]);
+                peer_id.copy_from_slice(&[0, 0, u8::try_from(self.dice.place(4))?]);
             }
             // Acknowledgement counts that are possible.
             if number % 4 == 0
                 && let Some(acks) = datagram.get_mut(9)
             {
-                *acks = u8::try_from(self.dice.below(9))?;
+                *acks = u8::try_from(self.dice.place(9))?;
             }
             let socket = sockets.back().context("no socket")?;
             socket.send(&datagram)?;
@@ -267,10 +237,10 @@ impl Attacker<'_> {
             let socket = self.socket()?;
             let session = self.session();
             let cookie = self.cookie(&socket, session)?;
-            let cut = self.dice.below(hello.len());
+            let cut = self.dice.place(hello.len());
             let payload = match number % 4 {
                 0 | 1 => hello.get(..cut).unwrap_or_default().to_vec(),
-                2 => self.dice.bend(&hello),
+                2 => bent(&mut self.dice, &hello),
                 _ => {
                     let mut mixed = hello.get(..cut).unwrap_or_default().to_vec();
                     mixed.extend(self.dice.bytes(hello.len() - cut));
@@ -298,11 +268,11 @@ impl Attacker<'_> {
     fn bent(&mut self, sessions: usize, copies: usize) -> Result<()> {
         for number in 0..sessions {
             // Every second one's copies come only after it is up: a bent handshake may well come to nothing.
-            let mut dice = Dice(self.dice.next());
+            let mut dice = Dice(self.dice.roll());
             let beside: Option<Beside> = (number % 2 == 0).then(|| -> Beside {
                 Box::new(move |socket, datagram| {
                     for _ in 0..3 {
-                        let _ = socket.send(&dice.bend(datagram));
+                        let _ = socket.send(&bent(&mut dice, datagram));
                     }
                 })
             });
@@ -314,7 +284,7 @@ impl Attacker<'_> {
             let socket = self.socket()?;
             for datagram in &sent {
                 for _ in 0..copies {
-                    let _ = socket.send(&self.dice.bend(datagram));
+                    let _ = socket.send(&bent(&mut self.dice, datagram));
                     self.seen += 1;
                 }
                 let _ = socket.send(datagram);
@@ -368,7 +338,7 @@ impl Attacker<'_> {
             requests.push(match wrong.get(number % (wrong.len() + 3)) {
                 Some(text) => text.clone().into_bytes(),
                 None => {
-                    let length = self.dice.below(4_096);
+                    let length = self.dice.place(4_096);
                     self.dice.bytes(length)
                 }
             });
@@ -463,16 +433,16 @@ impl Attacker<'_> {
         let mut calls: Vec<(String, Vec<(String, String)>)> = Vec::new();
         for _ in 0..count {
             let mut parameters = vec![("ClientVpnEndpointId".to_owned(), "cvpn-endpoint-0".to_owned())];
-            for _ in 0..self.dice.below(12) {
-                let length = self.dice.below(64);
+            for _ in 0..self.dice.place(12) {
+                let length = self.dice.place(64);
                 let noise = String::from_utf8_lossy(&self.dice.bytes(length)).into_owned();
-                let name = if self.dice.below(4) == 0 {
+                let name = if self.dice.place(4) == 0 {
                     noise.clone()
                 } else {
                     (*self.dice.pick(&NAMES)).to_owned()
                 };
                 let value =
-                    if self.dice.below(3) == 0 { noise } else { (*self.dice.pick(&VALUES)).to_owned() };
+                    if self.dice.place(3) == 0 { noise } else { (*self.dice.pick(&VALUES)).to_owned() };
                 parameters.push((name, value));
             }
             calls.push(((*self.dice.pick(&ACTIONS)).to_owned(), parameters));
@@ -511,7 +481,7 @@ impl Attacker<'_> {
     fn dose(&mut self, dose: Dose) -> Result<()> {
         let mut at = Instant::now();
         let mut lap = |what: &str, scene: &Scene| -> Result<()> {
-            println!("{what}: {:?}, resident {} KiB", at.elapsed(), resident_kib(scene)?);
+            println!("{what}: {:?}, resident {} KiB", at.elapsed(), scene.resident_kib()?);
             at = Instant::now();
             Ok(())
         };
@@ -543,29 +513,13 @@ fn nonsense(client: &AwsClient, action: &str, parameters: &[(String, String)]) -
 }
 
 /// The server's resident memory, KiB.
-fn resident_kib(scene: &Scene) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", scene.server().id()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
-}
-
-/// A figure of `/metrics`, by its name with labels.
-fn figure(metrics: &str, name: &str) -> Result<u64> {
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    Ok(line.with_context(|| format!("no {name} in {metrics}"))?.parse()?)
-}
-
-fn metrics(scene: &Scene) -> Result<String> {
-    scene.server_net.run(|| Ok(scene.server().client().get("/metrics")?))
-}
-
 fn handshakes_begun(scene: &Scene) -> Result<u64> {
-    figure(&metrics(scene)?, "bascule_gateway_events_total{event=\"handshakes\"}")
+    events(&scene.metrics()?, "handshakes")
 }
 
 /// Datagrams that the data plane has looked at.
 fn looked_at(scene: &Scene) -> Result<u64> {
-    let metrics = metrics(scene)?;
+    let metrics = scene.metrics()?;
     let mut sum = figure(&metrics, "bascule_control_packets_total")?;
     for line in metrics.lines().filter(|line| line.starts_with("bascule_dropped_packets_total{")) {
         sum += line.rsplit(' ').next().context("no value")?.parse::<u64>()?;
@@ -598,10 +552,10 @@ fn nothing_a_stranger_sends_harms() -> Result<()> {
         };
         attacker.dose(WARM_UP)?;
         let (before, looked, handshakes) =
-            (resident_kib(&scene)?, looked_at(&scene)?, handshakes_begun(&scene)?);
+            (scene.resident_kib()?, looked_at(&scene)?, handshakes_begun(&scene)?);
         attacker.seen = 0;
         attacker.dose(FULL)?;
-        let (after, seen) = (resident_kib(&scene)?, attacker.seen);
+        let (after, seen) = (scene.resident_kib()?, attacker.seen);
         let (looked, begun) = (looked_at(&scene)? - looked, handshakes_begun(&scene)? - handshakes);
         println!(
             "{seen} datagrams, {looked} looked at; {before} KiB, then {after} KiB; {:?}",
@@ -621,7 +575,7 @@ fn nothing_a_stranger_sends_harms() -> Result<()> {
         drop(fresh);
         let log = scene.server().log();
         assert!(!log.contains("panicked"), "{log}");
-        assert_eq!(figure(&metrics(&scene)?, "bascule_worker_losses_total")?, 0);
+        assert_eq!(figure(&scene.metrics()?, "bascule_worker_losses_total")?, 0);
         assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
         Ok(())
     })

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Scene, SceneOptions, TARGETS};
+use lab::{Scene, SceneOptions, TARGETS, events};
 
 /// Other addresses that the client seems to come from, one after the other.
 const ADDRESSES: [&str; 3] = ["10.99.0.51", "10.99.0.52", "10.99.0.53"];
@@ -26,13 +26,6 @@ fn translate(scene: &Scene, address: &str) -> Result<()> {
     std::fs::write(&file, table)?;
     net.output("nft", &["-f", file.to_str().context("a plain path")?])?;
     Ok(())
-}
-
-fn metric(scene: &Scene, event: &str) -> Result<u64> {
-    let text = scene.server_net.run(|| scene.server().client().get("/metrics"))?;
-    let name = format!("bascule_gateway_events_total{{event=\"{event}\"}} ");
-    let value = text.lines().find_map(|line| line.strip_prefix(&name));
-    Ok(value.with_context(|| format!("no {name}in:\n{text}"))?.parse()?)
 }
 
 #[test]
@@ -58,7 +51,7 @@ fn a_flow_goes_on_when_the_nat_changes() -> Result<()> {
             for (moves, address) in (1..).zip(ADDRESSES) {
                 translate(&scene, address)?;
                 lab::eventually("the move", Duration::from_secs(3), || {
-                    (metric(&scene, "floats").ok()? >= moves).then_some(())
+                    (events(&scene.metrics().ok()?, "floats").ok()? >= moves).then_some(())
                 })?;
             }
             pinging.join().ok().context("the pings")?
@@ -71,7 +64,7 @@ fn a_flow_goes_on_when_the_nat_changes() -> Result<()> {
         println!("{received} of {PINGS} echoes over {} changes of address", ADDRESSES.len());
         ensure!(PINGS - received <= LOST_MAX, "{said}");
         ensure!(client.times_up() == 1, "{}", client.log());
-        ensure!(metric(&scene, "floats-refused")? == 0);
+        ensure!(events(&scene.metrics()?, "floats-refused")? == 0);
         // The control channel has moved too: the farewell comes.
         let before = client.log().len();
         scene.disassociate(&endpoint, &association)?;

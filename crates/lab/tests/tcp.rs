@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use lab::{Echo, Net, Scene, SceneOptions, Sender, Sink, TARGETS, eventually, wait_until};
+use lab::{Echo, Net, Scene, SceneOptions, Sender, Sink, TARGETS, eventually, figure, wait_until};
 
 /// The echo service behind the tunnel.
 const ECHO: u16 = 7;
@@ -47,20 +47,6 @@ fn transfer(net: &Net) -> Result<Duration> {
         Ok(())
     })?;
     Ok(started.elapsed())
-}
-
-fn metric(scene: &Scene, name: &str) -> Result<f64> {
-    let text = scene.server_net.run(|| scene.server().client().get("/metrics"))?;
-    let line = text.lines().find(|line| line.starts_with(name));
-    let value =
-        line.and_then(|line| line.rsplit(' ').next()).with_context(|| format!("no {name} in:\n{text}"))?;
-    Ok(value.parse()?)
-}
-
-fn resident_kib(scene: &Scene) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", scene.server().id()))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-    Ok(line.split_whitespace().nth(1).context("no figure")?.parse()?)
 }
 
 #[test]
@@ -224,18 +210,18 @@ fn a_client_that_stops_reading_costs_little_and_holds_up_nobody() -> Result<()> 
         eventually("the flood", Duration::from_secs(5), || {
             (flood.sent.load(Ordering::Relaxed) > 2_000).then_some(())
         })?;
-        let before = resident_kib(&scene)?;
+        let before = scene.resident_kib()?;
         slow.freeze();
         let dropped = "bascule_dropped_packets_total{reason=\"stream-full\"}";
         eventually("drops", Duration::from_secs(20), || {
-            metric(&scene, dropped).ok().filter(|count| *count > 5_000.0)
+            figure(&scene.metrics().ok()?, dropped).ok().filter(|count| *count > 5_000)
         })?;
         // While packets for the one are dropped, the other's pass as ever.
         for _ in 0..3 {
             let took = transfer(&scene.clients[1].net)?;
             ensure!(took < Duration::from_secs(10), "{took:?}");
         }
-        let grown = resident_kib(&scene)?.saturating_sub(before);
+        let grown = scene.resident_kib()?.saturating_sub(before);
         ensure!(grown < 4 * 1024, "the server grew by {grown} KiB");
         ensure!(other.times_up() == 1 && slow.times_up() == 1);
         drop(flood);
@@ -243,7 +229,7 @@ fn a_client_that_stops_reading_costs_little_and_holds_up_nobody() -> Result<()> 
         slow.thaw();
         ensure!(scene.reaches(0, TARGETS[0]), "{}", scene.server().log());
         ensure!(slow.times_up() == 1, "{}", slow.log());
-        println!("grew by {grown} KiB; dropped {}", metric(&scene, dropped)?);
+        println!("grew by {grown} KiB; dropped {}", figure(&scene.metrics()?, dropped)?);
         Ok(())
     })
 }
@@ -297,8 +283,8 @@ fn garbage_and_silence_close_the_connection_and_harm_nobody() -> Result<()> {
         }
         ensure!(closes(&[0, 14, 0x38], Duration::from_secs(14))?, "half a packet");
         ensure!(scene.reaches(0, TARGETS[0]) && client.times_up() == 1, "{}", scene.server().log());
-        let open = || metric(&scene, "bascule_tcp_connections ");
-        let alone = wait_until(Duration::from_secs(3), || open().is_ok_and(|open| open == 1.0));
+        let open = || figure(&scene.metrics()?, "bascule_tcp_connections");
+        let alone = wait_until(Duration::from_secs(3), || open().is_ok_and(|open| open == 1));
         ensure!(alone, "{:?}", open());
         Ok(())
     })

@@ -623,13 +623,13 @@ fn garbage_harms_nobody() {
             world.run(pause, |_| false);
             let mut bytes = match world.seen.first_packets.get(usize::try_from(rng.below(6)).unwrap()) {
                 Some(real) if rng.chance(700) => real.clone(),
-                _ => (0..rng.below(80)).map(|_| rng.next().to_be_bytes()[7]).collect(),
+                _ => (0..rng.below(80)).map(|_| rng.roll().to_be_bytes()[7]).collect(),
             };
             for _ in 0..rng.below(4) {
                 // Header bytes beyond the session id: a foreign session id is what protects a session.
                 let at = usize::try_from(rng.below(10)).unwrap();
                 if let Some(byte) = bytes.get_mut(at) {
-                    *byte = rng.next().to_be_bytes()[7];
+                    *byte = rng.roll().to_be_bytes()[7];
                 }
             }
             bytes.truncate(usize::try_from(rng.below(60)).unwrap());

@@ -71,7 +71,7 @@ fn schedule(seed: u64) -> (World, bool) {
     let (wrap, theirs) = wrapping(&mut rng, line);
     config.wrap = theirs;
     let tls = double_pair(&mut rng);
-    let mut world = World::new(rng.next(), net, config, server::SessionConfig::default(), tls);
+    let mut world = World::new(rng.roll(), net, config, server::SessionConfig::default(), tls);
     world.wrap = wrap;
     // Epochs go by in seconds instead of years.
     let limits = Limits { epoch_packet_id: 12, rekey_epoch: u16::MAX, ..Limits::default() };
@@ -89,7 +89,7 @@ fn schedule(seed: u64) -> (World, bool) {
 /// No wrapping for half of the connections, tls-crypt or tls-crypt-v2 for the others. The 2.4 line has no v2, and
 /// that of the 2.5 line needs state at the server, which ours does not keep.
 fn wrapping(rng: &mut Rng, line: Line) -> (ControlWrap, Option<Wrap>) {
-    let seed = [rng.next().to_be_bytes()[7]; 32];
+    let seed = [rng.roll().to_be_bytes()[7]; 32];
     let began_at = UnixTime(i64::try_from(rng.below(1 << 33)).unwrap());
     match rng.below(4) {
         0 if !matches!(line, Line::V2_4 | Line::V2_5) => {

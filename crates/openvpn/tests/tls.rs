@@ -148,7 +148,7 @@ fn connects_and_renegotiates_over_a_bad_network() {
             config.peer_info = "IV_PROTO=2\nIV_NCP=2\n".to_owned(); // PRF
         }
         let tls = pair(&server, certificate, certificate, tls12);
-        let mut world = World::new(rng.next(), net, config, server::SessionConfig::default(), tls);
+        let mut world = World::new(rng.roll(), net, config, server::SessionConfig::default(), tls);
         let done = world.run(Duration::from_secs(121), |w| {
             w.up_at.is_some()
                 || w.seen.client_failed.is_some() && w.seen.server_failed.is_some()

@@ -140,12 +140,8 @@ impl Networks {
             let Some(rows) = course.answered(answer)? else { continue };
             let rows: BTreeMap<VpcId, _> = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
             for id in ids {
-                let row = match rows.get(*id) {
-                    Some(row) => Said::Is(row.clone()),
-                    None if !course.may_ask() => continue,
-                    None => self.ask_vpc(scope, id).await,
-                };
-                match row {
+                let Some(said) = course.said(&rows, *id, self.ask_vpc(scope, id)).await else { continue };
+                match said {
                     Said::Is(row) => {
                         if let Said::Nothing(fault) = self.put_vpc(scope, &row).await? {
                             course.failed(fault)?;
@@ -176,12 +172,8 @@ impl Networks {
             let Some(rows) = course.answered(answer)? else { continue };
             let rows: BTreeMap<SubnetId, _> = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
             for id in ids {
-                let row = match rows.get(*id) {
-                    Some(row) => Said::Is(row.clone()),
-                    None if !course.may_ask() => continue,
-                    None => self.ask_subnet(scope, id).await,
-                };
-                match row {
+                let Some(said) = course.said(&rows, *id, self.ask_subnet(scope, id)).await else { continue };
+                match said {
                     Said::Is(row) => self.put_subnet(scope, &row).await?,
                     Said::Gone => {
                         // So that its copy goes with the last association, and serves nobody once more.
@@ -212,12 +204,8 @@ impl Networks {
             let rows: BTreeMap<SecurityGroupId, _> =
                 rows.into_iter().map(|row| (row.id.clone(), row)).collect();
             for id in ids {
-                let row = match rows.get(*id) {
-                    Some(row) => Said::Is(row.clone()),
-                    None if !course.may_ask() => continue,
-                    None => self.ask_group(scope, id).await,
-                };
-                match row {
+                let Some(said) = course.said(&rows, *id, self.ask_group(scope, id)).await else { continue };
+                match said {
                     Said::Is(row) => self.put_group(scope, &row).await?,
                     Said::Gone => {
                         if let Some(copy) = stored.groups.iter().find(|group| group.value.id == **id) {
@@ -372,6 +360,20 @@ impl Course {
         match fault {
             Fault::Away(_) => Err(Ended::Stopped),
             Fault::Unclear(_) | Fault::Refused { .. } => Ok(()),
+        }
+    }
+
+    /// What is said of an id: its row among those listed, else what `ask` learns of it alone; `None` if no more may be asked.
+    async fn said<K: Ord, R: Clone>(
+        &mut self,
+        listed: &BTreeMap<K, R>,
+        id: &K,
+        ask: impl Future<Output = Said<R>>,
+    ) -> Option<Said<R>> {
+        match listed.get(id) {
+            Some(row) => Some(Said::Is(row.clone())),
+            None if !self.may_ask() => None,
+            None => Some(ask.await),
         }
     }
 

@@ -1,10 +1,8 @@
 //! `bascule backup` and `bascule restore`.
 
-use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use store::{RedbStore, StoreError};
@@ -25,30 +23,15 @@ pub(crate) fn back_up(arguments: Backup) -> Result<()> {
         // Who reads it checks it: a backup that is cut off cannot be restored.
         return taken(&data_dir, io::stdout());
     }
-    let file = &arguments.file;
-    let mut name = OsString::from(file.file_name().context("the file has no name")?);
-    name.push(".new");
-    let draft = file.with_file_name(name);
-    let whole = || -> Result<store::Backup> {
-        let _ = std::fs::remove_file(&draft);
-        let out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        taken(&data_dir, out.try_clone()?)?;
-        let backup = store::verify_backup(File::open(&draft)?)?;
-        out.sync_all()?;
-        std::fs::rename(&draft, file)?;
-        Ok(backup)
-    };
-    match whole() {
-        Ok(backup) => {
-            println!("{}: {} records of revision {}", file.display(), backup.records, backup.revision);
-            Ok(())
-        }
-        Err(error) => {
-            // The first error says what is wrong; a draft left behind harms nobody.
-            let _ = std::fs::remove_file(&draft);
-            Err(error).with_context(|| format!("{} is not written", file.display()))
-        }
-    }
+    let path = &arguments.file;
+    let backup = private_file::fill(path, |file| {
+        taken(&data_dir, file.try_clone()?)?;
+        file.rewind()?;
+        Ok(store::verify_backup(file)?)
+    })
+    .with_context(|| format!("{} is not written", path.display()))?;
+    println!("{}: {} records of revision {}", path.display(), backup.records, backup.revision);
+    Ok(())
 }
 
 /// Writes the backup of a data directory, the server's if one runs there.
@@ -87,22 +70,13 @@ pub(crate) fn restore(arguments: Backup) -> Result<()> {
             error => error.into(),
         })?;
     beside::put(&data_dir, &attachment)?;
-    owned(&data_dir, &store)?;
+    private_file::give_to_owner(&File::open(&store)?, &data_dir)?;
     println!("{}: {} records of revision {}", data_dir.display(), backup.records, backup.revision);
     if !master_key.exists() {
         println!(
             "put the master key that sealed its secrets to {}, or name it by master-key-file",
             master_key.display()
         );
-    }
-    Ok(())
-}
-
-/// The superuser restores for the folder's owner.
-fn owned(data_dir: &Path, store: &PathBuf) -> Result<()> {
-    if rustix::process::geteuid().is_root() {
-        let folder = std::fs::metadata(data_dir)?;
-        chown(store, Some(folder.uid()), Some(folder.gid()))?;
     }
     Ok(())
 }

@@ -114,7 +114,7 @@ impl Sim {
 
     /// Numbers are never used again: ids are not either.
     fn number(&mut self) -> u128 {
-        u128::from(self.rng.next()) | 1 << 64
+        u128::from(self.rng.roll()) | 1 << 64
     }
 
     fn add_endpoint(&mut self) {
@@ -311,7 +311,7 @@ impl Sim {
                 }
             }
             (87..89, _) => wanted.split_tunnel = !wanted.split_tunnel,
-            (89..91, _) => wanted.dns_servers = vec![[10, 0, 0, self.rng.next().to_be_bytes()[0]].into()],
+            (89..91, _) => wanted.dns_servers = vec![[10, 0, 0, self.rng.roll().to_be_bytes()[0]].into()],
             (91..93, _) => wanted.admits = !wanted.admits,
             (93..94, _) => wanted.policy = policy(self),
             (94..97, _) => {

@@ -71,9 +71,9 @@ impl Client {
         let tls = if plan.real_tls { real::client_tls(plan.name) } else { double(&shows, &shown, rng) };
         let mut seed = [0; 32];
         for part in seed.chunks_mut(8) {
-            part.copy_from_slice(&rng.next().to_be_bytes());
+            part.copy_from_slice(&rng.roll().to_be_bytes());
         }
-        let sid = SessionId((rng.next() | 1).to_be_bytes());
+        let sid = SessionId((rng.roll() | 1).to_be_bytes());
         let session = Session::new(Arc::new(config(&plan, stream.is_some())), tls, sid, seed, now).unwrap();
         Self {
             plan,
@@ -145,7 +145,7 @@ fn config(plan: &Plan, over_tcp: bool) -> SessionConfig {
 
 fn double(shows: &Arc<Mutex<usize>>, shown: &Arc<Mutex<Vec<usize>>>, rng: &mut Rng) -> TlsFactory {
     let (shows, shown, mut seed, padding) =
-        (Arc::clone(shows), Arc::clone(shown), rng.next(), rng.place(3000));
+        (Arc::clone(shows), Arc::clone(shown), rng.roll(), rng.place(3000));
     Box::new(move || {
         seed = seed.wrapping_add(1);
         let name = *shows.lock().unwrap();

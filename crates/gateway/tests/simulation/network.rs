@@ -3,39 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+pub use foreign::Dice as Rng;
 use gateway::{Instant, StreamId};
 use model::AssociationId;
 
 use crate::client::Plan;
-
-/// splitmix64: small, seeded, good enough to draw schedules.
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    pub fn chance(&mut self, per_mille: u64) -> bool {
-        self.below(1000) < per_mille
-    }
-
-    pub fn place(&mut self, len: usize) -> usize {
-        usize::try_from(self.below(len as u64)).unwrap()
-    }
-
-    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.place(of.len())]
-    }
-}
 
 /// How bad it is.
 #[derive(Clone, Debug)]

@@ -151,7 +151,7 @@ impl Sim {
         let handshakes: Box<dyn Handshakes> =
             if real_tls { Box::new(Rustls) } else { Box::new(Doubles::default()) };
         let mut key = [0; 32];
-        key[..8].copy_from_slice(&rng.next().to_be_bytes());
+        key[..8].copy_from_slice(&rng.roll().to_be_bytes());
         let config = GatewayConfig { seed: key, workers: WORKERS, limits: Limits::default() };
         Self {
             gateway: Gateway::with_handshakes(config, handshakes, now),

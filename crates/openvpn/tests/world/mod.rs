@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use foreign::Dice as Rng;
 use openvpn::data::{Channel, OpenError, PING, Role};
 use openvpn::server::{CookieJar, FailReason, Farewell, FirstPacket, Outcome};
 use openvpn::tls::double::{Double, Script};
@@ -16,27 +17,6 @@ use openvpn::wrap::ControlWrap;
 use openvpn::{Instant, UnixTime, client, server};
 
 pub type MakeTls = Box<dyn FnMut() -> Result<Box<dyn Tls>, TlsError> + Send>;
-
-/// splitmix64: small, seeded, good enough to draw schedules.
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    pub fn chance(&mut self, per_mille: u64) -> bool {
-        self.below(1000) < per_mille
-    }
-}
 
 #[derive(Clone, Debug)]
 pub struct Net {
@@ -136,7 +116,7 @@ const PEER: &str = "192.0.2.7:40001";
 
 pub fn double_pair(rng: &mut Rng) -> (MakeTls, MakeTls) {
     let bytes = 100 + usize::try_from(rng.below(6000)).unwrap();
-    let (mut c, mut s) = (rng.next(), rng.next());
+    let (mut c, mut s) = (rng.roll(), rng.roll());
     let next = |seed: &mut u64| {
         *seed = seed.wrapping_add(1);
         *seed
@@ -172,7 +152,7 @@ impl World {
     ) -> Self {
         let mut rng = Rng(seed);
         let now = Instant(rng.below(1 << 40));
-        let sid = SessionId((rng.next() | 1).to_be_bytes());
+        let sid = SessionId((rng.roll() | 1).to_be_bytes());
         let client =
             client::Session::new(Arc::new(client_config), tls.0, sid, [seed.to_be_bytes()[7]; 32], now)
                 .unwrap();
