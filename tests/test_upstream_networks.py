@@ -43,7 +43,7 @@ def metric(server, name):
 
 
 class Vpc:
-    """A VPC of the upstream with two subnets and a group that lets out one TCP port."""
+    """A VPC of the upstream with two subnets and a group that lets out one TCP port, and another to a prefix list."""
 
     def __init__(self, url):
         self.ec2 = ec2 = direct(url)
@@ -55,6 +55,18 @@ class Vpc:
         every = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": OPEN}]}
         ec2.revoke_security_group_egress(GroupId=self.group, IpPermissions=[every])
         self.allow(7001)
+        # Of the far end of the VPC at first.
+        made = ec2.create_managed_prefix_list(
+            PrefixListName="services", AddressFamily="IPv4", MaxEntries=5, Entries=[{"Cidr": "10.0.255.0/24"}]
+        )
+        self.list = made["PrefixList"]["PrefixListId"]
+        to_list = [{"IpProtocol": "tcp", "FromPort": 7003, "ToPort": 7003, "PrefixListIds": [{"PrefixListId": self.list}]}]
+        ec2.authorize_security_group_egress(GroupId=self.group, IpPermissions=to_list)
+
+    def enlist(self, **change):
+        """Changes the prefix list."""
+        entries = {name: [{"Cidr": cidr}] for name, cidr in change.items()}
+        self.ec2.modify_managed_prefix_list(PrefixListId=self.list, PrefixListName="services", **entries)
 
     @staticmethod
     def _port(port):
@@ -103,12 +115,16 @@ def test_calls_about_networks_are_the_upstreams(make_server, moto, certificates)
     answer = ec2.describe_security_groups(GroupIds=[group])
     assert answer["SecurityGroups"] == there.describe_security_groups(GroupIds=[group])["SecurityGroups"]
     assert find(server, own_id(answer))["forwarded"]["httpStatus"] == 200
+    # A rule about a list that nobody has.
+    nobodys = [{"IpProtocol": "-1", "PrefixListIds": [{"PrefixListId": "pl-0123456789abcdef0"}]}]
+    there.authorize_security_group_egress(GroupId=group, IpPermissions=nobodys)
     # An endpoint here refers to them by their own ids.
     arn = acm.import_certificate(**certificates.material("vpn.example.com"))["CertificateArn"]
     endpoint = create(ec2, arn, arn, VpcId=vpc, SecurityGroupIds=[group])
     ec2.associate_client_vpn_target_network(ClientVpnEndpointId=endpoint, SubnetId=subnet)
     (row,) = ec2.describe_client_vpn_endpoints()["ClientVpnEndpoints"]
     assert (row["VpcId"], row["SecurityGroupIds"]) == (vpc, [group])
+    assert "rules about pl-0123456789abcdef0 let nothing out" in server.errors()
     (row,) = ec2.describe_client_vpn_target_networks(ClientVpnEndpointId=endpoint)["ClientVpnTargetNetworks"]
     assert (row["TargetNetworkId"], row["VpcId"]) == (subnet, vpc)
     for parameters, code in (
@@ -307,7 +323,7 @@ def cables(own_namespace):
     made = [Place("172.31.9.1/24", "172.31.9.10/24"), Place("10.0.1.1/24", "10.0.1.10/24")]
     listeners = []
     try:
-        for port in (7001, 7002):
+        for port in (7001, 7002, 7003):
             listeners.append(made[1].within(lambda: socket.create_server(("10.0.1.10", port))))
         yield made
     finally:
@@ -365,12 +381,18 @@ def test_packets_follow_an_upstreams_networks(places, make_server, certificates,
         first.up()
         reaches = lambda port: passes(person, target.address, port)
         eventually(lambda: reaches(7001), what="what the group lets out passes")
-        assert not reaches(7002)
+        assert not reaches(7002) and not reaches(7003)
         # Within the refresh interval of a second.
         vpc.allow(7002)
         eventually(lambda: reaches(7002), what="what the group lets out by now passes")
         vpc.forbid(7001)
         eventually(lambda: not reaches(7001), what="what the group lets out no more does not pass")
+        vpc.enlist(AddEntries="10.0.1.0/24")
+        eventually(lambda: reaches(7003), what="what is on the prefix list by now passes")
+        vpc.enlist(RemoveEntries="10.0.1.0/24")
+        eventually(lambda: not reaches(7003), what="what is on the prefix list no more does not pass")
+        vpc.enlist(AddEntries="10.0.1.10/32")
+        eventually(lambda: reaches(7003), what="and again")
 
         good = metric(server, "bascule_networks_last_good_timestamp_seconds")
         assert abs(time.time() - good) < 10
@@ -380,7 +402,7 @@ def test_packets_follow_an_upstreams_networks(places, make_server, certificates,
             front.mood = mood
             eventually(lambda: metric(server, refreshes) >= before + 2, 20, what=f"refreshes fail: {mood}")
             assert associations() == only, mood
-            assert reaches(7002) and first.times_up() == 1, mood
+            assert reaches(7002) and reaches(7003) and first.times_up() == 1, mood
         front.mood = "well"
         front.released.set()
 
@@ -392,7 +414,7 @@ def test_packets_follow_an_upstreams_networks(places, make_server, certificates,
         clients.append(second)
         second.up()
         eventually(lambda: reaches(7002), what="a new client reaches the target")
-        assert not reaches(7001)
+        assert reaches(7003) and not reaches(7001)
         code, status, _ = fails(ec2.describe_subnets)
         assert (code, status) == ("Unavailable", 503)
         found = fails(ec2.associate_client_vpn_target_network, **on, SubnetId=vpc.subnets[1])

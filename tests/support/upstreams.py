@@ -134,7 +134,12 @@ class Front:
             return
         action = dict(urllib.parse.parse_qsl(body.decode(errors="replace"))).get("Action", "")
         if mood == "empty":
-            name = {"DescribeSecurityGroups": "securityGroupInfo"}.get(action, action[8:-1].lower() + "Set")
+            odd = {
+                "DescribeSecurityGroups": "securityGroupInfo",
+                "DescribeManagedPrefixLists": "prefixListSet",
+                "GetManagedPrefixListEntries": "entrySet",
+            }
+            name = odd.get(action, action[8:-1].lower() + "Set")
             text = f"<{action}Response><requestId>r</requestId><{name}/></{action}Response>"
             self._say(request, 200, text.encode())
             return

@@ -89,6 +89,8 @@ id!(/// A security group of a VPC.
     SecurityGroupId, "sg-");
 id!(/// A rule of a security group.
     SecurityRuleId, "sgr-");
+id!(/// A prefix list of an upstream.
+    PrefixListId, "pl-");
 id!(/// A transit gateway.
     TransitGatewayId, "tgw-");
 id!(/// An endpoint's attachment to a transit gateway.

@@ -32,13 +32,14 @@ pub use endpoint::{
     EndpointSpec, IpType, Listen, ListenerClaim, Transport, TrustProvider, TrustProviderKind,
 };
 pub use ids::{
-    AccountId, AssociationId, AttachmentId, ConnectionId, EndpointId, IdError, RegionName, Scope,
-    SecurityGroupId, SecurityRuleId, SubnetId, TransitGatewayId, VpcId, ZoneName,
+    AccountId, AssociationId, AttachmentId, ConnectionId, EndpointId, IdError, PrefixListId, RegionName,
+    Scope, SecurityGroupId, SecurityRuleId, SubnetId, TransitGatewayId, VpcId, ZoneName,
 };
 pub use key::{Key, Kind, prefix};
 pub use logs::{LogBatch, LogEvent, LogGroup, LogStream};
 pub use network::{
-    GroupRule, RuleTags, SecurityGroup, SecurityRule, Subnet, SubnetAttributes, Vpc, VpcAttributes,
+    GroupRule, PrefixList, RuleTags, SecurityGroup, SecurityRule, Subnet, SubnetAttributes, Vpc,
+    VpcAttributes,
 };
 pub use observed::{Failure, GatewayFailure, GatewayStatus};
 pub use quota::Quotas;

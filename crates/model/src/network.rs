@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use crate::{Scope, SecurityGroupId, SecurityRuleId, SubnetId, Timestamp, VpcId, ZoneName};
+use crate::{PrefixListId, Scope, SecurityGroupId, SecurityRuleId, SubnetId, Timestamp, VpcId, ZoneName};
 
 /// A VPC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct Vpc {
     /// Its IPv6 CIDR blocks.
     #[serde(default)]
     pub ipv6_cidrs: Vec<Ipv6Net>,
+    /// The pools that named blocks were said to be of; a block without one was given by the service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ipv6_pools: BTreeMap<Ipv6Net, String>,
     /// `default` or `dedicated`.
     pub instance_tenancy: String,
     /// Its default security group.
@@ -176,7 +179,20 @@ pub struct SecurityGroup {
     pub egress: Vec<GroupRule>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
+    /// Of a copy: the prefix lists that its rules of the upstream speak of, as they were read last. What they let out stands
+    /// among `egress`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub prefix_lists: BTreeMap<PrefixListId, PrefixList>,
     /// Whether it is a copy of the upstream's, under its own id (`networks = "upstream"`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mirrored: bool,
+}
+
+/// What an upstream told of a prefix list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrefixList {
+    /// Which version it was, of a list that counts them.
+    pub version: Option<i64>,
+    /// Its blocks.
+    pub cidrs: Vec<IpNet>,
 }

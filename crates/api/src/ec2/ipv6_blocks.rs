@@ -15,6 +15,10 @@ use crate::error::{ApiError, short};
 const PROVIDED_PREFIX: u8 = 56;
 /// What it says of their origin.
 const AMAZON: &str = "Amazon";
+/// What it says of that of a block which was named without a pool. AWS asks for one.
+const OWN: &str = "own";
+/// Longest name of a pool.
+const MAX_POOL_BYTES: usize = 255;
 
 /// A block of a VPC.
 #[derive(ToXml)]
@@ -23,7 +27,7 @@ pub(crate) struct VpcBlock {
     ipv6_cidr_block: String,
     ipv6_cidr_block_state: State,
     network_border_group: String,
-    ipv6_pool: &'static str,
+    ipv6_pool: String,
 }
 
 /// A block of a subnet.
@@ -52,7 +56,7 @@ impl VpcBlock {
             ipv6_cidr_block: block.to_string(),
             ipv6_cidr_block_state: State { state },
             network_border_group: vpc.scope.region.to_string(),
-            ipv6_pool: AMAZON,
+            ipv6_pool: vpc.ipv6_pools.get(block).map_or(AMAZON, String::as_str).to_owned(),
         }
     }
 }
@@ -88,6 +92,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) provided: Option<bool>,
     /// This block.
     pub(crate) block: Option<&'a str>,
+    /// Of a pool, which is kept and answered: the operator's networks are the only ones there are.
+    pub(crate) pool: Option<&'a str>,
     /// Of a pool of the address manager, of which there is none.
     pub(crate) ipam_pool: Option<&'a str>,
 }
@@ -107,6 +113,9 @@ impl Wanted<'_> {
             (true, Some(_)) => Err(ApiError::combination(
                 "AmazonProvidedIpv6CidrBlock and Ipv6CidrBlock cannot be specified together",
             )),
+            (_, Some(_)) if self.named_pool().len() > MAX_POOL_BYTES => {
+                Err(ApiError::invalid(format!("The name of a pool has at most {MAX_POOL_BYTES} bytes")))
+            }
             (_, Some(text)) => vpc_block(text).map(drop),
             (false, None) if self.ipam_pool.is_some() => {
                 // There is no address manager to choose one.
@@ -116,12 +125,15 @@ impl Wanted<'_> {
         }
     }
 
-    /// The block; `None`: none is asked for. The pool it shall be of is not asked about: the operator's networks are the
-    /// only ones there are.
-    pub(crate) fn take(&self, cx: &Cx<'_>) -> Result<Option<Ipv6Net>, ApiError> {
+    fn named_pool(&self) -> &str {
+        self.pool.or(self.ipam_pool).unwrap_or(OWN)
+    }
+
+    /// The block, with its pool if it was named; `None`: none is asked for.
+    pub(crate) fn take(&self, cx: &Cx<'_>) -> Result<Option<(Ipv6Net, Option<String>)>, ApiError> {
         match self.block {
-            Some(text) => vpc_block(text).map(Some),
-            None => Ok((self.provided == Some(true)).then(|| provided(cx.entropy()))),
+            Some(text) => Ok(Some((vpc_block(text)?, Some(self.named_pool().to_owned())))),
+            None => Ok((self.provided == Some(true)).then(|| (provided(cx.entropy()), None))),
         }
     }
 }

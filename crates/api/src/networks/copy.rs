@@ -1,6 +1,8 @@
 //! Copies of single things: asked for by id, written as a record of the same kind. A record that was made here is left
 //! alone, and one that says the same already is not written.
 
+use std::collections::BTreeMap;
+
 use model::{
     Certificate, Key, Scope, SecurityGroup, SecurityGroupId, Subnet, SubnetAttributes, SubnetId, Vpc, VpcId,
 };
@@ -11,8 +13,9 @@ use store::{Check, Op, Outcome as Written, StoreError, Transaction};
 
 use super::ask::{Fault, Pairs, filter};
 use super::judge::{Said, said};
+use super::prefix_lists::{self, Lists};
 use super::remembered::Outcome;
-use super::rows::{self, GroupRow, SubnetRow, VpcRow};
+use super::rows::{self, GroupRow, MAX_RULES, SubnetRow, VpcRow};
 use super::{Neighbour, Networks};
 use crate::error::ApiError;
 
@@ -56,7 +59,7 @@ impl Networks {
                 Said::Nothing(why) => Said::Nothing(why),
             },
             Neighbour::Group(id) => match self.ask_group(scope, id).await {
-                Said::Is(row) => Said::Is(self.put_group(scope, &row).await?),
+                Said::Is(row) => Said::Is(self.put_group_alone(scope, &row).await?),
                 Said::Gone => Said::Gone,
                 Said::Nothing(why) => Said::Nothing(why),
             },
@@ -99,7 +102,7 @@ impl Networks {
             Some(known) => known.value.default_security_group,
             None => match self.ask_default_group(scope, &row.id).await {
                 Ok(group) => {
-                    self.put_group(scope, &group).await?;
+                    self.put_group_alone(scope, &group).await?;
                     group.id
                 }
                 Err(why) => return Ok(Said::Nothing(why)),
@@ -110,6 +113,7 @@ impl Networks {
             scope: scope.clone(),
             cidrs: row.cidrs.clone(),
             ipv6_cidrs: row.ipv6_cidrs.clone(),
+            ipv6_pools: BTreeMap::new(),
             instance_tenancy: row.tenancy.clone(),
             default_security_group: default_group.clone(),
             tags: row.tags.clone(),
@@ -148,7 +152,27 @@ impl Networks {
         .await
     }
 
-    pub(super) async fn put_group(&self, scope: &Scope, row: &GroupRow) -> Result<(), StoreError> {
+    /// Writes a group, after the prefix lists that it speaks of were asked for.
+    pub(super) async fn put_group_alone(&self, scope: &Scope, row: &GroupRow) -> Result<(), StoreError> {
+        let (lists, failures) = self.lists_of(scope, std::iter::once(row)).await?;
+        if !failures.is_empty() {
+            let why = failures.join("; ");
+            tracing::warn!(group = %row.id, why, "a security group's prefix lists cannot be read in full");
+        }
+        self.put_group(scope, row, &lists).await
+    }
+
+    /// Writes a group; its rules about prefix lists as the lists are.
+    pub(super) async fn put_group(
+        &self,
+        scope: &Scope,
+        row: &GroupRow,
+        lists: &Lists,
+    ) -> Result<(), StoreError> {
+        let mut egress = prefix_lists::egress(row, lists);
+        egress.truncate(MAX_RULES);
+        let own = lists.iter().filter(|(id, _)| row.egress_to_lists.iter().any(|rule| rule.list == **id));
+        let own: Lists = own.map(|(id, list)| (id.clone(), list.clone())).collect();
         self.put(Key::security_group(scope, &row.id), |_: Option<&SecurityGroup>| SecurityGroup {
             id: row.id.clone(),
             scope: scope.clone(),
@@ -156,8 +180,9 @@ impl Networks {
             name: row.name.clone(),
             description: row.description.clone(),
             ingress: row.ingress.clone(),
-            egress: row.egress.clone(),
+            egress: egress.clone(),
             tags: row.tags.clone(),
+            prefix_lists: own.clone(),
             mirrored: true,
         })
         .await

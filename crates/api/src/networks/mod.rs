@@ -10,6 +10,7 @@ mod ask;
 mod certificates;
 mod copy;
 mod judge;
+mod prefix_lists;
 mod refresh;
 mod remembered;
 mod rows;

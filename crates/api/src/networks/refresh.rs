@@ -203,10 +203,14 @@ impl Networks {
             let Some(rows) = course.answered(answer)? else { continue };
             let rows: BTreeMap<SecurityGroupId, _> =
                 rows.into_iter().map(|row| (row.id.clone(), row)).collect();
+            let (lists, failures) = self.lists_of(scope, rows.values()).await?;
+            course.failures.extend(failures);
             for id in ids {
+                let listed = rows.contains_key(id);
                 let Some(said) = course.said(&rows, *id, self.ask_group(scope, id)).await else { continue };
                 match said {
-                    Said::Is(row) => self.put_group(scope, &row).await?,
+                    Said::Is(row) if listed => self.put_group(scope, &row, &lists).await?,
+                    Said::Is(row) => self.put_group_alone(scope, &row).await?,
                     Said::Gone => {
                         if let Some(copy) = stored.groups.iter().find(|group| group.value.id == **id) {
                             tracing::warn!(group = %id, "a security group is gone: it lets nothing out");

@@ -9,12 +9,13 @@ use model::{GroupRule, SecurityGroupId, SecurityRuleId, SubnetId, VpcId, ZoneNam
 use roxmltree::Node;
 
 use super::ask::{child, items, text_of};
+use super::prefix_lists::ListRule;
 use crate::ec2::security_rule;
 
 /// Most tags of one row.
 const MAX_TAGS: usize = 50;
 /// Most single rules of one direction of a group (AWS's quota allows 1,000 of all groups of an interface).
-const MAX_RULES: usize = 1_000;
+pub(super) const MAX_RULES: usize = 1_000;
 /// Most blocks of a VPC.
 const MAX_BLOCKS: usize = 64;
 
@@ -49,6 +50,8 @@ pub(super) struct GroupRow {
     pub description: String,
     pub ingress: Vec<GroupRule>,
     pub egress: Vec<GroupRule>,
+    /// What may leave, but for the blocks of the lists.
+    pub egress_to_lists: Vec<ListRule>,
     pub tags: BTreeMap<String, String>,
 }
 
@@ -105,6 +108,7 @@ pub(super) fn group(row: Node<'_, '_>) -> Option<GroupRow> {
         description: text_of(row, "groupDescription").unwrap_or_default(),
         ingress: rules(child(row, "ipPermissions")?, &id)?,
         egress: rules(child(row, "ipPermissionsEgress")?, &id)?,
+        egress_to_lists: list_rules(child(row, "ipPermissionsEgress")?),
         tags: tags(row),
         id,
     })
@@ -140,6 +144,28 @@ fn rules(permissions: Node<'_, '_>, own: &SecurityGroupId) -> Option<Vec<GroupRu
         }
     }
     Some(found)
+}
+
+/// Rules about prefix lists.
+fn list_rules(permissions: Node<'_, '_>) -> Vec<ListRule> {
+    let mut found = Vec::new();
+    for permission in items(permissions) {
+        let Some(protocol) = text_of(permission, "ipProtocol") else { continue };
+        let port = |name| text_of(permission, name).and_then(|text| text.parse().ok());
+        for row in child(permission, "prefixListIds").into_iter().flat_map(items) {
+            let list = text_of(row, "prefixListId").and_then(|text| text.parse().ok());
+            if let Some(list) = list.filter(|_| found.len() < MAX_RULES) {
+                found.push(ListRule {
+                    list,
+                    protocol: protocol.clone(),
+                    from_port: port("fromPort"),
+                    to_port: port("toPort"),
+                    description: text_of(row, "description"),
+                });
+            }
+        }
+    }
+    found
 }
 
 fn tags(row: Node<'_, '_>) -> BTreeMap<String, String> {

@@ -179,7 +179,8 @@ async fn ipv6_blocks_of_vpcs_and_subnets() {
     assert_eq!((block.prefix_len(), block.network().segments()[0] >> 8), (56, 0xfd));
     let named =
         world.call("CreateVpc", &[v4, ("Ipv6CidrBlock", "2001:db8::/56"), ("Ipv6Pool", "own")]).await.ok();
-    assert_eq!(named.text("ipv6CidrBlock"), "2001:db8::/56");
+    assert_eq!((named.text("ipv6CidrBlock"), named.text("ipv6Pool")), ("2001:db8::/56".into(), "own".into()));
+    assert_eq!(provided.text("ipv6Pool"), "Amazon");
     let vpc = named.text("vpcId");
     let vpc = ("VpcId", vpc.as_str());
     let groups = world

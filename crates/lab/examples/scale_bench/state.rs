@@ -90,6 +90,7 @@ fn shared(key: &MasterKey, (ca, ca_key): &(String, String)) -> Result<Vec<Op>> {
         scope: scope.clone(),
         cidrs: vec!["10.0.0.0/16".parse()?],
         ipv6_cidrs: Vec::new(),
+        ipv6_pools: Default::default(),
         instance_tenancy: "default".to_owned(),
         default_security_group: group_id.clone(),
         tags: Default::default(),
@@ -119,6 +120,7 @@ fn shared(key: &MasterKey, (ca, ca_key): &(String, String)) -> Result<Vec<Op>> {
             description: None,
         }],
         tags: Default::default(),
+        prefix_lists: Default::default(),
         mirrored: false,
     };
     put(&mut ops, Key::security_group(&scope, &group.id), &group);

@@ -55,8 +55,8 @@ impl Action for AssociateVpcCidrBlock {
 
     async fn run(&self, cx: &Cx<'_>) -> Result<Decision<Answer>, ApiError> {
         let vpc = cx.vpc(&self.vpc_id).await?;
-        if let Some(block) = self.ipv6().take(cx)? {
-            return ipv6(cx, &vpc, block).await;
+        if let Some((block, pool)) = self.ipv6().take(cx)? {
+            return ipv6(cx, &vpc, block, pool).await;
         }
         let cidr = self.cidr()?;
         let mut changed = vpc.value.clone();
@@ -79,7 +79,12 @@ impl Action for AssociateVpcCidrBlock {
 }
 
 /// An IPv6 block. The default security group lets it out, if it still is as it was made.
-async fn ipv6(cx: &Cx<'_>, vpc: &Record<Vpc>, block: Ipv6Net) -> Result<Decision<Answer>, ApiError> {
+async fn ipv6(
+    cx: &Cx<'_>,
+    vpc: &Record<Vpc>,
+    block: Ipv6Net,
+    pool: Option<String>,
+) -> Result<Decision<Answer>, ApiError> {
     let mut changed = vpc.value.clone();
     if changed.ipv6_cidrs.iter().any(|has| check::overlap(&IpNet::V6(*has), &IpNet::V6(block))) {
         let message = format!("The CIDR '{block}' conflicts with another CIDR block of the VPC");
@@ -87,6 +92,7 @@ async fn ipv6(cx: &Cx<'_>, vpc: &Record<Vpc>, block: Ipv6Net) -> Result<Decision
     }
     room(cx, &changed, changed.ipv6_cidrs.len())?;
     changed.ipv6_cidrs.push(block);
+    changed.ipv6_pools.extend(pool.map(|pool| (block, pool)));
     let mut draft = Draft::default();
     draft.replace(vpc, &changed);
     let group = cx.security_group(changed.default_security_group.as_str()).await?;
@@ -110,10 +116,10 @@ fn room(cx: &Cx<'_>, vpc: &Vpc, blocks: usize) -> Result<(), ApiError> {
 
 impl AssociateVpcCidrBlock {
     fn ipv6(&self) -> Wanted<'_> {
-        let _ = &self.ipv6_pool;
         Wanted {
             provided: self.amazon_provided_ipv6_cidr_block,
             block: self.ipv6_cidr_block.as_deref(),
+            pool: self.ipv6_pool.as_deref(),
             ipam_pool: self.ipv6_ipam_pool_id.as_deref(),
         }
     }

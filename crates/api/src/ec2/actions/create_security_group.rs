@@ -97,6 +97,7 @@ impl Action for CreateSecurityGroup {
             ingress: Vec::new(),
             egress: security::everything_out(cx, &vpc.value),
             tags: tags::valid(&self.tag_specifications, GROUP),
+            prefix_lists: BTreeMap::new(),
             mirrored: false,
         };
         let mut draft = Draft::default();

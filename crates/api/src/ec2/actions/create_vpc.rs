@@ -62,11 +62,14 @@ impl Action for CreateVpc {
         }
         let id = VpcId::from_entropy(cx.entropy());
         let group_id = SecurityGroupId::from_entropy(cx.entropy());
+        let ipv6 = self.ipv6().take(cx)?;
+        let pool = ipv6.as_ref().and_then(|(block, pool)| Some((*block, pool.clone()?)));
         let vpc = Vpc {
             id: id.clone(),
             scope: cx.scope.clone(),
             cidrs: vec![self.cidr()?],
-            ipv6_cidrs: self.ipv6().take(cx)?.into_iter().collect(),
+            ipv6_cidrs: ipv6.into_iter().map(|(block, _)| block).collect(),
+            ipv6_pools: pool.into_iter().collect(),
             instance_tenancy: self.instance_tenancy.unwrap_or(Tenancy::Default).as_str().to_owned(),
             default_security_group: group_id.clone(),
             tags: tags::valid(&self.tag_specifications, "vpc"),
@@ -84,11 +87,10 @@ impl Action for CreateVpc {
 
 impl CreateVpc {
     fn ipv6(&self) -> Wanted<'_> {
-        // There are no pools: what is named is the operator's own.
-        let _ = &self.ipv6_pool;
         Wanted {
             provided: self.amazon_provided_ipv6_cidr_block,
             block: self.ipv6_cidr_block.as_deref(),
+            pool: self.ipv6_pool.as_deref(),
             ipam_pool: self.ipv6_ipam_pool_id.as_deref(),
         }
     }

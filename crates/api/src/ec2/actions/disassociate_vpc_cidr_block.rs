@@ -84,8 +84,9 @@ async fn ipv6(cx: &Cx<'_>, vpc: &Record<Vpc>, block: Ipv6Net) -> Result<Decision
     }
     let mut changed = vpc.value.clone();
     changed.ipv6_cidrs.retain(|other| *other != block);
+    changed.ipv6_pools.remove(&block);
     let answer = Answer {
-        ipv6_cidr_block_association: Some(VpcBlock::of(&changed, &block, "disassociating")),
+        ipv6_cidr_block_association: Some(VpcBlock::of(&vpc.value, &block, "disassociating")),
         cidr_block_association: None,
         vpc_id: changed.id.to_string(),
     };

@@ -63,6 +63,7 @@ pub(crate) fn default_group(cx: &Cx<'_>, id: SecurityGroupId, vpc: &Vpc) -> Secu
         ingress: vec![everything(cx, None)],
         egress: everything_out(cx, vpc),
         tags: BTreeMap::new(),
+        prefix_lists: BTreeMap::new(),
         mirrored: false,
     }
 }
