@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::Output;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ fn leg(scene: &Scene, interface: &str, addresses: &[&str]) -> Result<Net> {
     server.ip(&["link", "set", interface, "up"])?;
     net.ip(&["link", "set", "eth0", "up"])?;
     for address in addresses {
-        let device = if address.ends_with("/32") { "lo" } else { "eth0" };
+        let device = if address.ends_with("/32") || address.ends_with("/128") { "lo" } else { "eth0" };
         net.ip(&["address", "add", address, "dev", device])?;
     }
     Ok(net)
@@ -66,7 +66,9 @@ struct Service {
 impl Service {
     /// At one address: its answers come from there.
     fn start(net: &Net, address: &str, name: &'static str) -> Result<Self> {
-        let socket = net.run(|| UdpSocket::bind((address, PORT)))?;
+        let address = SocketAddr::new(address.parse()?, PORT);
+        // An IPv6 address of a link may be tentative for a second.
+        let socket = eventually("an address", LIMIT, || net.run(|| UdpSocket::bind(address)).ok())?;
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
@@ -94,10 +96,13 @@ impl Drop for Service {
 /// Who answers a client there, and as whom it was seen.
 fn answer(scene: &Scene, client: usize, address: &str) -> Result<String> {
     let net = &scene.clients.get(client).context("no such client")?.net;
+    let target: IpAddr = address.parse()?;
+    let any: IpAddr =
+        if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let ask = || -> std::io::Result<String> {
-        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        let socket = UdpSocket::bind((any, 0))?;
         socket.set_read_timeout(Some(Duration::from_millis(300)))?;
-        socket.send_to(b"who is there?", (address, PORT))?;
+        socket.send_to(b"who is there?", (target, PORT))?;
         let mut buffer = [0; 64];
         let (length, _) = socket.recv_from(&mut buffer)?;
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
@@ -308,6 +313,79 @@ fn a_data_centre_with_several_networks() -> Result<()> {
         }
         let (fine, text) = check(&scene, &config)?;
         ensure!(fine, "{text}");
+        Ok(())
+    })
+}
+
+/// Each version by its own router, and by nothing else when the interface is gone.
+#[test]
+fn ipv6_beside_ipv4() -> Result<()> {
+    lab::or_skip(|| {
+        let chapter = "IPv6 beside IPv4";
+        let (mut scene, config) = scene(chapter, 1)?;
+        let link = ["10.60.1.1/24", "10.60.1.20/24", "fd60:0:0:1::1/64", "fd60:0:0:1::20/64"];
+        let far = ["203.0.113.5/32", "2001:db8:5::5/128"];
+        let network = leg(&scene, "eth1", &[&link[..], &far].concat())?;
+        let [host, router] = blocks(chapter, "sh")?[..] else { anyhow::bail!("commands of host and router") };
+        sh(&scene.server_net, host)?;
+        sh(&network, router)?;
+        // Where the host itself would look for all this: a network of the same addresses.
+        let other = leg(&scene, "eth9", &["fd99:9::1/64", far[1]])?;
+        sh(
+            &scene.server_net,
+            "ip address add fd99:9::2/64 dev eth9; ip -6 route add default via fd99:9::1 dev eth9",
+        )?;
+        sh(&other, "ip -6 route add 2001:db8:ff00::/48 via fd99:9::2")?;
+        scene.start_server()?;
+        let checked = || check(&scene, &config);
+        ensure!(wait_until(LIMIT, || checked().is_ok_and(|(fine, _)| fine)), "{}", checked()?.1);
+        let (_, text) = checked()?;
+        for hop in ["10.60.1.1", "fd60:0:0:1::1"] {
+            ensure!(text.contains(&format!("the next hop {hop} answers on eth1")), "{text}");
+        }
+        let vpc = [("CidrBlock", "10.60.0.0/16"), ("Ipv6CidrBlock", "fd60::/48"), ("Ipv6Pool", "own")];
+        let vpc = scene.ec2("CreateVpc", &vpc)?.text("vpc/vpcId")?;
+        let subnet =
+            [("VpcId", vpc.as_str()), ("CidrBlock", "10.60.1.0/24"), ("Ipv6CidrBlock", "fd60:0:0:1::/64")];
+        let subnet = scene.ec2("CreateSubnet", &subnet)?.text("subnet/subnetId")?;
+        let endpoint = scene.make_endpoint(&[("TrafficIpAddressType", "dual-stack")])?;
+        let association = scene.associate(&endpoint, &subnet)?;
+        for everywhere in ["0.0.0.0/0", "::/0"] {
+            scene.authorize(&endpoint, everywhere)?;
+            route(&scene, &endpoint, &subnet, everywhere)?;
+        }
+        let services = [
+            ("10.60.1.20", "near"),
+            ("fd60:0:0:1::20", "near"),
+            ("203.0.113.5", "far"),
+            ("2001:db8:5::5", "far"),
+        ];
+        let started = services.map(|(address, name)| Service::start(&network, address, name));
+        let _services = started.into_iter().collect::<Result<Vec<_>>>()?;
+        let _astray = Service::start(&other, "2001:db8:5::5", "astray")?;
+        let _client = connect(&scene, 0, &endpoint)?;
+        let connections = scene.ec2("DescribeClientVpnConnections", &[("ClientVpnEndpointId", &endpoint)])?;
+        let own = connections.text("connections/item/clientIpv6Address")?;
+        ensure!(own.starts_with("2001:db8:ff00:"), "{own}");
+        let all_answer = || -> Result<()> {
+            for (address, name) in services {
+                let seen_as = if address.contains(':') { own.as_str() } else { "10.60.1.2" };
+                ensure!(answer(&scene, 0, address)? == format!("{name} {seen_as}"), "{address}");
+            }
+            Ok(())
+        };
+        all_answer()?;
+        // Without the interface there is no other way, though the host itself has one.
+        scene.server_net.ip(&["link", "set", "eth1", "down"])?;
+        let net = &scene.clients[0].net;
+        let silent = |address: &str| !net.pings(address);
+        ensure!(silent("2001:db8:5::5") && silent("fd60:0:0:1::20"), "by another network");
+        scene.server_net.ip(&["link", "set", "eth1", "up"])?;
+        // The kernel drops IPv6 addresses of an interface that goes down.
+        scene.server_net.ip(&["address", "add", "fd60:0:0:1::2/64", "dev", "eth1"])?;
+        all_answer()?;
+        scene.disassociate(&endpoint, &association)?;
+        ensure!(wait_until(LIMIT, || scene.nothing_left().is_ok()), "{:?}", scene.nothing_left());
         Ok(())
     })
 }
