@@ -6,6 +6,7 @@ mod common;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -104,6 +105,32 @@ fn scene() -> Result<(Scene, Heard)> {
     Ok((scene, handler(listener)))
 }
 
+/// An endpoint that logs, associated, and its profile.
+fn logged_endpoint(scene: &Scene) -> Result<(String, PathBuf)> {
+    logs::make_group(scene)?;
+    let (_, [subnet, _]) = scene.make_vpc()?;
+    let endpoint = scene.make_endpoint(&[
+        ("ConnectionLogOptions.Enabled", "true"),
+        ("ConnectionLogOptions.CloudwatchLogGroup", logs::GROUP),
+        ("ConnectionLogOptions.CloudwatchLogStream", STREAM),
+    ])?;
+    scene.associate(&endpoint, &subnet)?;
+    scene.authorize(&endpoint, "10.77.0.0/16")?;
+    let profile = scene.profile(&endpoint)?;
+    Ok((endpoint, profile))
+}
+
+/// The entries of failed attempts, once there are so many.
+fn logged_failures(scene: &Scene, count: usize) -> Result<Vec<Value>> {
+    eventually("the log", Duration::from_secs(10), || {
+        let entries: Vec<Value> = logs::entries(scene, STREAM).ok()?;
+        let failed =
+            entries.into_iter().filter(|entry| entry["connection-attempt-status"] == json!("failed"));
+        let failed: Vec<Value> = failed.collect();
+        (failed.len() >= count).then_some(failed)
+    })
+}
+
 /// Makes another function the endpoint's handler, and waits until it is in force.
 fn ask_from_now(scene: &Scene, endpoint: &str, function: &str) -> Result<()> {
     let change = [
@@ -124,16 +151,7 @@ fn ask_from_now(scene: &Scene, endpoint: &str, function: &str) -> Result<()> {
 fn each_way_of_a_handler_is_told_to_the_client_and_to_the_log() -> Result<()> {
     lab::or_skip(|| {
         let (scene, heard) = scene()?;
-        logs::make_group(&scene)?;
-        let (_, [subnet, _]) = scene.make_vpc()?;
-        let endpoint = scene.make_endpoint(&[
-            ("ConnectionLogOptions.Enabled", "true"),
-            ("ConnectionLogOptions.CloudwatchLogGroup", logs::GROUP),
-            ("ConnectionLogOptions.CloudwatchLogStream", STREAM),
-        ])?;
-        scene.associate(&endpoint, &subnet)?;
-        scene.authorize(&endpoint, "10.77.0.0/16")?;
-        let profile = scene.profile(&endpoint)?;
+        let (endpoint, profile) = logged_endpoint(&scene)?;
         let refusals = [
             ("deny", "Ask the front desk", "client-connect-failed"),
             ("lie", FAILED, "client-connect-handler-invalid-response"),
@@ -186,14 +204,7 @@ fn each_way_of_a_handler_is_told_to_the_client_and_to_the_log() -> Result<()> {
             "{asked}"
         );
         ensure!(asked["platform"] == json!("linux") && asked["username"] == json!(""), "{asked}");
-        let failed = eventually("the log", Duration::from_secs(10), || {
-            let entries: Vec<Value> = logs::entries(&scene, STREAM).ok()?;
-            let failed: Vec<Value> = entries
-                .into_iter()
-                .filter(|entry| entry["connection-attempt-status"] == json!("failed"))
-                .collect();
-            (failed.len() >= refusals.len()).then_some(failed)
-        })?;
+        let failed = logged_failures(&scene, refusals.len())?;
         for ((name, _, reason), entry) in refusals.iter().zip(&failed) {
             ensure!(entry["connection-attempt-failure-reason"] == json!(reason), "{name}: {entry}");
         }
@@ -247,16 +258,7 @@ fn a_program_is_asked_as_nobody() -> Result<()> {
         let arguments = &mut scene.server_options().arguments;
         arguments.extend(["--config".to_owned(), config.to_string_lossy().into_owned()]);
         scene.start_server()?;
-        logs::make_group(&scene)?;
-        let (_, [subnet, _]) = scene.make_vpc()?;
-        let endpoint = scene.make_endpoint(&[
-            ("ConnectionLogOptions.Enabled", "true"),
-            ("ConnectionLogOptions.CloudwatchLogGroup", logs::GROUP),
-            ("ConnectionLogOptions.CloudwatchLogStream", STREAM),
-        ])?;
-        scene.associate(&endpoint, &subnet)?;
-        scene.authorize(&endpoint, "10.77.0.0/16")?;
-        let profile = scene.profile(&endpoint)?;
+        let (endpoint, profile) = logged_endpoint(&scene)?;
         let mut reasons = Vec::new();
         for (name, _, refused) in PROGRAMS {
             ask_from_now(&scene, &endpoint, &arn(name))?;
@@ -272,18 +274,9 @@ fn a_program_is_asked_as_nobody() -> Result<()> {
             ensure!(client.times_up() == 0, "{name}");
             reasons.push(reason);
         }
-        let failed = eventually("the log", Duration::from_secs(10), || {
-            let entries: Vec<Value> = logs::entries(&scene, STREAM).ok()?;
-            let reason =
-                |entry: &Value| entry["connection-attempt-failure-reason"].as_str().map(str::to_owned);
-            let failed: Vec<String> = entries
-                .iter()
-                .filter(|entry| entry["connection-attempt-status"] == json!("failed"))
-                .filter_map(reason)
-                .collect();
-            (failed.len() >= reasons.len()).then_some(failed)
-        })?;
-        ensure!(failed == reasons, "{failed:?}");
+        let failed = logged_failures(&scene, reasons.len())?;
+        let said = failed.iter().map(|entry| &entry["connection-attempt-failure-reason"]);
+        ensure!(said.eq(&reasons), "{failed:?}");
         ensure!(scene.server_log().contains("a connect handler cannot be started"), "{}", scene.server_log());
         Ok(())
     })
