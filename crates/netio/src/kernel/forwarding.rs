@@ -26,9 +26,17 @@ pub(super) struct Opened {
     pub(super) v6: BTreeSet<String>,
     /// Interfaces that go on to take router advertisements.
     pub(super) accept_ra: BTreeSet<String>,
+    /// Whether the host forwarded IPv4 everywhere when we last looked: those of `v4` are then ones that the operator has
+    /// closed all the same.
+    everywhere: bool,
 }
 
 impl Opened {
+    /// What an earlier life has noted.
+    pub(super) fn noted(v4: BTreeSet<String>, v6: BTreeSet<String>, accept_ra: BTreeSet<String>) -> Self {
+        Self { v4, v6, accept_ra, everywhere: false }
+    }
+
     /// Notes which interfaces are to forward for an association and do not yet; whether there are any. They are opened by
     /// [`Self::open`] once the ruleset says so: it guards them, and tells a later life what to close.
     pub(super) fn note(&mut self, netlink: &Netlink, of: &FabricAssociation) -> Result<bool, FabricError> {
@@ -52,7 +60,12 @@ impl Opened {
                 ));
             }
             match family {
-                Family::V4 => self.v4.extend(closed(Family::V4, interfaces)),
+                Family::V4 => {
+                    if self.v4.is_empty() {
+                        self.everywhere = sysctl::forwards_everywhere(Family::V4);
+                    }
+                    self.v4.extend(closed(Family::V4, interfaces));
+                }
                 Family::V6 => self.note_v6(interfaces)?,
             }
         }
@@ -81,7 +94,7 @@ impl Opened {
 
     /// Everything as it was.
     pub(super) fn close(&mut self) -> Result<(), FabricError> {
-        if !sysctl::forwards_everywhere(Family::V4) {
+        if !self.is_open_since() {
             for interface in &self.v4 {
                 sysctl::close_forwarding(Family::V4, interface)?;
             }
@@ -96,9 +109,15 @@ impl Opened {
         Ok(())
     }
 
+    /// Whether the operator has had the host forward IPv4 everywhere since we last looked.
+    fn is_open_since(&self) -> bool {
+        sysctl::forwards_everywhere(Family::V4) && !self.everywhere
+    }
+
     /// Forgets what the operator has opened anyhow meanwhile. Says whether there was any.
     pub(super) fn forget_needless(&mut self) -> bool {
-        let v4 = !self.v4.is_empty() && sysctl::forwards_everywhere(Family::V4);
+        let v4 = !self.v4.is_empty() && self.is_open_since();
+        self.everywhere = sysctl::forwards_everywhere(Family::V4);
         // What we opened everywhere ourselves says nothing of the operator.
         let by_interface = !self.v6.is_empty() && !self.v6.contains(ALL);
         let v6 = by_interface && sysctl::forwards_everywhere(Family::V6);

@@ -19,14 +19,13 @@
 //! *IPv6* goes the same ways, with rules and a table of its own and without masquerading: no two associations have the
 //! same block, so replies are distinct as they are.
 //!
-//! *Client to client*: both directions in the zone, routed by the association's table, not masqueraded.
-//!
-//! Dropped: from a tunnel to the host itself; from outside to a tunnel except replies; from one tunnel to another.
+//! Dropped: from a tunnel to the host itself, to another tunnel, or back into the same one (who gives clients' packets to
+//! clients does so before they come here); from outside to a tunnel except replies.
 //!
 //! # What is ours
 //! TUN devices `bsc…`, the nftables table `inet bascule` (a change is one transaction, of the association's own chains and
 //! elements; where that fails, of the whole table, which mends it), routing tables `0x0ba4….` and `0x0ba5….`, connection
-//! marks `0x0ba5….`, packet marks `0x0ba4….` to `0x0ba6….`, and rules of priority 2981 to 2983. Nothing else is touched but the sysctls that are logged.
+//! marks `0x0ba5….`, packet marks `0x0ba4….` and `0x0ba5….`, and rules of priority 2981 to 2983. Nothing else is touched but the sysctls that are logged.
 
 pub(crate) mod bind;
 mod forwarding;

@@ -44,7 +44,7 @@ pub(super) fn opened() -> Result<Opened, FabricError> {
             ours.filter_map(|set| set.get("elem")).filter_map(|elements| elements.as_array()).flatten();
         elements.filter_map(|element| element.as_str()).map(str::to_owned).collect()
     };
-    Ok(Opened { v4: elements(OPENED), v6: elements(OPENED_V6), accept_ra: elements(ACCEPT_RA) })
+    Ok(Opened::noted(elements(OPENED), elements(OPENED_V6), elements(ACCEPT_RA)))
 }
 
 fn execute(arguments: &[&str], input: &str) -> Result<String, FabricError> {

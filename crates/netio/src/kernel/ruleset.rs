@@ -20,21 +20,19 @@ pub(super) const ACCEPT_RA: &str = "accept_ra";
 pub(super) const REPLY_MARK: u32 = 0x0ba5_0000;
 /// Upper half of the mark of packets from clients to the outside.
 pub(super) const UP_MARK: u32 = 0x0ba4_0000;
-/// Upper half of the mark of packets from client to client.
-const PEER_MARK: u32 = 0x0ba6_0000;
 /// The half of a mark that says it is ours.
 pub(super) const MARK_MASK: u32 = 0xffff_0000;
 /// All but the bit in which [`UP_MARK`] and [`REPLY_MARK`] differ, of the upper half.
 pub(super) const UP_OR_REPLY_MASK: u32 = 0xfffe_0000;
-/// All but the bits in which an association's three marks differ.
-pub(super) const ANY_MARK_MASK: u32 = 0xfffc_ffff;
+/// All but the bit in which an association's two marks differ.
+pub(super) const ANY_MARK_MASK: u32 = 0xfffe_ffff;
 
 /// Mark of an association's connections and replies.
 pub(super) fn reply_mark(index: u16) -> u32 {
     REPLY_MARK | u32::from(index)
 }
 
-/// What an association's three marks have in common, under [`ANY_MARK_MASK`].
+/// What an association's two marks have in common, under [`ANY_MARK_MASK`].
 pub(super) fn any_mark(index: u16) -> u32 {
     reply_mark(index) & ANY_MARK_MASK
 }
@@ -65,7 +63,7 @@ pub(super) fn whole<'a>(
     let mut chains = String::new();
     let mut elements: BTreeMap<&str, String> = BTreeMap::new();
     for association in associations.clone() {
-        render_chains(&mut chains, association, &link_name(&association.key));
+        render_chains(&mut chains, association);
         each_element(association, &mut |set, element| {
             push_element(elements.entry(set).or_default(), &element);
         });
@@ -168,14 +166,14 @@ fn render_lost<'a>(out: &mut String, associations: impl Iterator<Item = &'a Fabr
 
 /// Adds one association to the table and touches no other's. What is there under its index is replaced.
 pub(super) fn joins(association: &FabricAssociation) -> String {
-    let (link, index) = (link_name(&association.key), association.index);
+    let index = association.index;
     let mut text = String::new();
     for (name, _) in CHAINS {
         let _ =
             writeln!(text, "add chain inet {TABLE} {name}_{index}\nflush chain inet {TABLE} {name}_{index}");
     }
     let _ = writeln!(text, "table inet {TABLE} {{");
-    render_chains(&mut text, association, &link);
+    render_chains(&mut text, association);
     text.push_str("}\n");
     each_element(association, &mut |set, element| {
         let _ = writeln!(text, "add element inet {TABLE} {set} {{ {element} }}");
@@ -258,12 +256,12 @@ chain source_nat {
 }
 ";
 
-fn render_chains(out: &mut String, association: &FabricAssociation, link: &str) {
+fn render_chains(out: &mut String, association: &FabricAssociation) {
     let FabricAssociation { index, client_cidr, .. } = association;
     // Another network of the host may have the same addresses: an answer from there is none.
     let fence = uplink_fence(association, "iifname");
-    let [reply, up, peer] = [REPLY_MARK, UP_MARK, PEER_MARK].map(|mark| mark | u32::from(*index));
-    let (mut own, mut peers) = (String::new(), String::new());
+    let [reply, up] = [REPLY_MARK, UP_MARK].map(|mark| mark | u32::from(*index));
+    let mut own = String::new();
     for (family, word, net) in
         [("ipv4", "ip", client_cidr.v4.map(IpNet::V4)), ("ipv6", "ip6", client_cidr.v6.map(IpNet::V6))]
     {
@@ -271,20 +269,19 @@ fn render_chains(out: &mut String, association: &FabricAssociation, link: &str) 
             let _ = writeln!(own, "  meta nfproto {family} drop");
             continue;
         };
-        let _ = writeln!(own, "  {word} saddr != {net} drop");
-        let _ = writeln!(peers, "  {word} daddr {net} ct zone set {index} meta mark set {peer:#010x} return");
+        // What is for another client goes there before it is a packet of the kernel's.
+        let _ = writeln!(own, "  {word} saddr != {net} drop\n  {word} daddr {net} drop");
     }
     let _ = write!(
         out,
         "chain raw_{index} {{
   meta nfproto != {{ ipv4, ipv6 }} drop
-{own}{peers}  ct original zone set {index} meta mark set {up:#010x}
+{own}  ct original zone set {index} meta mark set {up:#010x}
 }}
 chain mark_{index} {{
   ct state new ct mark set {reply:#010x}
 }}
 chain to_{index} {{
-  iifname \"{link}\" accept
   iifname @links counter drop
 {fence}  ct mark {reply:#010x} ct direction reply ct state established,related accept
   counter drop

@@ -120,18 +120,21 @@ pub(super) fn accept_advertisements() -> Result<Vec<String>, FabricError> {
 
 /// Has such an interface take them all the same.
 pub(super) fn keep_accepting_advertisements(interface: &str) -> Result<(), FabricError> {
-    match set(Family::V6, interface, "accept_ra", "2") {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(interface, "accept_ra", &error)),
-        _ => Ok(()),
-    }
+    accept_ra(interface, "1", "2")
 }
 
 /// Takes back what [`keep_accepting_advertisements`] did to an interface.
 pub(super) fn accept_advertisements_as_before(interface: &str) -> Result<(), FabricError> {
-    match set(Family::V6, interface, "accept_ra", "1") {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(interface, "accept_ra", &error)),
-        _ => Ok(()),
+    accept_ra(interface, "2", "1")
+}
+
+/// Not where somebody else has changed it since.
+fn accept_ra(interface: &str, from: &str, to: &str) -> Result<(), FabricError> {
+    if read(Family::V6, interface, "accept_ra").is_ok_and(|value| value == from) {
+        set(Family::V6, interface, "accept_ra", to)
+            .map_err(|error| failed(interface, "accept_ra", &error))?;
     }
+    Ok(())
 }
 
 fn read(family: Family, interface: &str, name: &str) -> io::Result<String> {

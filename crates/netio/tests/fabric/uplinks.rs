@@ -1,17 +1,17 @@
 //! Associations with a network of the host of their own: two with the same addresses, routers, addresses, and what comes
 //! of an interface that is not there.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use netio::kernel::KernelFabric;
-use netio::{Fabric, FabricAssociation, FabricError, Uplink};
+use netio::{EgressRule, Fabric, FabricAssociation, FabricError, Uplink};
 
 use crate::cases::ask;
 use crate::net::Namespace;
-use crate::packet::{Down, Tunnel, ping, udp};
+use crate::packet::{Down, Tunnel, parse_v6, ping, ping_v6, udp};
 use crate::site::{ECHO, Site, association, client, gateway, open, target, udp_to};
 
 pub fn all() -> Vec<(&'static str, fn())> {
@@ -22,6 +22,7 @@ pub fn all() -> Vec<(&'static str, fn())> {
         ("packets_leave_with_the_address_of_the_uplink", packets_leave_with_the_address_of_the_uplink),
         ("an_uplink_that_is_missing_is_waited_for", an_uplink_that_is_missing_is_waited_for),
         ("an_uplink_that_goes_down_leads_nowhere_else", an_uplink_that_goes_down_leads_nowhere_else),
+        ("ipv6_goes_by_the_uplink_or_nowhere", ipv6_goes_by_the_uplink_or_nowhere),
         ("routes_follow_their_interface", routes_follow_their_interface),
         ("a_change_rewrites_nobody_elses_rules", a_change_rewrites_nobody_elses_rules),
     ]
@@ -234,7 +235,67 @@ fn an_uplink_that_goes_down_leads_nowhere_else() {
     asks(&tunnel, "blue", "10.50.0.1", "again");
 }
 
-fn sh(line: &str) -> String {
+/// IPv6 in two networks of the same addresses. What each knows is the way back to the clients of its own association.
+fn ipv6_goes_by_the_uplink_or_nowhere() {
+    const NEAR: Ipv6Addr = Ipv6Addr::new(0xfd50, 0, 0, 0, 0, 0, 0, 2);
+    const FAR: Ipv6Addr = Ipv6Addr::new(0xfd60, 0, 0, 0, 0, 0, 0, 1);
+    let twins = Twins::new();
+    for (number, (name, space)) in (1..).zip(NAMES.into_iter().zip(&twins.spaces)) {
+        twins.site.gateway.sh(&format!("ip address add fd50::1/64 dev {name} nodad"));
+        space.sh(&format!(
+            "ip address add {NEAR}/64 dev {name} nodad; ip address add {FAR}/128 dev lo; \
+             ip route add fd88:0:0:{number}::/64 via fd50::1"
+        ));
+    }
+    // Where the host itself would look for the rest.
+    twins
+        .site
+        .gateway
+        .sh(&format!("ip route add fd60::/64 dev red; ip -6 route add default via {NEAR} dev red"));
+    let dual = |number: u8, uplink: Uplink| {
+        let mut wanted = through(number, uplink);
+        wanted.client_cidr.v6 = Some(format!("fd88:0:0:{number}::/64").parse().unwrap());
+        wanted.outlet.toward.push("fd50::/64".parse().unwrap());
+        wanted.outlet.egress.push(EgressRule { protocol: None, ports: None, cidr: "::/0".parse().unwrap() });
+        wanted
+    };
+    let mut fabric = twins.site.fabric();
+    fabric.sweep().unwrap();
+    let before = crate::removal::traces(&twins.site);
+    let tunnels = [(1, "blue"), (2, "red")].map(|(number, name)| open(&mut fabric, &dual(number, by(name))));
+    // Either it answers itself, or the gateway says that there is no way.
+    let reaches = |tunnel: &Tunnel, number: u16, to: Ipv6Addr| {
+        tunnel.send(&ping_v6(Ipv6Addr::new(0xfd88, 0, 0, number, 0, 0, 0, 2), to, 9, 64));
+        match tunnel.next_by(parse_v6) {
+            Down::Icmp { from, kind: 129, .. } if from == to => true,
+            Down::Icmp { kind: 1, .. } => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    for (number, tunnel) in (1..).zip(&tunnels) {
+        assert!(reaches(tunnel, number, NEAR), "{number}");
+    }
+    // Not on the link, and no router is named.
+    twins.spaces[0].sh(&format!("ip address del {FAR}/128 dev lo"));
+    assert!(!reaches(&tunnels[0], 1, FAR));
+    // With the interface gone the other one's network is no substitute.
+    twins.site.gateway.sh("ip link set blue down");
+    assert!(!reaches(&tunnels[0], 1, NEAR));
+    assert!(reaches(&tunnels[1], 2, NEAR));
+    let routed = open(&mut fabric, &dual(2, Uplink { next_hop_ipv6: Some(NEAR), ..by("red") }));
+    assert!(reaches(&routed, 2, FAR) && reaches(&routed, 2, NEAR));
+    for number in [1, 2] {
+        fabric.remove(&association(number).key).unwrap();
+    }
+    // But for what the kernel does to an interface that was down.
+    let settled = |traces: &str| {
+        traces.lines().filter(|line| !line.contains("blue")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(settled(&crate::removal::traces(&twins.site)), settled(&before));
+}
+
+/// What a shell line prints in this thread's namespace.
+pub fn sh(line: &str) -> String {
     let output = Command::new("sh").args(["-ec", line]).output().unwrap();
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
