@@ -27,6 +27,8 @@ const PORT: u16 = 443;
 const HOME: [u8; 3] = [198, 51, 100];
 /// Datagrams a second, where no variable says another rate: what a machine under test makes beside its tests.
 const RATE: u32 = 10_000;
+/// Datagrams of it sent in one call.
+const BATCH: usize = 32;
 /// How long that lasts; the whole lasts longer.
 const LASTS: Duration = Duration::from_secs(4);
 const WHOLE_LASTS: Duration = Duration::from_secs(10);
@@ -142,6 +144,15 @@ fn datagram(dice: &mut Dice, hello: &[u8]) -> Vec<u8> {
     out
 }
 
+/// One datagram of the flood, with its IP header.
+fn packet(dice: &mut Dice, hello: &[u8]) -> Result<Vec<u8>> {
+    let payload = datagram(dice, hello);
+    let port = 1_024 + u16::try_from(dice.roll() % 60_000)?;
+    let length = u16::try_from(8 + payload.len())?.to_be_bytes();
+    let udp = [&port.to_be_bytes()[..], &PORT.to_be_bytes(), &length, &[0, 0], &payload].concat();
+    Ok(ipv4(source(dice), SERVER, UDP, &[], &udp))
+}
+
 /// A flood under way.
 struct Flood {
     stop: Arc<AtomicBool>,
@@ -164,13 +175,12 @@ impl Flood {
                 let due = u64::try_from(started.elapsed().as_micros())? * u64::from(per_second) / 1_000_000;
                 // One that cannot keep up must still see that it is to stop.
                 while number < due && !stopped.load(Ordering::Relaxed) {
-                    let payload = datagram(&mut dice, &hello);
-                    let port = 1_024 + u16::try_from(dice.roll() % 60_000)?;
-                    let length = u16::try_from(8 + payload.len())?.to_be_bytes();
-                    let udp =
-                        [&port.to_be_bytes()[..], &PORT.to_be_bytes(), &length, &[0, 0], &payload].concat();
-                    raw.send(&ipv4(source(&mut dice), SERVER, UDP, &[], &udp))?;
-                    number += 1;
+                    let batch = usize::try_from(due - number)?.min(BATCH);
+                    let packets: Vec<Vec<u8>> = std::iter::repeat_with(|| packet(&mut dice, &hello))
+                        .take(batch)
+                        .collect::<Result<_>>()?;
+                    raw.send_all(SERVER, &packets)?;
+                    number += u64::try_from(batch)?;
                     count.store(number, Ordering::Relaxed);
                 }
                 std::thread::sleep(Duration::from_micros(500));
