@@ -3,33 +3,32 @@
 //! Gates close and sessions are swept → every worker has let go → farewells get a moment → sockets and TUN queues of
 //! what is gone close → the fabric follows → gates open → done. Draining is the same road towards nothing.
 
+mod plan;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use gateway::Instant;
-use gateway::desired::{Desired, Endpoint};
+use gateway::desired::Desired;
 use model::{AssociationId, ClientNets, EndpointId, Failure, Transport};
-use netio::{FabricAssociation, FabricError, Outlet};
+use netio::{FabricAssociation, FabricError};
 use tokio::sync::oneshot;
+
+use plan::{Place, Plan, listen_address, same_but_outlet};
 
 use super::{Control, Listener, Served};
 use crate::Applied;
-use crate::egress::{egress, uplink};
 use crate::engine::stopped;
 use crate::fabric::{Added, Batch, Results};
 use crate::table::AddressTable;
 use crate::worker::Command;
 
-/// How long sockets stay open for clients to acknowledge their farewell.
-const LINGER: Duration = Duration::from_millis(250);
-/// The same when the whole gateway goes.
+/// How long sockets stay open for clients to acknowledge their farewell, when the whole gateway goes.
 const DRAIN_LINGER: Duration = Duration::from_secs(1);
-/// MTU of TUN devices, in bytes. Clients are told the same.
-const TUN_MTU: u16 = 1500;
 
 /// An association's kernel side.
 pub(super) struct Built {
@@ -64,21 +63,6 @@ enum Stage {
     Fabric,
     /// The last `Ended` events.
     Settled { barrier: u64 },
-}
-
-/// Where an endpoint listens, and for what.
-type Place = (SocketAddr, Transport);
-
-/// The difference between what stands and what is wanted.
-#[derive(Default)]
-struct Plan {
-    /// What shall listen where, and its associations.
-    endpoints: BTreeMap<EndpointId, (Place, Vec<AssociationId>)>,
-    /// The kernel side of every association that shall be served; their index is given at the time.
-    associations: BTreeMap<AssociationId, FabricAssociation>,
-    closing: Vec<EndpointId>,
-    leaving: Vec<AssociationId>,
-    linger: Duration,
 }
 
 impl Control {
@@ -185,74 +169,6 @@ impl Control {
     fn start(&mut self, goal: Goal, plan: Plan, failures: BTreeMap<AssociationId, Failure>) {
         let stage = Stage::Swept { barrier: self.barrier() };
         self.job = Some(Job { goal, stage, plan, failures });
-    }
-
-    fn plan(&self, desired: &Desired) -> (Plan, BTreeMap<AssociationId, Failure>) {
-        let mut plan = Plan { linger: LINGER, ..Plan::default() };
-        let mut failures = BTreeMap::new();
-        for (id, endpoint) in
-            desired.endpoints.iter().filter(|(_, endpoint)| !endpoint.associations.is_empty())
-        {
-            match listen_address(endpoint) {
-                Ok(place) => {
-                    plan.endpoints
-                        .insert(id.clone(), (place, endpoint.associations.keys().cloned().collect()));
-                    plan.associations.extend(self.specs(endpoint));
-                }
-                Err(reason) => {
-                    let failure = Failure { reason: reason.to_owned(), permanent: true };
-                    failures.extend(endpoint.associations.keys().map(|id| (id.clone(), failure.clone())));
-                }
-            }
-        }
-        plan.closing = self
-            .endpoints
-            .iter()
-            .filter(|(id, served)| {
-                let wanted = plan.endpoints.get(*id).map(|(place, _)| *place);
-                served.listener.as_ref().is_some_and(|listener| Some(listener.wanted) != wanted)
-                    || !desired.endpoints.contains_key(*id)
-            })
-            .map(|(id, _)| id.clone())
-            .collect();
-        plan.leaving = self
-            .built
-            .iter()
-            .filter(|(id, built)| {
-                let wanted = plan.associations.get(*id);
-                !built
-                    .spec
-                    .as_ref()
-                    .zip(wanted)
-                    .is_some_and(|(stands, wanted)| same_but_outlet(stands, wanted))
-            })
-            .map(|(id, _)| id.clone())
-            .collect();
-        (plan, failures)
-    }
-
-    fn specs<'a>(
-        &'a self,
-        endpoint: &'a Endpoint,
-    ) -> impl Iterator<Item = (AssociationId, FabricAssociation)> + use<'a> {
-        let queues = u16::try_from(self.wiring.workers.len()).unwrap_or(u16::MAX);
-        endpoint.associations.iter().map(move |(id, association)| {
-            let (egress, left_out) = egress(&association.security);
-            if left_out > 0 {
-                tracing::warn!(association = %id, left_out, "security group rules that cannot be expressed let nothing out");
-            }
-            let spec = FabricAssociation {
-                key: id.as_str().to_owned(),
-                index: self.built.get(id).map_or(0, |built| built.index),
-                client_cidr: endpoint.client_cidr,
-                source_nat: association.source_nat,
-                uplink: association.uplink.as_ref().map(uplink),
-                queues,
-                mtu: TUN_MTU,
-                outlet: Outlet { egress, toward: association.toward.clone() },
-            };
-            (id.clone(), spec)
-        })
     }
 
     fn next_stage(&mut self, job: &mut Job, acknowledged: u64) -> Next {
@@ -600,23 +516,4 @@ enum Next {
     Wait,
     Stage(Stage),
     Done,
-}
-
-/// Where the endpoint shall listen, or why it cannot.
-fn listen_address(endpoint: &Endpoint) -> Result<Place, &'static str> {
-    endpoint.listen.map(|address| (address, endpoint.transport)).ok_or(
-        "no free gateway address for this endpoint: other endpoints have taken them all; give the gateway another \
-         address (gateway-address) or more ports of those it has (gateway-ports), or delete an endpoint that is not \
-         needed, then make this one anew",
-    )
-}
-
-fn same_but_outlet(a: &FabricAssociation, b: &FabricAssociation) -> bool {
-    // The index of one not built yet is not known; one that stands keeps its own.
-    a.key == b.key
-        && a.client_cidr == b.client_cidr
-        && a.source_nat == b.source_nat
-        && a.uplink == b.uplink
-        && a.queues == b.queues
-        && a.mtu == b.mtu
 }
