@@ -1,7 +1,9 @@
 """`bascule export terraform` and `bascule import aws`: what is there, written down or made again, equal but for ids."""
 
 import contextlib
+import ipaddress
 import json
+import re
 
 import pytest
 
@@ -25,25 +27,31 @@ def tags(**more):
 
 
 class Built:
-    """A region with one endpoint that has everything."""
+    """A region with one endpoint that has everything; `dual`: carrying IPv6 as well."""
 
-    def __init__(self, world, associations, rules, routes):
+    def __init__(self, world, associations, rules, routes, dual=False):
         self.world = world
         ec2 = world.ec2
         named = lambda kind, name: [{"ResourceType": kind, "Tags": tags(Name=name, Odd='${x} "q" \\ %{y}')}]  # noqa: E731
         self.vpc = world.vpc(TagSpecifications=named("vpc", "Main net"))
         ec2("ModifyVpcAttribute", VpcId=self.vpc, EnableDnsHostnames={"Value": True})
         ec2("AssociateVpcCidrBlock", VpcId=self.vpc, CidrBlock="10.1.0.0/16")
+        # One block that is the operator's own, and one beside it.
+        for third in (1, 2):
+            block = f"2001:db8:{third}::/56"
+            ec2("AssociateVpcCidrBlock", VpcId=self.vpc, Ipv6CidrBlock=block, Ipv6Pool="home")
         self.subnets = [
             world.subnet(
                 self.vpc,
                 f"10.{number % 2}.{number}.0/24",
                 "abcdef"[number],
+                Ipv6CidrBlock=f"2001:db8:{number % 2 + 1}:{number}::/64",
                 TagSpecifications=named("subnet", f"subnet {number}"),
             )
             for number in range(max(associations, 1))
         ]
-        ec2("ModifySubnetAttribute", SubnetId=self.subnets[0], MapPublicIpOnLaunch={"Value": True})
+        for attribute in ("MapPublicIpOnLaunch", "AssignIpv6AddressOnCreation"):
+            ec2("ModifySubnetAttribute", SubnetId=self.subnets[0], **{attribute: {"Value": True}})
         self.groups = []
         for name in ("web", "db"):
             made = ec2(
@@ -58,6 +66,8 @@ class Built:
         https = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443}
         peers = [{"CidrIp": "10.0.0.0/8", "Description": "in"}, {"CidrIp": "192.168.0.0/16"}]
         ec2("AuthorizeSecurityGroupIngress", GroupId=web, IpPermissions=[{**https, "IpRanges": peers}])
+        v6 = [{"CidrIpv6": "2001:db8:1::/48", "Description": "out"}]
+        ec2("AuthorizeSecurityGroupEgress", GroupId=web, IpPermissions=[{**https, "Ipv6Ranges": v6}])
         from_web = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": web}]}
         ec2("AuthorizeSecurityGroupIngress", GroupId=db, IpPermissions=[from_web])
         everything = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
@@ -70,6 +80,7 @@ class Built:
             self.logs(*body)
         self.endpoint = world.endpoint(
             Description="all of it",
+            **({"TrafficIpAddressType": "dual-stack"} if dual else {}),
             VpcId=self.vpc,
             SecurityGroupIds=[web, db],
             DnsServers=["10.0.0.2", "10.0.0.3"],
@@ -94,6 +105,9 @@ class Built:
                 whom["Description"] = f"rule {number}"
             cidr = f"10.{number // 200}.{number % 200}.0/24"
             ec2("AuthorizeClientVpnIngress", **by_id, TargetNetworkCidr=cidr, **whom)
+        if dual:
+            v6_rule = {"TargetNetworkCidr": "2001:db8::/32", "AccessGroupId": "six", "Description": "IPv6"}
+            ec2("AuthorizeClientVpnIngress", **by_id, **v6_rule)
         for number in range(routes):
             cidr, subnet = f"172.16.{number}.0/24", self.subnets[number % associations]
             more = {"Description": f"route {number}"} if number % 2 else {}
@@ -160,11 +174,14 @@ def picture(world):
     found = {"vpcs": [], "subnets": [], "groups": [], "rules": [], "endpoints": []}
     for row in vpcs:
         blocks = sorted(block["CidrBlock"] for block in row["CidrBlockAssociationSet"])
+        blocks += sorted((block["Ipv6CidrBlock"], block["Ipv6Pool"]) for block in row["Ipv6CidrBlockAssociationSet"])
         hostnames = ec2("DescribeVpcAttribute", VpcId=row["VpcId"], Attribute="enableDnsHostnames")
         found["vpcs"].append([blocks, hostnames["EnableDnsHostnames"], plain_tags(row)])
     for row in subnets:
         zone = row["AvailabilityZone"].removeprefix(world.region)
-        found["subnets"].append([row["CidrBlock"], zone, row["MapPublicIpOnLaunch"], plain_tags(row)])
+        blocks = [row["CidrBlock"]] + [block["Ipv6CidrBlock"] for block in row["Ipv6CidrBlockAssociationSet"]]
+        addresses = row["MapPublicIpOnLaunch"], row["AssignIpv6AddressOnCreation"]
+        found["subnets"].append([blocks, zone, addresses, plain_tags(row)])
     found["groups"] = [[row["GroupName"], row["Description"], plain_tags(row)] for row in groups]
     for row in ec2("DescribeSecurityGroupRules")["SecurityGroupRules"]:
         own = {"SecurityGroupRuleId", "SecurityGroupRuleArn", "Tags"}
@@ -222,9 +239,19 @@ def test_an_export_makes_the_same_again(terraform, certificates):  # noqa: F811
 @pytest.mark.fabric
 def test_an_export_takes_over_what_stands(terraform, certificates):  # noqa: F811
     world = World(terraform.server, certificates, "us-east-1")
-    Built(world, 3, 20, 10)
+    built = Built(world, 3, 20, 10, dual=True)
+    # A subnet of an IPv6 block that the service has chosen.
+    chosen = world.ec2("AssociateVpcCidrBlock", VpcId=built.vpc, AmazonProvidedIpv6CidrBlock=True)
+    world.ec2("AssociateVpcCidrBlock", VpcId=built.vpc, Ipv6CidrBlock="2001:db8:3::/56", Ipv6Pool="home")
+    block = ipaddress.ip_network(chosen["Ipv6CidrBlockAssociation"]["Ipv6CidrBlock"])
+    part = list(block.subnets(new_prefix=64))[7]
+    subnet = world.subnet(built.vpc, "10.0.77.0/24", "d", Ipv6CidrBlock=str(part))
+    world.associate(built.endpoint, subnet, until=("associated",))
     before, text = picture(world), export(world.server, "--import-blocks")
-    one = terraform(text=text)
+    # What provider 5.100.0 does not know yet, and so does not look at either.
+    newer = '  traffic_ip_address_type = "dual-stack"\n'
+    assert text.count(newer) == 1 and ".ipv6_cidr_block, 8, 7)" in text
+    one = terraform(text=text.replace(newer, ""))
     said = one.take_in()
     imported = text.count("\nimport {")
     assert imported > 45
@@ -304,8 +331,11 @@ def bring(far, near, *arguments, profile="far"):
 def test_an_import_makes_the_same_and_a_second_changes_nothing(two, certificates):
     far, near = two
     there, here = World(far, certificates, "us-east-1"), World(near, certificates, "us-east-1")
-    built = Built(there, 3, 40, 20)
+    built = Built(there, 3, 40, 20, dual=True)
     there.ec2("ModifyClientVpnEndpointAuthorizationPolicy", ClientVpnEndpointId=built.endpoint, PolicyDocument=POLICY)
+    # Which Terraform's provider 5.100.0 does not take.
+    v6_route = {"DestinationCidrBlock": "2001:db8:9::/48", "TargetVpcSubnetId": built.subnets[0]}
+    there.ec2("CreateClientVpnRoute", ClientVpnEndpointId=built.endpoint, **v6_route)
     # The private key is nobody's to copy: it is said what is lacking.
     done = bring(far, near)
     assert done.returncode == 1
@@ -331,8 +361,14 @@ def test_an_import_makes_the_same_and_a_second_changes_nothing(two, certificates
         AuthorizeAllGroups=True,
     )
     there.ec2("ModifyClientVpnEndpoint", ClientVpnEndpointId=built.endpoint, Description="changed there")
+    # Clients' own IPv6 block is another one here.
+    local = {"ClientVpnEndpointId": built.endpoint, "TargetVpcSubnetId": "local"}
+    error = there.refused("CreateClientVpnRoute", **local, DestinationCidrBlock="2001:db8::/64")
+    block = re.findall(r"[0-9a-f:]+::/64", error.message)[-1]
+    there.ec2("CreateClientVpnRoute", **local, DestinationCidrBlock=block)
     done = bring(far, near, "--endpoint-id", built.endpoint)
     assert done.returncode == 0 and " 1 made," in done.stdout, done.stdout
+    assert f"the route to {block} from client to client" in done.stdout
     assert "is left as it is: description" in done.stdout
     assert bring(far, near, profile="absent").returncode == 1
 
@@ -352,3 +388,4 @@ def test_wrong_usage_of_an_import(make_server):
     assert Caller(server).ec2("DescribeVpcs")["Vpcs"] == []
     with pytest.raises(Refused):
         Caller(server).ec2("DescribeVpcs", VpcIds=["vpc-0123456789abcdef0"])
+

@@ -22,18 +22,43 @@ pub(super) struct Vpc {
     pub cidr: String,
     /// Further blocks, by the id of their association.
     pub more_cidrs: Vec<(String, String)>,
+    pub ipv6_blocks: Vec<Ipv6Block>,
     pub tenancy: String,
     pub dns_support: bool,
     pub dns_hostnames: bool,
     pub tags: Tags,
 }
 
+impl Vpc {
+    /// The IPv6 block that Terraform's provider takes for the VPC's own when it imports one: the last.
+    pub(super) fn own_ipv6_block(&self) -> Option<&Ipv6Block> {
+        self.ipv6_blocks.last()
+    }
+
+    /// The others.
+    pub(super) fn further_ipv6_blocks(&self) -> impl Iterator<Item = &Ipv6Block> {
+        self.ipv6_blocks.iter().rev().skip(1)
+    }
+}
+
+/// An IPv6 block of a VPC.
+#[derive(Debug)]
+pub(super) struct Ipv6Block {
+    /// The id of its association.
+    pub association: String,
+    pub cidr: String,
+    /// `None`: the service chose it.
+    pub pool: Option<String>,
+}
+
 #[derive(Debug)]
 pub(super) struct Subnet {
     pub vpc: String,
     pub cidr: String,
+    pub ipv6_cidr: Option<String>,
     pub zone: String,
     pub public_addresses: bool,
+    pub ipv6_addresses: bool,
     pub tags: Tags,
 }
 
@@ -114,6 +139,9 @@ pub(super) struct Endpoint {
 pub(super) struct Options {
     pub description: Option<String>,
     pub client_cidr: Option<String>,
+    /// Which IP versions its tunnels carry, and which its clients come by: `ipv4`, `ipv6`, `dual-stack`.
+    pub traffic: String,
+    pub addresses: String,
     pub server_certificate: String,
     pub ways: Vec<Way>,
     pub log: Option<(String, Option<String>)>,
@@ -152,6 +180,13 @@ pub(super) struct Route {
     pub description: Option<String>,
 }
 
+impl Route {
+    /// Whether it leads from client to client by IPv6: its destination is then the endpoint's block, which nobody chooses.
+    pub(super) fn is_of_own_ipv6_block(&self) -> bool {
+        self.target == "local" && self.destination.contains(':')
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Rule {
     pub destination: String,
@@ -177,7 +212,11 @@ impl Landscape {
             peer,
             description: None,
         };
-        let born = [says(false, Peer::Group(id.to_owned())), says(true, Peer::V4("0.0.0.0/0".to_owned()))];
+        let mut born =
+            vec![says(false, Peer::Group(id.to_owned())), says(true, Peer::V4("0.0.0.0/0".to_owned()))];
+        if self.vpcs.get(&group.vpc).is_some_and(|vpc| !vpc.ipv6_blocks.is_empty()) {
+            born.push(says(true, Peer::V6("::/0".to_owned())));
+        }
         group.tags.is_empty()
             && group.rules.len() == born.len()
             && born.iter().all(|one| group.rules.iter().any(|rule| rule.says == *one))

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::cloud::{Cloud, numbered, pair};
 use super::landscape::{
-    Association, AuthorizationPolicy, Endpoint, Group, GroupRule, Landscape, LogGroup, Options, Peer,
-    Provider, Route, Rule, Says, Subnet, Tags, Vpc, Way,
+    Association, AuthorizationPolicy, Endpoint, Group, GroupRule, Ipv6Block, Landscape, LogGroup, Options,
+    Peer, Provider, Route, Rule, Says, Subnet, Tags, Vpc, Way,
 };
 use crate::aws_client::{Answer, AwsError};
 
@@ -67,7 +67,6 @@ fn endpoint(cloud: &Cloud, id: &str, row: &Answer) -> Result<Endpoint> {
         ("a transit gateway attachment", "transitGatewayConfiguration"),
         ("device posture options", "devicePostureOptions"),
     ];
-    let carries_v6 = row.optional("trafficIpAddressType").is_some_and(|traffic| traffic != "ipv4");
     Ok(Endpoint {
         options: options(row)?,
         dns_name: row.optional("dnsName").unwrap_or_default(),
@@ -81,7 +80,6 @@ fn endpoint(cloud: &Cloud, id: &str, row: &Answer) -> Result<Endpoint> {
             .into_iter()
             .filter(|(_, path)| !row.names_of(path).is_empty())
             .map(|(name, _)| name)
-            .chain(carries_v6.then_some("IPv6 traffic"))
             .collect(),
     })
 }
@@ -97,6 +95,11 @@ fn policy(cloud: &Cloud, by_id: &[(String, String)]) -> Result<Option<Authorizat
         Err(error) => Err(error.into()),
     }
 }
+
+/// What a service says of the origin of the IPv6 blocks that it chooses.
+const AMAZON: &str = "Amazon";
+/// What an endpoint carries that says nothing of it.
+const IPV4: &str = "ipv4";
 
 fn options(row: &Answer) -> Result<Options> {
     let yes = |path: &str| row.optional(path).as_deref() == Some("true");
@@ -121,6 +124,8 @@ fn options(row: &Answer) -> Result<Options> {
     Ok(Options {
         description: row.optional("description"),
         client_cidr: row.optional("clientCidrBlock"),
+        traffic: row.optional("trafficIpAddressType").unwrap_or_else(|| IPV4.to_owned()),
+        addresses: row.optional("endpointIpAddressType").unwrap_or_else(|| IPV4.to_owned()),
         server_certificate: row.text("serverCertificateArn")?,
         ways,
         log: row
@@ -160,8 +165,10 @@ fn subnets(cloud: &Cloud, found: &mut Landscape) -> Result<()> {
         let subnet = Subnet {
             vpc: row.text("vpcId")?,
             cidr: row.text("cidrBlock")?,
+            ipv6_cidr: ipv6_blocks(&row)?.into_iter().next().map(|block| block.cidr),
             zone: row.text("availabilityZone")?,
             public_addresses: row.optional("mapPublicIpOnLaunch").as_deref() == Some("true"),
+            ipv6_addresses: row.optional("assignIpv6AddressOnCreation").as_deref() == Some("true"),
             tags: tags(&row),
         };
         found.subnets.insert(row.text("subnetId")?, subnet);
@@ -194,6 +201,7 @@ fn vpcs(cloud: &Cloud, found: &mut Landscape) -> Result<()> {
         let vpc = Vpc {
             cidr,
             more_cidrs,
+            ipv6_blocks: ipv6_blocks(&row)?,
             tenancy: row.optional("instanceTenancy").unwrap_or_else(|| "default".to_owned()),
             dns_support: attribute("enableDnsSupport", "enableDnsSupport")?,
             dns_hostnames: attribute("enableDnsHostnames", "enableDnsHostnames")?,
@@ -202,6 +210,22 @@ fn vpcs(cloud: &Cloud, found: &mut Landscape) -> Result<()> {
         found.vpcs.insert(id, vpc);
     }
     Ok(())
+}
+
+/// The IPv6 blocks of a VPC or subnet that are in use.
+fn ipv6_blocks(row: &Answer) -> Result<Vec<Ipv6Block>> {
+    let mut found = Vec::new();
+    for block in row.rows("ipv6CidrBlockAssociationSet") {
+        let state = block.optional("ipv6CidrBlockState/state").unwrap_or_default();
+        if !matches!(state.as_str(), "disassociating" | "disassociated") {
+            found.push(Ipv6Block {
+                association: block.text("associationId")?,
+                cidr: block.text("ipv6CidrBlock")?,
+                pool: block.optional("ipv6Pool").filter(|pool| pool != AMAZON),
+            });
+        }
+    }
+    Ok(found)
 }
 
 /// The endpoints' groups, and those that their rules speak of.

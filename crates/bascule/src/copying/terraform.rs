@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::hcl::{Block, list, quoted};
-use super::landscape::{Association, Endpoint, Group, GroupRule, Landscape, Peer, Tags, Way};
+use super::landscape::{
+    Association, Endpoint, Group, GroupRule, Ipv6Block, Landscape, Options, Peer, Subnet, Tags, Vpc, Way,
+};
 use super::names::Names;
 
 /// The way through the provider's block of this server.
@@ -111,10 +113,24 @@ impl Writer<'_> {
             }
             let block = block
                 .set("enable_dns_support", vpc.dns_support.to_string())
-                .set("enable_dns_hostnames", vpc.dns_hostnames.to_string())
-                .tags(&vpc.tags);
+                .set("enable_dns_hostnames", vpc.dns_hostnames.to_string());
+            let mut block = match vpc.own_ipv6_block() {
+                Some(Ipv6Block { cidr, pool: Some(pool), .. }) => {
+                    block.text("ipv6_ipam_pool_id", pool).text("ipv6_cidr_block", cidr)
+                }
+                Some(Ipv6Block { pool: None, .. }) => block.set("assign_generated_ipv6_cidr_block", "true"),
+                None => block,
+            };
+            block = block.tags(&vpc.tags);
+            if vpc.own_ipv6_block().is_some_and(|own| own.pool.is_some()) {
+                // The provider reads a length beside a block that it was given whole, and would take it away for ever.
+                block = block.block(
+                    Block::new("lifecycle").set("ignore_changes", list(["ipv6_netmask_length".to_owned()])),
+                );
+            }
             let address = self.push("aws_vpc", &name, block, id);
             self.references.insert(id.clone(), format!("{address}.id"));
+            self.ipv6_blocks(id, &name, vpc, address);
             for (association, cidr) in &vpc.more_cidrs {
                 let kind = "aws_vpc_ipv4_cidr_block_association";
                 let name = self.names.take(kind, &format!("{name} {cidr}"));
@@ -127,24 +143,66 @@ impl Writer<'_> {
         }
         for (id, subnet) in &landscape.subnets {
             let name = self.names.take("aws_subnet", named(&subnet.tags, id));
-            let more =
-                landscape.vpcs.get(&subnet.vpc).map(|vpc| vpc.more_cidrs.as_slice()).unwrap_or_default();
-            let waits_for = more
-                .iter()
-                .find(|(_, cidr)| covers(cidr, &subnet.cidr))
-                .and_then(|(_, cidr)| self.references.get(&format!("{} {cidr}", subnet.vpc)));
             let mut block = Block::resource("aws_subnet", &name)
                 .set("vpc_id", self.reference(&subnet.vpc))
                 .text("cidr_block", &subnet.cidr)
                 .text("availability_zone", &subnet.zone)
-                .set("map_public_ip_on_launch", subnet.public_addresses.to_string())
-                .tags(&subnet.tags);
-            if let Some(address) = waits_for {
-                block = block.set("depends_on", list([address.clone()]));
+                .set("map_public_ip_on_launch", subnet.public_addresses.to_string());
+            if let Some(cidr) = &subnet.ipv6_cidr {
+                block = block
+                    .set("ipv6_cidr_block", self.ipv6_part(&subnet.vpc, cidr))
+                    .set("assign_ipv6_address_on_creation", subnet.ipv6_addresses.to_string());
+            }
+            block = block.tags(&subnet.tags);
+            let waits_for = self.waits_for(subnet);
+            if !waits_for.is_empty() {
+                block = block.set("depends_on", list(waits_for));
             }
             let address = self.push("aws_subnet", &name, block, id);
             self.references.insert(id.clone(), format!("{address}.id"));
         }
+    }
+
+    /// A VPC's IPv6 blocks beside the one that stands in its own resource.
+    fn ipv6_blocks(&mut self, id: &str, name: &str, vpc: &Vpc, address: String) {
+        let own = vpc.own_ipv6_block().map(|block| (format!("{id} {}", block.cidr), address));
+        self.references.extend(own);
+        for block in vpc.further_ipv6_blocks() {
+            let kind = "aws_vpc_ipv6_cidr_block_association";
+            let name = self.names.take(kind, &format!("{name} {}", block.cidr));
+            let resource = Block::resource(kind, &name).set("vpc_id", self.reference(id));
+            let resource = match &block.pool {
+                Some(pool) => resource.text("ipv6_pool", pool).text("ipv6_cidr_block", &block.cidr),
+                None => resource.set("assign_generated_ipv6_cidr_block", "true"),
+            };
+            let address = self.push(kind, &name, resource, &block.association);
+            self.references.insert(format!("{id} {}", block.cidr), address);
+        }
+    }
+
+    /// A subnet's IPv6 block. What the service chooses is another one each time, so there it is a part of what it chooses.
+    fn ipv6_part(&self, vpc: &str, cidr: &str) -> String {
+        let blocks = self.landscape.vpcs.get(vpc).map(|vpc| vpc.ipv6_blocks.as_slice()).unwrap_or_default();
+        let part = blocks.iter().filter(|block| block.pool.is_none()).find_map(|block| {
+            let address = self.references.get(&format!("{vpc} {}", block.cidr))?;
+            let (whole, part): (ipnet::Ipv6Net, ipnet::Ipv6Net) =
+                (block.cidr.parse().ok()?, cidr.parse().ok()?);
+            let bits = part.prefix_len().checked_sub(whole.prefix_len()).filter(|_| whole.contains(&part))?;
+            let inside = u128::from(part.network()) - u128::from(whole.network());
+            let number = inside.checked_shr(u32::from(128 - part.prefix_len())).unwrap_or_default();
+            Some(format!("cidrsubnet({address}.ipv6_cidr_block, {bits}, {number})"))
+        });
+        part.unwrap_or_else(|| quoted(cidr))
+    }
+
+    /// The further blocks of its VPC that a subnet is of.
+    fn waits_for(&self, subnet: &Subnet) -> Vec<String> {
+        let Some(vpc) = self.landscape.vpcs.get(&subnet.vpc) else { return Vec::new() };
+        let v4 = vpc.more_cidrs.iter().map(|(_, cidr)| cidr).filter(|cidr| covers(cidr, &subnet.cidr));
+        let v6 = vpc.further_ipv6_blocks().map(|block| &block.cidr);
+        let v6 = v6.filter(|cidr| subnet.ipv6_cidr.as_ref().is_some_and(|own| covers(cidr, own)));
+        let further = v4.chain(v6).filter_map(|cidr| self.references.get(&format!("{} {cidr}", subnet.vpc)));
+        further.cloned().collect()
     }
 
     fn groups(&mut self) {
@@ -320,7 +378,16 @@ impl Writer<'_> {
         for route in &endpoint.routes {
             let kind = "aws_ec2_client_vpn_route";
             let name = self.names.take(kind, &format!("{name} {}", route.destination));
-            let mut block = Block::resource(kind, &name)
+            let mut block = Block::resource(kind, &name);
+            if route.destination.contains(':') {
+                block = block.comment("Provider 5.100.0 takes no IPv6 destinations.");
+            }
+            if route.is_of_own_ipv6_block() {
+                block = block.comment(
+                    "The destination is this endpoint's own IPv6 block; another endpoint has another.",
+                );
+            }
+            block = block
                 .set("client_vpn_endpoint_id", endpoint_id.clone())
                 .text("destination_cidr_block", &route.destination);
             // No route before the association it leads to.
@@ -349,7 +416,7 @@ impl Writer<'_> {
                 block = block.comment(format!("The provider knows no resource for {what}."));
             }
         }
-        block = block
+        block = ip_versions(block, options)
             .maybe("description", options.description.as_ref())
             .maybe("client_cidr_block", options.client_cidr.as_ref())
             .set("server_certificate_arn", self.reference(&options.server_certificate))
@@ -414,6 +481,16 @@ impl Writer<'_> {
     }
 }
 
+/// Which IP versions an endpoint has to do with, where it is not IPv4 alone.
+fn ip_versions(mut block: Block, options: &Options) -> Block {
+    let versions =
+        [("traffic_ip_address_type", &options.traffic), ("endpoint_ip_address_type", &options.addresses)];
+    for (name, version) in versions.into_iter().filter(|(_, version)| *version != "ipv4") {
+        block = block.comment("The provider knows this from version 6 on.").text(name, version);
+    }
+    block
+}
+
 /// What people call it, else its id.
 fn named<'t>(tags: &'t Tags, id: &'t str) -> &'t str {
     tags.get("Name").map_or(id, String::as_str)
@@ -421,7 +498,7 @@ fn named<'t>(tags: &'t Tags, id: &'t str) -> &'t str {
 
 /// Whether a block lies in another.
 fn covers(outer: &str, inner: &str) -> bool {
-    match (outer.parse::<ipnet::Ipv4Net>(), inner.parse::<ipnet::Ipv4Net>()) {
+    match (outer.parse::<ipnet::IpNet>(), inner.parse::<ipnet::IpNet>()) {
         (Ok(outer), Ok(inner)) => outer.contains(&inner),
         _ => false,
     }
