@@ -600,14 +600,25 @@ fn a_restarted_client_replaces_itself_only_once_it_is_known() {
     assert!(matches!(world.clients[eve].told, Some(Told::Rejected(_))));
     assert!(world.send(alice, &udp(ip, "10.0.5.5")).is_ok());
     assert_eq!(world.live().len(), 1);
-    // Alice herself, started anew with a fixed port.
-    world.clients[alice].sends = false;
+    // Alice herself, started anew with a fixed port: the former session lasts until she uses the new one.
+    let unused = world.client_at(address, &client(0), SessionConfig::default());
+    world.flow();
+    world.clients[unused].sends = false;
+    assert_eq!((world.live().len(), world.ends.len()), (2, 0));
+    assert_eq!(world.send_down(alice, &udp_back("10.0.5.5", ip)), Ok(()));
+    assert!(world.send(alice, &udp(ip, "10.0.5.5")).is_ok());
     let anew = world.client_at(address, &client(0), SessionConfig::default());
     world.flow();
-    assert_eq!(world.ends.len(), 1, "replaced at its login");
+    assert_eq!(world.ends.len(), 1, "one at a time that nobody has used");
+    assert!(world.send(alice, &udp(ip, "10.0.5.5")).is_ok());
+    world.clients[alice].sends = false;
+    let ip_anew = world.clients[anew].ip().unwrap();
+    assert!(world.send(anew, &udp(ip_anew, "10.0.5.5")).is_ok());
+    assert_eq!(world.ends.iter().map(|end| end.reason).collect::<Vec<_>>(), [EndReason::Replaced; 2]);
     world.run(secs(3));
-    assert_eq!((world.live().len(), world.ends[0].reason), (1, EndReason::Replaced));
-    assert_ne!(world.clients[anew].ip().unwrap(), ip, "the former address rests");
+    assert_eq!(world.live().len(), 1);
+    assert_eq!(ip_anew, ip, "her interface has that address still");
+    assert_eq!(world.send_down(anew, &udp_back("10.0.5.5", ip)), Ok(()));
     // Hard resets alone, from whoever writes that address on them, do nothing.
     for _ in 0..20 {
         world.client_at(address, &client(1), SessionConfig::default());
