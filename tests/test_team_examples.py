@@ -54,6 +54,7 @@ def counts(file):
     return tuple(sum(int(suite.get(name, 0)) for suite in suites) for name in ("tests", "failures", "skipped"))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(TERRAFORM is None, reason="no terraform here")
 def test_the_examples_hold(team):
     folder, done = team(files=EXAMPLES.iterdir())
