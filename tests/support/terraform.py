@@ -31,6 +31,14 @@ def mirror():
     return next((path for path in MIRRORS if path and os.path.isdir(os.path.join(path, PROVIDER))), None)
 
 
+def settings():
+    """Terraform's own configuration: the provider from that folder."""
+    source = mirror()
+    places = f'filesystem_mirror {{\n path = "{source}"\n include = ["{PROVIDER}"]\n }}\n' if source else ""
+    places += f'direct {{\n exclude = [{json.dumps(PROVIDER) if source else ""}]\n }}\n'
+    return f"provider_installation {{\n{places}}}\ndisable_checkpoint = true\n"
+
+
 class Terraform:
     """A configuration in a folder of its own, applied to a server."""
 
@@ -45,10 +53,7 @@ class Terraform:
             (self.folder / "main.tf").write_text(text)
         for scenario in scenarios:
             self.add(scenario)
-        source = mirror()
-        settings = f'filesystem_mirror {{\n path = "{source}"\n include = ["{PROVIDER}"]\n }}\n' if source else ""
-        settings += f'direct {{\n exclude = [{json.dumps(PROVIDER) if source else ""}]\n }}\n'
-        (self.folder / "settings").write_text(f"provider_installation {{\n{settings}}}\ndisable_checkpoint = true\n")
+        (self.folder / "settings").write_text(settings())
         outside(lambda: self._done("init"))
 
     def add(self, scenario="."):

@@ -4,6 +4,7 @@
 //! listener. Each action is one file under `ec2/actions`, `acm/actions` or `sts/actions`, and one line in the registry
 //! beside it.
 
+mod account;
 mod acm;
 mod action;
 mod arn;

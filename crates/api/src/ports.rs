@@ -112,7 +112,7 @@ pub(crate) async fn settle_within(port: &dyn Convergence, change: &Committed, li
 }
 
 /// Whether the record under a key is on its way to somewhere else. What cannot be read is not waited for.
-fn is_transitional(key: &str, value: &[u8]) -> bool {
+pub(crate) fn is_transitional(key: &str, value: &[u8]) -> bool {
     fn code<T: serde::de::DeserializeOwned>(value: &[u8], transitional: impl Fn(&T) -> bool) -> bool {
         typed::decode::<T>(value).is_ok_and(|record| transitional(&record))
     }

@@ -12,7 +12,7 @@ use ureq::http::{Request, Uri};
 use crate::credentials;
 
 /// How long a call may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest answer that is read, bytes.
 const ANSWER_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -197,7 +197,7 @@ impl AwsClient {
             body.push_str(&format!("&{}={}", encoded(name), encoded(value)));
         }
         let kind = "application/x-www-form-urlencoded; charset=utf-8";
-        let (status, text) = self.post(service, &[("content-type", kind)], body.as_bytes())?;
+        let (status, text) = self.post("/", service, &[("content-type", kind)], body.as_bytes())?;
         if status == 200 {
             return Answer::parse(&text);
         }
@@ -247,7 +247,22 @@ impl AwsClient {
     /// It could not be asked.
     pub fn json(&self, service: &str, target: &str, body: &str) -> Result<(u16, String), AwsError> {
         let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target)];
-        self.post(service, &headers, body.as_bytes())
+        self.post("/", service, &headers, body.as_bytes())
+    }
+
+    /// A call of Bascule's own, such as `reset`; the answer's body.
+    ///
+    /// # Errors
+    /// As [`AwsClient::ec2`].
+    pub fn own(&self, name: &str, body: &[u8]) -> Result<String, AwsError> {
+        let path = format!("/_bascule/{name}");
+        let (status, text) = self.post(&path, "bascule", &[("content-type", "application/json")], body)?;
+        if status == 200 {
+            return Ok(text);
+        }
+        let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let member = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+        Err(AwsError::Refused { status, code: member("error"), message: member("message") })
     }
 
     /// A presigned GET of a query such as `Action=…&…`, as its raw answer.
@@ -277,13 +292,19 @@ impl AwsClient {
         }
     }
 
-    fn post(&self, service: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<(u16, String), AwsError> {
+    fn post(
+        &self,
+        path: &str,
+        service: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<(u16, String), AwsError> {
         let mut all = vec![("host".to_owned(), self.host.clone())];
         all.extend(headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let signed = SignedRequest { method: "POST", path: "/", query: "", headers: &all, body };
+        let signed = SignedRequest { method: "POST", path, query: "", headers: &all, body };
         let added = aws_auth::sign(&signed, &self.credentials.0, &self.region, service, now())
             .map_err(|error| AwsError::Unreachable(format!("cannot sign: {error}")))?;
-        let mut request = Request::post(format!("{}/", self.url));
+        let mut request = Request::post(format!("{}{path}", self.url));
         for (name, value) in all.iter().skip(1).chain(&added) {
             request = request.header(name, value);
         }

@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Backup(Backup),
     /// Makes the store of a backup in a data directory that has none
     Restore(Backup),
+    /// Everything of the caller's account: deleted, saved to a file, made what a file says; for tests, done when it returns
+    State(State),
     /// OpenVPN clients of our own, without root or a device, that check what they reach through the tunnel
     Client(Box<Client>),
     /// Completions of this command line for a shell, to standard output
@@ -261,6 +263,33 @@ pub(crate) struct Backup {
     /// The data directory [default: as `serve`]
     #[arg(long, value_name = "DIR", env = "BASCULE_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct State {
+    #[command(subcommand)]
+    pub command: StateCommand,
+    /// Where the server and its key are looked for when the environment names none
+    #[arg(long, value_name = "DIR", env = "BASCULE_DATA_DIR", global = true)]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StateCommand {
+    /// Ends every session and association, then deletes everything
+    Reset,
+    /// Writes everything to a file; secrets stay sealed with the master key
+    Save {
+        /// The file; `-` is standard output
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Ends every session and association, then makes everything what the file says
+    Load {
+        /// The file; `-` is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -24,6 +24,7 @@ mod privileges;
 mod profile_command;
 mod root_keys;
 mod serve;
+mod state_command;
 mod telemetry;
 mod tls;
 mod upstream;
@@ -67,6 +68,7 @@ pub fn run() -> ExitCode {
         cli::Command::Fabric(cli::Fabric::Check(arguments)) => fabric_check::run(arguments),
         cli::Command::Backup(arguments) => backup::back_up(arguments),
         cli::Command::Restore(arguments) => backup::restore(arguments),
+        cli::Command::State(arguments) => state_command::run(&arguments),
         cli::Command::Client(arguments) => client_command::run(&arguments),
         cli::Command::Completions { shell } => manual::completions(shell),
         cli::Command::Man { folder } => manual::pages(&folder),

@@ -182,3 +182,35 @@ impl<'a> View<'a> {
 fn is_judged(oid: &str) -> bool {
     matches!(oid, "2.5.29.15" | "2.5.29.17" | "2.5.29.19" | "2.5.29.30" | "2.5.29.37")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_its_der_and_named_by_the_digest_of_it() {
+        let pem = include_str!("../tests/certs/ca-ecdsa.pem");
+        let der = crate::certificates_from_pem(pem).unwrap().remove(0);
+        let certificate = Certificate::from_der(der.clone()).unwrap();
+        assert_eq!(certificate.der(), der);
+        let other =
+            crate::certificates_from_pem(include_str!("../tests/certs/ca-rsa.pem")).unwrap().remove(0);
+        assert_ne!(certificate.fingerprint(), Certificate::from_der(other).unwrap().fingerprint());
+        assert_eq!(certificate.fingerprint(), fingerprint(&der));
+        // SHA-256 of nothing, as FIPS 180-4 has it.
+        let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(fingerprint(b"").map(|byte| format!("{byte:02x}")).concat(), nothing);
+    }
+
+    #[test]
+    fn size_is_looked_at_first() {
+        for (bytes, reason) in [
+            (MAX_CERTIFICATE_BYTES, "the outer structure is not DER"),
+            (MAX_CERTIFICATE_BYTES + 1, "it is too large"),
+            (MAX_CERTIFICATE_BYTES + 2, "it is too large"),
+        ] {
+            let told = Certificate::from_der(vec![0; bytes]).unwrap_err();
+            assert!(matches!(&told, PkiError::Certificate(why) if why == reason), "{bytes}: {told}");
+        }
+    }
+}

@@ -97,7 +97,7 @@ impl Api {
         Ok(())
     }
 
-    async fn decide(
+    pub(super) async fn decide(
         &self,
         touch: &Touch,
         action: &str,

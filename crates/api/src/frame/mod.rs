@@ -10,6 +10,7 @@ mod commit;
 mod forward;
 mod neighbours;
 mod origin;
+mod own;
 mod resources;
 mod session;
 mod slots;
@@ -54,6 +55,7 @@ pub struct Api {
     live: Arc<dyn LiveConnections>,
     convergence: Arc<dyn Convergence>,
     slots: slots::Slots,
+    busy: crate::account::Busy,
     buckets: throttle::Buckets,
     audit: Arc<dyn AuditSink>,
     clock: Clock,
@@ -106,6 +108,7 @@ impl Api {
             live,
             convergence,
             slots: slots::Slots::default(),
+            busy: crate::account::Busy::default(),
             buckets: throttle::Buckets::default(),
             audit: Arc::new(NoAudit),
             clock: Box::new(crate::clock::wall),
@@ -183,6 +186,9 @@ impl Api {
     pub async fn handle(&self, call: &Call) -> Answer {
         let request_id = uuid::Uuid::new_v4().to_string();
         let mut audit = audit::Audit::start(Arc::clone(&self.audit), &request_id, call, (self.clock)());
+        if call.path.starts_with(crate::account::PREFIX) {
+            return self.own(call, request_id, audit).await;
+        }
         let (service, result) = self.road(call, &mut audit).await;
         audit.service = service;
         let (status, body) = match result {

@@ -31,6 +31,7 @@ mod throttling;
 mod tokens;
 mod transit_gateways;
 mod upstream;
+mod whole_account;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
