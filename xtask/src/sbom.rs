@@ -85,12 +85,7 @@ mod tests {
     fn it_lists_what_is_linked_each_once_and_says_what_is_not() {
         let crates = linked::own();
         let subject = Subject { at: "2026-01-02T03:04:05Z", commit: "abc", compiler: "1.2.3" };
-        let text = document(&crates, &subject).unwrap();
-        assert_eq!(
-            text,
-            document(&linked::crates(&root()).unwrap(), &subject).unwrap(),
-            "the same each time"
-        );
+        let text = document(crates, &subject).unwrap();
         let document: Value = serde_json::from_str(&text).unwrap();
         let rows = document["components"].as_array().unwrap();
         let refs: BTreeSet<&str> = rows.iter().map(|row| row["bom-ref"].as_str().unwrap()).collect();
