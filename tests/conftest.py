@@ -46,6 +46,7 @@ def users_toml(users, policies):
 def pytest_configure(config):
     """As root, this process moves into a namespace of its own; the first one stays for what needs the network."""
     config.addinivalue_line("markers", "slow: waits for minutes, and computes nothing meanwhile")
+    config.addinivalue_line("markers", "long: computes for minutes, and has no bound on its time")
     config.addinivalue_line("markers", "fabric: needs the kernel fabric: root, /dev/net/tun, nft")
     config.outside = None
     if FABRIC_MISSING is None:

@@ -24,6 +24,8 @@ from support.servers import Places, Server
 from support.line import Broken, Line
 from support.writers import NEEDS_NETWORKS, WEIGHTS, Writer
 
+pytestmark = pytest.mark.long
+
 SEQUENCES = int(os.environ.get("BASCULE_REFERENCE_SEQUENCES", "10000"))
 SEED = int(os.environ.get("BASCULE_REFERENCE_SEED", "1"))
 # The share of sequences on the kernel fabric, where an association costs tens of milliseconds.

@@ -9,6 +9,8 @@ use crate::host;
 use crate::run::{Outcome, cargo, command, kept, root, target_dir};
 use crate::tidy;
 
+/// How much nicer than others those are that compute for minutes.
+const NICER: u8 = 5;
 /// What a test prints, alone on a line and followed by the reason, when it cannot run where it is.
 const SKIP: &str = "SKIP: ";
 
@@ -32,20 +34,23 @@ pub(crate) fn run() -> Outcome<bool> {
     one("cargo fmt --check", &mut count, cargo().args(["fmt", "--all", "--check"]))?;
     let programs = ["build", "--quiet", "--workspace", "--bins", "--examples"];
     one("cargo build --bins --examples", &mut count, cargo().args(programs))?;
-    let slow = start_slow_python_tests();
+    let slow = Aside::start("Python, slow", "slow", 0);
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     one("cargo clippy", &mut count, cargo().args(clippy))?;
     // One selection for everything: another one would build the libraries anew with other features.
     let everything = ["--workspace", "--lib", "--bins", "--tests", "--examples"];
     let build = ["test", "--quiet", "--no-run"];
     one("cargo test --no-run", &mut count, cargo().args(build).args(everything))?;
+    let long = Aside::start("Python, long", "long", NICER);
     let mut tests = cargo();
     tests.arg("test").args(everything).args(["--no-fail-fast", "--", "--show-output"]);
     rust_tests("Rust", &mut count, tests.env("BASCULE_BIN", built("bascule")))?;
-    match slow {
-        Ok(slow) => {
-            python_report("Python", &mut count, &mut pytest(&host::python()?, "not slow"))?;
-            finish_slow_python_tests(slow, &mut count)?;
+    match slow.and_then(|slow| Ok([slow, long?])) {
+        Ok(aside) => {
+            python_report("Python", &mut count, &mut pytest(&host::python()?, "not slow and not long", 0))?;
+            for tests in aside {
+                tests.finish(&mut count)?;
+            }
         }
         Err(why) => {
             println!("SKIPPED: the Python tests: {why}");
@@ -121,9 +126,11 @@ fn rust_tests(name: &str, count: &mut Count, command: &mut Command) -> Outcome<(
 }
 
 /// botocore, boto3, the AWS CLI and Terraform against the built binary: the tests with these markers.
-fn pytest(interpreter: &Path, markers: &str) -> Command {
-    let mut pytest = command(interpreter);
+fn pytest(interpreter: &Path, markers: &str, nicer: u8) -> Command {
+    let mut pytest = command("nice");
     pytest
+        .args(["-n", &nicer.to_string()])
+        .arg(interpreter)
         .args([
             "-m",
             "pytest",
@@ -146,30 +153,31 @@ fn pytest(interpreter: &Path, markers: &str) -> Command {
     pytest
 }
 
-/// Starts the tests that wait for minutes and compute nothing, beside all others: Terraform's provider sleeps four
-/// minutes around each association.
-fn start_slow_python_tests() -> Outcome<Slow> {
-    let interpreter = host::python()?;
-    let mut pytest = pytest(&interpreter, "slow");
-    let child = pytest
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| format!("the slow Python tests do not start: {error}"))?;
-    Ok(Slow { child, started: Instant::now() })
-}
-
-struct Slow {
+/// Python tests that run beside all others: those that wait for minutes (Terraform's provider sleeps four minutes around
+/// each association), and those that compute for minutes and may be slower.
+struct Aside {
+    name: &'static str,
     child: Child,
     started: Instant,
 }
 
-fn finish_slow_python_tests(slow: Slow, count: &mut Count) -> Outcome<()> {
-    let output = slow.child.wait_with_output().map_err(|error| format!("the slow Python tests: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    count_python("Python, slow", count, output.status.success(), &text, slow.started);
-    Ok(())
+impl Aside {
+    fn start(name: &'static str, marker: &str, nicer: u8) -> Outcome<Self> {
+        let child = pytest(&host::python()?, marker, nicer)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("{name}: the tests do not start: {error}"))?;
+        Ok(Self { name, child, started: Instant::now() })
+    }
+
+    fn finish(self, count: &mut Count) -> Outcome<()> {
+        let output = self.child.wait_with_output().map_err(|error| format!("{}: {error}", self.name))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        count_python(self.name, count, output.status.success(), &text, self.started);
+        Ok(())
+    }
 }
 
 fn python_report(name: &str, count: &mut Count, pytest: &mut Command) -> Outcome<()> {

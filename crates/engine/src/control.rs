@@ -216,28 +216,37 @@ impl Control {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Install { worker, endpoint, association, peer_id, addresses, stream, path } => {
+            Effect::Install { worker, endpoint, association, peer_id, addresses, shared, stream, path } => {
                 let (Some(served), Some(built)) =
                     (self.endpoints.get(&endpoint), self.built.get(&association))
                 else {
                     tracing::error!(%endpoint, %association, "a session was admitted where nothing is up");
                     return;
                 };
+                if stream.is_none() {
+                    let counters = Arc::clone(path.counters());
+                    self.wiring.shared.residents.arrive(peer_id, served.slot, path.peer(), counters);
+                }
                 let command = Command::Install {
                     endpoint: served.slot,
                     table: Arc::clone(&served.table),
                     association: built.index,
                     peer_id,
                     addresses,
+                    shared,
                     stream: stream.map(|stream| stream.number),
                     path,
                 };
                 self.tell(worker, command);
             }
+            Effect::Inherit { worker, peer_id, .. } => self.tell(worker, Command::Inherit { peer_id }),
             Effect::Update { worker, peer_id, update, .. } => {
                 self.tell(worker, Command::Update { peer_id, update })
             }
-            Effect::Remove { worker, peer_id, .. } => self.tell(worker, Command::Remove { peer_id }),
+            Effect::Remove { worker, peer_id, .. } => {
+                self.wiring.shared.residents.leave(peer_id);
+                self.tell(worker, Command::Remove { peer_id });
+            }
             Effect::CloseStream { stream } => {
                 self.tell(stream.worker, Command::CloseStream { number: stream.number })
             }
@@ -253,7 +262,8 @@ impl Control {
             Effect::Refused(attempt) => self.wiring.shared.events.push(SessionEvent::Refused(attempt)),
             Effect::Known { client_sid } => self.tell_all(|| Command::Know { client_sid }),
             Effect::Forgotten { client_sid } => self.tell_all(|| Command::Forget { client_sid }),
-            Effect::Floated { connection, peer } => {
+            Effect::Floated { connection, peer_id, peer } => {
+                self.wiring.shared.residents.move_to(peer_id, peer);
                 tracing::debug!(%connection, %peer, "the client moved");
                 self.with_live(&connection, |start| start.peer = peer);
             }

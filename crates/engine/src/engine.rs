@@ -22,6 +22,7 @@ use crate::control::{COMMANDS_MAX, Control, Wiring, WorkerLink};
 use crate::events::EventQueue;
 use crate::fabric;
 use crate::handoff::{Bell, CONTROL_PACKETS_MAX, HANDOFF_MAX, Waker};
+use crate::residents::Residents;
 use crate::seats::Seats;
 use crate::stats::{ControlStats, Snapshot, WorkerStats};
 use crate::worker::{self, NOTES_MAX, Worker};
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) gateway: Mutex<gateway::Stats>,
     workers: Vec<Arc<WorkerStats>>,
     seats: Arc<Seats>,
+    pub(crate) residents: Arc<Residents>,
 }
 
 /// What callers want next.
@@ -112,6 +114,7 @@ impl Engine {
             gateway: Mutex::default(),
             workers: stats.clone(),
             seats: Arc::new(Seats::new(config.streams, descriptors())),
+            residents: Arc::default(),
         });
         // From here on an error drops the engine, which joins what was started.
         let (questions, question_receiver) = mpsc::channel(config.limits.max_questions.max(1));
@@ -151,6 +154,7 @@ impl Engine {
                 others: others.clone(),
                 inbox,
                 seats: Arc::clone(&shared.seats),
+                residents: Arc::clone(&shared.residents),
                 door: gateway.door(count, clock.now()),
             };
             let shared = Arc::clone(&shared);

@@ -18,6 +18,7 @@ mod fabric;
 mod handoff;
 mod memory;
 mod plane;
+mod residents;
 mod seats;
 mod stats;
 mod table;

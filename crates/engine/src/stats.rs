@@ -53,6 +53,8 @@ counts! {
         /// Answers to senders without a session, and those that were refused, deserved none, or came to a shut gate.
         answers,
         answers_refused,
+        /// Answers that a client of a live session would have taken for its own.
+        answers_held,
         not_proven,
         gate_closed,
         no_session,
@@ -163,6 +165,7 @@ impl Snapshot {
         for (what, count) in [
             ("answers", &worker.answers),
             ("answers-refused", &worker.answers_refused),
+            ("answers-held", &worker.answers_held),
             ("not-proven", &worker.not_proven),
             ("gate-closed", &worker.gate_closed),
         ] {

@@ -30,6 +30,7 @@ use self::outbox::Outbox;
 use self::streams::{Kind, Streams};
 use crate::clock::Clock;
 use crate::handoff::{Bell, HANDOFF_MAX, HandOff, PACKET_MAX, Pool, Upward, Waker};
+use crate::residents::Residents;
 use crate::seats::Seats;
 use crate::stats::WorkerStats;
 use crate::table::AddressTable;
@@ -69,6 +70,7 @@ pub(crate) struct Wiring {
     pub(crate) others: Vec<(Sender<HandOff>, Arc<Waker>)>,
     pub(crate) inbox: Receiver<HandOff>,
     pub(crate) seats: Arc<Seats>,
+    pub(crate) residents: Arc<Residents>,
     /// Judges control datagrams of senders without a session.
     pub(crate) door: Door,
 }

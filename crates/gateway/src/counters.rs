@@ -69,7 +69,8 @@ impl Counters {
         Some(UnixTime(self.policy_evaluated_unix.load(Ordering::Relaxed))).filter(|at| at.0 != 0)
     }
 
-    pub(crate) fn seen(&self, now: Instant) {
+    /// Notes that an authenticated packet came.
+    pub fn seen(&self, now: Instant) {
         self.last_seen_us.store(now.0, Ordering::Relaxed);
     }
 }

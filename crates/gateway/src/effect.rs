@@ -45,12 +45,23 @@ pub enum Effect {
         association: AssociationId,
         /// Names the path from now on.
         peer_id: u32,
-        /// The client's addresses in the tunnel: packets to them belong to this path.
+        /// The client's addresses in the tunnel.
         addresses: ClientAddresses,
+        /// Packets to them still belong to the path of the client's former session, until [`Effect::Inherit`].
+        shared: bool,
         /// The connection it is reached over, where it is not by datagrams. The same worker has it.
         stream: Option<StreamId>,
         /// The path.
         path: Box<DataPath>,
+    },
+    /// Packets to a path's addresses belong to it from now on.
+    Inherit {
+        /// Its worker.
+        worker: u16,
+        /// Its endpoint.
+        endpoint: EndpointId,
+        /// Its name.
+        peer_id: u32,
     },
     /// Change a path.
     Update {
@@ -97,6 +108,8 @@ pub enum Effect {
     Floated {
         /// The connection.
         connection: ConnectionId,
+        /// Its path.
+        peer_id: u32,
         /// The address.
         peer: SocketAddr,
     },

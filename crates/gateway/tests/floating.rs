@@ -155,3 +155,41 @@ fn an_address_full_of_strangers_makes_place() {
     world.run(secs(2));
     assert_eq!(world.clients[alice].told, Some(Told::Restart(String::new())));
 }
+
+/// A client that begins anew where it was, and what becomes of the addresses when the former session moves or ends first.
+#[test]
+fn who_began_anew_gets_the_addresses_of_the_former_session_once() {
+    for (former_ends, heir_used) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut world = World::serving(&[1]);
+        let alice = world.connected(&client(0));
+        let (address, ip) = (world.clients[alice].address, world.clients[alice].ip().unwrap());
+        assert_eq!(passes(&mut world, alice), Ok(true));
+        let anew = world.client_at(address, &client(0), SessionConfig::default());
+        world.flow();
+        assert_eq!(world.clients[anew].ip(), Some(ip));
+        // The former one moves meanwhile; the heir is known by its session, not by where it is.
+        world.clients[alice].address = "203.0.113.9:9".parse().unwrap();
+        assert_eq!(passes(&mut world, alice), Ok(true));
+        if former_ends {
+            world.clients[alice].session.exit();
+            world.drain_client(alice);
+            world.flow();
+            assert_eq!(world.send_down(anew, &udp_back("10.0.5.5", ip)), Ok(()));
+        }
+        if heir_used {
+            assert_eq!(passes(&mut world, anew), Ok(true));
+            assert_eq!(world.live().len(), 1);
+            assert_eq!(world.send_down(anew, &udp_back("10.0.5.5", ip)), Ok(()));
+        } else {
+            world.clients[anew].session.exit();
+            world.drain_client(anew);
+            world.flow();
+        }
+        if !former_ends && !heir_used {
+            assert_eq!(world.send_down(alice, &udp_back("10.0.5.5", ip)), Ok(()));
+        }
+        // Whoever comes next gets other addresses: these are somebody's, or rest.
+        let next = world.connected(&client(1));
+        assert_ne!(world.clients[next].ip(), Some(ip));
+    }
+}

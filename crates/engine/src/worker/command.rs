@@ -31,10 +31,14 @@ pub(crate) enum Command {
         association: u16,
         peer_id: u32,
         addresses: ClientAddresses,
+        /// Another session has them in the table until [`Command::Inherit`].
+        shared: bool,
         /// The connection of this worker that carries it, if one does.
         stream: Option<u64>,
         path: Box<DataPath>,
     },
+    /// Packets to a session's addresses are its own from now on.
+    Inherit { peer_id: u32 },
     /// Change a session's path.
     Update { peer_id: u32, update: PathUpdate },
     /// Drop a session with its keys.
@@ -99,9 +103,11 @@ impl Worker {
                 self.tuns.insert(association, Rc::new(Tun { queue, table }));
             }
             Command::CloseTun { association } => self.close_tun(association),
-            Command::Install { endpoint, table, association, peer_id, addresses, stream, path } => {
+            Command::Install { endpoint, table, association, peer_id, addresses, shared, stream, path } => {
                 let source = path.peer();
-                table.set(addresses, peer_id);
+                if !shared {
+                    table.set(addresses, peer_id);
+                }
                 if let Some(stream) = stream.and_then(|number| self.streams.all.get_mut(&number)) {
                     stream.session = Some(peer_id);
                     stream.seat.admitted();
@@ -113,6 +119,11 @@ impl Worker {
                     peer_id,
                     Session { endpoint, association, addresses, table, source, stream, path },
                 );
+            }
+            Command::Inherit { peer_id } => {
+                if let Some(session) = self.sessions.get(&peer_id) {
+                    session.table.set(session.addresses, peer_id);
+                }
             }
             Command::Update { peer_id, update } => {
                 let now = self.now;

@@ -139,6 +139,9 @@ impl Worker {
             Look::Proven { client_sid, .. } => self.guests.expect(client_sid, self.now),
             Look::Nothing => stats.not_proven.add(1),
             Look::Refused => stats.answers_refused.add(1),
+            Look::Answer if self.wiring.residents.is_at_home(endpoint, from, self.now) => {
+                stats.answers_held.add(1)
+            }
             Look::Answer => {
                 stats.answers.add(1);
                 if self.outbox.is_full() {

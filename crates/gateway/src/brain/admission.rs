@@ -257,25 +257,22 @@ impl Gateway {
             self.refuse(id, applicant, POLICY_DENY, now);
             return Err(Refused::Policy);
         }
-        // The client began anew. Somebody else's session that was here last has lost the address, not its right to be: it
-        // floats to where its client is, or is missed in time.
-        let mut replaced = self.admitted_at(&endpoint, peer);
-        replaced.retain(|former| {
-            self.held(*former).is_some_and(|held| {
-                held.identity.fingerprint == identity.fingerprint && held.username == applicant.username
-            })
-        });
-        if self.session_count() >= self.limits.max_sessions + replaced.len() {
+        let there = self.sessions_of(&endpoint, peer, &identity, applicant.username.as_deref());
+        if self.session_count() >= self.limits.max_sessions + there.len() {
             self.refuse(id, applicant, Attempt::QUOTA_EXCEEDED, now);
             return Err(Refused::Full);
         }
+        let former = there.iter().copied().find(|it| self.held(*it).is_some_and(|held| held.used));
+        let inherited = former.and_then(|former| self.held(former)).map(|held| held.addresses);
         let state = self.endpoints.get_mut(&endpoint).ok_or(Refused::Gate)?;
-        let Some(addresses) = state.pool.allocate(now) else {
+        let Some(addresses) = inherited.or_else(|| state.pool.allocate(now)) else {
             self.refuse(id, applicant, Attempt::POOL_EXHAUSTED, now);
             return Err(Refused::NoAddress);
         };
         let Some((worker, peer_id)) = self.peer_ids.allocate(worker, now) else {
-            state.pool.release(addresses, now);
+            if inherited.is_none() {
+                state.pool.release(addresses, now);
+            }
             self.refuse(id, applicant, Attempt::QUOTA_EXCEEDED, now);
             return Err(Refused::Full);
         };
@@ -284,10 +281,16 @@ impl Gateway {
         if let Some(plan) = state.plans.get_mut(&association) {
             plan.sessions += 1;
         }
-        // It has proved who it is: now its former session may go.
-        for former in replaced {
-            self.end(former, None, EndReason::Replaced, now);
-            self.settle(former, now);
+        // Sessions that its client never used are in nobody's way but its own; and there is one heir.
+        let heir = former.and_then(|former| self.held(former)).and_then(|held| held.heir);
+        for unused in there.into_iter().filter(|it| Some(*it) != former).chain(heir) {
+            self.end(unused, None, EndReason::Replaced, now);
+            self.settle(unused, now);
+        }
+        if let Some(Stage::Admitted(held)) =
+            former.and_then(|it| self.slots.get_mut(&it)).map(|it| &mut it.stage)
+        {
+            held.heir = Some(id);
         }
         self.release(id, EndReason::NotAdmitted, now);
         let held = Admitted {
@@ -297,6 +300,8 @@ impl Gateway {
             worker,
             peer_id,
             addresses,
+            former,
+            heir: None,
             identity,
             chain: login.certificates,
             username: applicant.username,
@@ -311,6 +316,7 @@ impl Gateway {
             counters,
             installed: false,
             connected: false,
+            used: false,
         };
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.stage = Stage::Admitted(Box::new(held));
@@ -337,6 +343,35 @@ impl Gateway {
             posture: applicant.posture,
             evaluation: applicant.evaluation,
         }));
+    }
+
+    /// Sessions of this person at this address. Somebody else's that was here last has lost the address, not its
+    /// right to be: it floats to where its client is, or is missed in time.
+    fn sessions_of(
+        &self,
+        endpoint: &EndpointId,
+        peer: std::net::SocketAddr,
+        identity: &Identity,
+        username: Option<&str>,
+    ) -> Vec<SlotId> {
+        let mut here = self.admitted_at(endpoint, peer);
+        here.retain(|id| self.held(*id).is_some_and(|held| held.is_of(identity, username)));
+        here
+    }
+
+    /// The client uses a session: the one it had at the same address before is over. Not earlier: a client that began anew
+    /// because somebody had us answer a reset in its name goes on with the former one until the new one is there, and
+    /// with the addresses that its interface has.
+    pub(super) fn used(&mut self, id: SlotId, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Stage::Admitted(held) = &mut slot.stage else { return };
+        if std::mem::replace(&mut held.used, true) {
+            return;
+        }
+        if let Some(former) = held.former {
+            self.end(former, None, EndReason::Replaced, now);
+            self.settle(former, now);
+        }
     }
 
     /// Admitted sessions that use this address.
@@ -402,6 +437,7 @@ impl Gateway {
             association: held.association.clone(),
             peer_id: held.peer_id,
             addresses: held.addresses,
+            shared: held.former.is_some(),
             stream: slot.stream,
             path,
         });

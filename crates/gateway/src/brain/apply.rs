@@ -150,14 +150,14 @@ impl Gateway {
     }
 
     /// Tells a session what clients are told by now (D-2); `None` if that is what it was told. False: it has to come back
-    /// for it. Nobody has to for a banner.
+    /// for it. Nobody has to for a banner, and who pays for the news with its tunnel hears of one with the next change.
     fn retell(&mut self, id: SlotId) -> Option<bool> {
         let slot = self.slots.get_mut(&id)?;
         let Stage::Admitted(held) = &mut slot.stage else { return None };
         let state = self.endpoints.get(&slot.endpoint)?;
         let plan = state.plans.get(&held.association)?;
         let differs = held.pushed != plan.push;
-        if !differs && held.banner == state.banner {
+        if !differs && (held.banner == state.banner || held.told.reopens_for_an_update()) {
             return None;
         }
         held.pushed = Arc::clone(&plan.push);

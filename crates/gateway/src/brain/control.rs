@@ -96,7 +96,7 @@ impl Gateway {
     }
 
     /// Begins a session for a peer that has proved its address, within the bounds. One beside a live session of the same address is a
-    /// candidate: the live one goes only when the candidate is admitted.
+    /// candidate: the live one goes only when the candidate's client uses it.
     pub(super) fn begin(
         &mut self,
         endpoint: &EndpointId,
@@ -215,7 +215,10 @@ impl Gateway {
                     self.evaluate_soon(id, now);
                 }
             }
-            PathNotice::Notice(Notice::NewKeyUsed(key_id)) => slot.session.note_new_key_used(key_id, now),
+            PathNotice::Notice(Notice::NewKeyUsed(key_id)) => {
+                slot.session.note_new_key_used(key_id, now);
+                self.used(id, now);
+            }
             PathNotice::Notice(Notice::NeedsRekey) => slot.session.renegotiate(now),
             PathNotice::Notice(Notice::PeerExit) => self.end(id, None, EndReason::ClientExit, now),
             PathNotice::Dead => self.end(id, None, EndReason::PingTimeout, now),

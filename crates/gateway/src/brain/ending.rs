@@ -5,7 +5,7 @@ use std::time::Duration;
 use openvpn::Instant;
 use openvpn::server::Farewell;
 
-use super::slot::{SlotId, Stage};
+use super::slot::{Admitted, SlotId, Stage};
 use super::{EndpointState, Gateway};
 use crate::effect::{ConnectionEnd, Effect, EndReason};
 
@@ -81,8 +81,11 @@ impl Gateway {
                         peer_id: held.peer_id,
                     });
                 }
+                let keeps_addresses = self.bequeath(&held);
                 let Some(state) = self.endpoints.get_mut(&endpoint) else { return true };
-                state.pool.release(held.addresses, now);
+                if !keeps_addresses {
+                    state.pool.release(held.addresses, now);
+                }
                 if let Some(plan) = state.plans.get_mut(&held.association) {
                     plan.sessions = plan.sessions.saturating_sub(1);
                 }
@@ -105,6 +108,28 @@ impl Gateway {
                 false
             }
         }
+    }
+
+    /// Whether a session that ends leaves its addresses to another: an heir leaves them to its former session, and that
+    /// to its heir.
+    fn bequeath(&mut self, held: &Admitted) -> bool {
+        if let Some(former) = held.former {
+            if let Some(Stage::Admitted(former)) = self.slots.get_mut(&former).map(|slot| &mut slot.stage) {
+                former.heir = None;
+            }
+            return true;
+        }
+        let Some(slot) = held.heir.and_then(|heir| self.slots.get_mut(&heir)) else { return false };
+        let Stage::Admitted(heir) = &mut slot.stage else { return false };
+        heir.former = None;
+        if heir.installed {
+            self.effects.push_back(Effect::Inherit {
+                worker: heir.worker,
+                endpoint: slot.endpoint.clone(),
+                peer_id: heir.peer_id,
+            });
+        }
+        true
     }
 
     /// A stage lasted longer than it may.

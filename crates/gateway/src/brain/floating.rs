@@ -22,7 +22,7 @@ impl Gateway {
         if former == peer {
             return false;
         }
-        let connection = held.connection.clone();
+        let (connection, peer_id) = (held.connection.clone(), held.peer_id);
         let there = self.admitted_at(&endpoint, peer);
         let theirs = there.iter().filter_map(|other| self.held(*other));
         if !theirs.into_iter().all(|other| other.is_same_person(held)) {
@@ -43,7 +43,7 @@ impl Gateway {
             state.unindex(former, id);
             state.index(peer, id);
         }
-        self.effects.push_back(Effect::Floated { connection, peer });
+        self.effects.push_back(Effect::Floated { connection, peer_id, peer });
         true
     }
 

@@ -64,6 +64,10 @@ pub(crate) struct Admitted {
     pub(crate) worker: u16,
     pub(crate) peer_id: u32,
     pub(crate) addresses: ClientAddresses,
+    /// The session whose addresses these are, while that lasts: its client began anew where it was.
+    pub(crate) former: Option<SlotId>,
+    /// The session that gets the addresses after this one.
+    pub(crate) heir: Option<SlotId>,
     pub(crate) identity: Identity,
     /// As presented, DER, leaf first: judged again when trust changes.
     pub(crate) chain: Vec<Vec<u8>>,
@@ -87,11 +91,18 @@ pub(crate) struct Admitted {
     pub(crate) installed: bool,
     /// Its beginning was told.
     pub(crate) connected: bool,
+    /// Its client has sent data.
+    pub(crate) used: bool,
 }
 
 impl Admitted {
     /// Whether both show the same certificate and the same user.
     pub(crate) fn is_same_person(&self, other: &Self) -> bool {
-        self.identity.fingerprint == other.identity.fingerprint && self.username == other.username
+        self.is_of(&other.identity, other.username.as_deref())
+    }
+
+    /// Whether it is that person's.
+    pub(crate) fn is_of(&self, identity: &Identity, username: Option<&str>) -> bool {
+        self.identity.fingerprint == identity.fingerprint && self.username.as_deref() == username
     }
 }

@@ -442,7 +442,9 @@ impl Sim {
                     assert!(stream.is_none_or(|stream| stream.worker == worker));
                     self.order(usize::from(worker), Order::Effect(Box::new(effect)));
                 }
-                Effect::Update { worker, .. } | Effect::Remove { worker, .. } => {
+                Effect::Update { worker, .. }
+                | Effect::Inherit { worker, .. }
+                | Effect::Remove { worker, .. } => {
                     self.order(usize::from(worker), Order::Effect(Box::new(effect)));
                 }
                 Effect::CloseStream { stream } => {
@@ -527,7 +529,8 @@ impl Sim {
             Order::Effect(effect) => *effect,
         };
         match effect {
-            Effect::Install { worker, endpoint, association, peer_id, addresses, stream, path } => {
+            Effect::Install { worker, endpoint, association, peer_id, addresses, shared, stream, path } => {
+                assert!(!shared, "nobody begins anew at its address");
                 let address = addresses.v4.expect("an IPv4 address");
                 assert_eq!(peer_id % u32::from(WORKERS), u32::from(worker));
                 let rested = |at: Option<&Instant>| at.is_none_or(|at| self.now.since(*at) >= REST);

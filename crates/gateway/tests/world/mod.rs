@@ -172,6 +172,8 @@ pub struct Path {
     pub worker: u16,
     pub association: AssociationId,
     pub addresses: ClientAddresses,
+    /// Packets to them are this path's.
+    pub has_addresses: bool,
     pub path: Box<DataPath>,
 }
 
@@ -449,7 +451,7 @@ impl World {
         let rested =
             |at: Option<&Instant>| at.is_none_or(|at| self.now.since(*at) >= Duration::from_secs(60));
         match effect {
-            Effect::Install { worker, endpoint, association, peer_id, addresses, stream, path } => {
+            Effect::Install { worker, endpoint, association, peer_id, addresses, shared, stream, path } => {
                 assert!(
                     stream.is_none_or(|stream| stream.worker == worker),
                     "a session is with its connection"
@@ -462,8 +464,16 @@ impl World {
                 );
                 assert!(rested(self.released_ids.get(&peer_id)), "peer id rests");
                 assert_eq!(peer_id % u32::from(WORKERS), u32::from(worker));
-                let path = Path { worker, association, addresses, path };
+                let mut holders =
+                    self.paths.values().filter(|(at, it)| *at == endpoint && it.addresses == addresses);
+                assert_eq!((holders.next().is_some(), holders.next().is_some()), (shared, false));
+                let path = Path { worker, association, addresses, has_addresses: !shared, path };
                 assert!(self.paths.insert(peer_id, (endpoint, path)).is_none(), "peer ids are unique");
+            }
+            Effect::Inherit { worker, endpoint, peer_id } => {
+                let (at, path) = self.paths.get_mut(&peer_id).expect("whoever inherits is there");
+                assert_eq!((&*at, path.worker), (&endpoint, worker));
+                path.has_addresses = true;
             }
             Effect::Update { worker, endpoint, peer_id, update } => {
                 let (at, path) = self.paths.get_mut(&peer_id).expect("updates of what there is");
@@ -473,7 +483,9 @@ impl World {
             Effect::Remove { worker, endpoint, peer_id } => {
                 let (at, path) = self.paths.remove(&peer_id).expect("removals of what there is");
                 assert_eq!((&at, path.worker), (&endpoint, worker));
-                self.released_addresses.insert((endpoint, path.addresses), self.now);
+                if !self.paths.values().any(|(at, it)| *at == endpoint && it.addresses == path.addresses) {
+                    self.released_addresses.insert((endpoint, path.addresses), self.now);
+                }
                 self.released_ids.insert(peer_id, self.now);
             }
             Effect::CloseStream { stream } => {
@@ -490,7 +502,7 @@ impl World {
                 let left = self.known.get_mut(&client_sid).expect("only what is known is forgotten");
                 *left -= 1;
             }
-            Effect::Floated { connection, peer } => self.moved.push((connection, peer)),
+            Effect::Floated { connection, peer, .. } => self.moved.push((connection, peer)),
             Effect::Ended(end) => {
                 assert!(self.lives.remove(&end.id), "only what began ends, and only once");
                 self.ends.push(end);
@@ -509,7 +521,7 @@ impl World {
             assert!(wanted.admits && !self.drained);
             for address in path.addresses.iter() {
                 assert!(wanted.client_cidr.contains(address));
-                assert!(held.insert((endpoint, address)), "no address twice");
+                assert!(!path.has_addresses || held.insert((endpoint, address)), "no address twice");
             }
         }
         for start in self.live() {
@@ -611,7 +623,7 @@ impl World {
             .paths
             .values_mut()
             .map(|(_, path)| path)
-            .find(|path| ip.is_some() && path.addresses.v4 == ip);
+            .find(|path| path.has_addresses && ip.is_some() && path.addresses.v4 == ip);
         let Some(path) = path else { return Err(DropReason::NotForClient) };
         let mut datagram = Vec::new();
         match path.path.down(&mut packet.to_vec(), self.now, &mut datagram) {

@@ -1,6 +1,7 @@
 //! Packets made by hand, and what goes by on a host's interfaces.
 
 use std::collections::BTreeSet;
+use std::io::IoSlice;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -8,8 +9,8 @@ use anyhow::Result;
 use lab::Net;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto, setsockopt, socket,
-    sockopt,
+    AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendmmsg,
+    sendto, setsockopt, socket, sockopt,
 };
 
 pub const TCP: u8 = 6;
@@ -201,6 +202,18 @@ impl Raw {
         let destination = Ipv4Addr::new(packet[16], packet[17], packet[18], packet[19]);
         let address = SockaddrIn::from(SocketAddrV4::new(destination, 0));
         sendto(self.0.as_raw_fd(), packet, &address, MsgFlags::empty())?;
+        Ok(())
+    }
+
+    /// Many to one destination, in few calls.
+    pub fn send_all(&self, destination: Ipv4Addr, packets: &[Vec<u8>]) -> Result<()> {
+        let address = SockaddrIn::from(SocketAddrV4::new(destination, 0));
+        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(packets.len(), None);
+        let slices: Vec<[IoSlice<'_>; 1]> = packets.iter().map(|packet| [IoSlice::new(packet)]).collect();
+        let addresses = vec![Some(address); packets.len()];
+        let sent =
+            sendmmsg(self.0.as_raw_fd(), &mut headers, &slices, &addresses, [], MsgFlags::empty())?.count();
+        anyhow::ensure!(sent == packets.len(), "{sent} of {}", packets.len());
         Ok(())
     }
 }
