@@ -41,7 +41,7 @@ def typed(title, server, certificates, number=0, **variables):
 
 
 def said(server, words):
-    """Waits until the log says so; as the page has it."""
+    """Waits until the log says so, in the page's words."""
     assert words in (ROOT / PAGE).read_text(), words
     eventually(lambda: words in server.errors(), what=f"the log says: {words}")
 
@@ -70,11 +70,10 @@ def carrying(make_server, own):
     return server, world, endpoint
 
 
-def touch(world, endpoint, third=[0]):
+def touch(world, endpoint):
     """Lets the server look at an endpoint now, and not within the minute."""
-    third[0] += 1
     world.ec2(
-        "AuthorizeClientVpnIngress", ClientVpnEndpointId=endpoint, TargetNetworkCidr=f"10.1.{third[0]}.0/24",
+        "AuthorizeClientVpnIngress", ClientVpnEndpointId=endpoint, TargetNetworkCidr="10.1.0.0/24",
         AuthorizeAllGroups=True,
     )
 
@@ -212,6 +211,9 @@ def test_the_disk_is_full(make_server, certificates):
         error = eventually(full, what="a write fails")
         assert error.code == "Unavailable", error
         said(server, "the store's file failed: no more writes until it is opened anew")
+        words = "audit lines cannot be written and are lost"
+        assert words in (ROOT / PAGE).read_text()
+        eventually(lambda: world.ec2("DescribeVpcs") and words in server.errors(), what="lost audit lines are told")
         # Reading goes on.
         assert {row["VpcId"] for row in world.ec2("DescribeVpcs")["Vpcs"]} >= set(made)
         filler.unlink()
