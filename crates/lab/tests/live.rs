@@ -170,7 +170,7 @@ fn each_live_change_under_a_flow() -> Result<()> {
             ensure!(wait_until(SOON, settled), "{name}: {:?}", swarm.counts());
             if returns {
                 stock.wait_up(ups, RETURN).with_context(|| name)?;
-                heard_for(&sink, TAG, WHILE).context(name)?;
+                heard_for(&sink, TAG, WHILE).with_context(|| format!("{name}: {}", stock.log()))?;
             } else {
                 heard_for(&sink, TAG, WHILE).context(name)?;
                 nothing_lost(&sink, TAG, &sender).with_context(|| format!("{name}: {}", stock.log()))?;
