@@ -1,38 +1,22 @@
 """The quick start of README with the AWS CLI and boto3, unchanged, signatures verified; and with a wrong secret."""
 
 import concurrent.futures
-import pathlib
-import re
 import subprocess
-import sys
 
 import boto3
 import botocore.exceptions
 import pytest
 
-from support.servers import BINARY, ROOT, environment, eventually
+from support.servers import environment, eventually
+from support.shell import AWS, blocks, run
 from support.world import World
-
-AWS = str(pathlib.Path(sys.executable).with_name("aws"))
 
 
 def quick_start():
     """The README's block but for its line that builds and starts the service."""
-    section = (ROOT / "README.md").read_text().split("\n## Quick start\n")[1].split("\n## ")[0]
-    lines = re.search(r"```sh\n(.*?)```", section, re.S)[1].splitlines()
+    lines = blocks("README.md", "Quick start")[0].splitlines()
     assert "bascule serve" in lines[0] and lines[1].startswith("export AWS_ENDPOINT_URL=")
     return lines[1:]
-
-
-def tools(server, folder, **more):
-    """An environment in which the words `aws` and `bascule` are what they are after an installation."""
-    programs = folder / "programs"
-    programs.mkdir(exist_ok=True)
-    for name, program in (("aws", AWS), ("bascule", BINARY.resolve())):
-        if not (programs / name).exists():
-            (programs / name).symlink_to(program)
-    found = environment(**more)
-    return {**found, "PATH": f"{programs}:{found['PATH']}"}
 
 
 @pytest.mark.fabric
@@ -41,16 +25,7 @@ def test_the_readme_as_it_stands(own_namespace, make_server, certificates):
     first, *rest = quick_start()
     first = first.replace("http://127.0.0.1:8585", server.url).replace("/var/lib/bascule/", f"{server.data}/")
     assert server.url in first and str(server.data) in first
-    script = "\n".join(["set -euo pipefail", first, *rest])
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=server.folder,
-        env=tools(server, server.folder),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run("\n".join([first, *rest]), server.folder)
     profile = (server.folder / "alice.ovpn").read_text()
     assert profile.startswith("client\n") and "<cert>" in profile and "<key>" in profile
     world = World(server, certificates, "us-east-1")

@@ -1,15 +1,19 @@
 """The service as it is installed: the unit's account and capabilities suffice, and what holds the main process in."""
 
 import errno
+import gzip
 import os
 import pathlib
+import shutil
 import socket
+import subprocess
 import threading
 
 import pytest
 
 from support import inside
-from support.servers import NOBODY, ROOT, bascule
+from support.calls import Caller
+from support.servers import NOBODY, ROOT, bascule, eventually
 from support.world import World
 
 UNIT = ROOT / "packaging/bascule.service"
@@ -121,6 +125,41 @@ def test_the_service_manager_is_told(make_server, places):
         assert b"READY=1" in told.recv(4096)
         server.stop()
         assert b"STOPPING=1" in told.recv(4096)
+
+
+LOGROTATE = shutil.which("logrotate", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+@pytest.mark.skipif(LOGROTATE is None or os.geteuid() != 0, reason="needs root and the program logrotate")
+def test_logrotate_as_it_is_shipped(make_server):
+    server = make_server()
+    folder = server.data / "audit"
+
+    def called(number):
+        Caller(server).ec2("CreateVpc", CidrBlock=f"10.{number}.0.0/16")
+        text = f"10.{number}.0.0/16"
+        return eventually(
+            lambda: next((path.name for path in sorted(folder.iterdir()) if text in read(path)), None),
+            what=f"call {number} is in the audit trail",
+        )
+
+    def read(path):
+        content = path.read_bytes()
+        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+
+    name = called(1)
+    settings = (ROOT / "packaging/logrotate").read_text()
+    settings = settings.replace("/var/lib/bascule", str(server.data)).replace("su bascule bascule", "su nobody nogroup")
+    # Root's own, as logrotate wants it.
+    (server.folder / "logrotate").write_text(settings)
+    command = [LOGROTATE, "--force", "--state", server.folder / "state", server.folder / "logrotate"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    # The line is in the file that was renamed, and the next one under the old name, in a new file.
+    (renamed,) = [path for path in folder.iterdir() if path.name.startswith(f"{name}-")]
+    assert "10.1.0.0/16" in read(renamed)
+    assert called(2) == name
+    assert "10.2.0.0/16" not in read(renamed) and "10.1.0.0/16" not in read(folder / name)
 
 
 def test_completions_and_manual_pages(places):

@@ -27,6 +27,7 @@ pub(crate) const LAB: &[Need] = &[
 pub(crate) const TESTS: &[Need] = &[
     need("tcpdump", "tcpdump", "captures at the target"),
     need("conntrack", "conntrack", "looking for connection tracking entries that are left"),
+    need("logrotate", "logrotate", "rotating the audit trail as an installation may"),
     need("openssl", "openssl", "the other opinion on certificates"),
     need("python3", "python3", "botocore and the AWS CLI"),
 ];

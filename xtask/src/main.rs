@@ -1,20 +1,24 @@
-//! Chores: `demo`, `test`, `tidy`, `campaign`, `bench`, `deb`. The one program that a fresh machine can build: it installs what
+//! Chores: `demo`, `test`, `tidy`, `campaign`, `bench`, `deb`, `release`. The one program that a fresh machine can build: it installs what
 //! the rest needs.
 
 mod bench;
 mod campaign;
 mod demo;
 mod host;
+mod linked;
 mod mutants;
+mod notices;
 mod package;
+mod release;
 mod run;
+mod sbom;
 mod test;
 mod tidy;
 
 use std::process::ExitCode;
 
 const USAGE: &str =
-    "usage: cargo xtask demo | test | tidy | campaign NAME [N] | bench api|scale|sessions [--debug] | deb [--debug]
+    "usage: cargo xtask demo | test | tidy | campaign NAME [N] | bench api|scale|sessions [--debug] | deb [--debug] | release [--check]
 
   demo   installs what is missing, builds, and runs the main job end to end with a real OpenVPN client
   test   installs what the tests need, runs every test, ends with a count
@@ -22,6 +26,8 @@ const USAGE: &str =
   bench  builds for release, measures the API beside moto's server, a large state beside a small one, or the change of a
          rule while clients are connected, and writes docs/bench/api-YYYY-MM-DD.md, scale-… or sessions-…
   deb    builds for release and makes the Debian package under target/debian
+  release  builds the last commit for others, under target/dist: binary, package, bill of materials, notices, checksums;
+           --check builds it a second time elsewhere and compares
   campaign  runs one of these, or as many of it as said:";
 
 fn main() -> ExitCode {
@@ -46,6 +52,8 @@ fn main() -> ExitCode {
         ["bench", "sessions", "--debug"] => bench::sessions(true),
         ["deb"] => package::deb(false),
         ["deb", "--debug"] => package::deb(true),
+        ["release"] => release::run(),
+        ["release", "--check"] => release::check(),
         _ => {
             eprintln!("{USAGE}{}", campaign::usage());
             return ExitCode::from(2);

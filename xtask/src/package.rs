@@ -1,10 +1,15 @@
-//! `cargo xtask deb`: the Debian package, by cargo-deb: binary, unit, manual pages and completions.
+//! `cargo xtask deb`: the Debian package, by cargo-deb: binary, unit, manual pages, completions and notices.
 
 use std::fs;
 use std::path::Path;
 
 use crate::host;
 use crate::run::{Outcome, cargo, command, kept, root, shown, target_dir};
+use crate::{linked, notices};
+
+/// The notices' file, and the one about the standard library, in the package and beside a release.
+pub(crate) const NOTICES: &str = "NOTICES";
+pub(crate) const STANDARD_LIBRARY: &str = "NOTICES-rust-std.html";
 
 /// Shells, and the names under which distributions look for their completions.
 const COMPLETIONS: [(&str, &str); 3] =
@@ -22,19 +27,41 @@ pub(crate) fn deb(debug: bool) -> Outcome<bool> {
     if !shown(&mut build)? {
         return Ok(false);
     }
-    let folder = target_dir().join(if debug { "debug" } else { "release" });
-    generated(&folder.join("bascule"), &root().join("target/package"))?;
+    let profile = if debug { "dev" } else { "release" };
+    package(&root(), &target_dir(), profile, &target_dir().join("debian"), None)
+}
+
+/// Makes the package of the workspace in `at` from what was built into `target` with a profile, in the folder `to`. Its
+/// files are of the time `seconds` since 1970, if that is given.
+pub(crate) fn package(
+    at: &Path,
+    target: &Path,
+    profile: &str,
+    to: &Path,
+    seconds: Option<&str>,
+) -> Outcome<bool> {
+    let built = target.join(if profile == "dev" { "debug" } else { profile });
+    let folder = at.join("target/package");
+    generated(&built.join("bascule"), &folder)?;
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    fs::write(folder.join(NOTICES), notices::text(&linked::crates(at)?, at)?).map_err(failed)?;
+    fs::write(folder.join(STANDARD_LIBRARY), notices::standard_library()?).map_err(failed)?;
     let mut package = command(host::cargo_deb()?);
     // Called by name it wants cargo's own argument first.
-    package.args([
+    package.current_dir(at).args([
         "deb",
         "--no-build",
+        "--no-strip",
         "--package",
         "bascule",
         "--profile",
-        if debug { "dev" } else { "release" },
+        profile,
     ]);
-    shown(package.env("CARGO_TARGET_DIR", target_dir()))
+    fs::create_dir_all(to).map_err(failed)?;
+    if let Some(seconds) = seconds {
+        package.env("SOURCE_DATE_EPOCH", seconds);
+    }
+    shown(package.arg("--output").arg(to).env("CARGO_TARGET_DIR", target))
 }
 
 /// What the binary says of itself, as files.

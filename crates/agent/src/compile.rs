@@ -18,6 +18,7 @@ use store::MasterKey;
 use zeroize::Zeroizing;
 
 use crate::controller::now;
+use crate::expiry::{Ends, Role};
 use crate::reader::Touched;
 use crate::revocation::Lists;
 
@@ -29,6 +30,7 @@ pub(crate) struct Compiler {
     master_key: Arc<MasterKey>,
     opened: BTreeMap<String, (u64, ServerIdentity)>,
     lists: Lists,
+    ends: Ends,
     /// Endpoints as they were compiled last.
     compiled: BTreeMap<Owner, Result<Arc<desired::Endpoint>, String>>,
     /// How long an hour of a session timeout lasts.
@@ -77,6 +79,7 @@ impl Compiler {
             master_key,
             opened: BTreeMap::new(),
             lists: Lists::default(),
+            ends: Ends::default(),
             compiled: BTreeMap::new(),
             session_hour: SESSION_HOUR,
             uplinks: Arc::default(),
@@ -90,6 +93,7 @@ impl Compiler {
         match changed {
             Changed::All => {
                 self.lists.retain(world);
+                self.ends.retain(world);
                 self.opened.retain(|arn, _| world.certificates.contains_key(arn));
                 self.compiled.retain(|owner, _| world.endpoints.contains_key(owner));
                 for owner in world.endpoints.keys() {
@@ -151,13 +155,15 @@ impl Compiler {
                         make it anew"
                 .to_owned());
         }
-        let server = self.server_identity(world, &spec.server_certificate_arn)?;
+        let server = self.server_identity(world, &spec.server_certificate_arn, now_unix)?;
         let mut client_roots = Vec::new();
         let mut certificate_only = true;
         for authentication in &spec.authentication {
             match authentication {
                 Authentication::Certificate { client_root_arn } => {
-                    client_roots = client_anchors(world, client_root_arn)?;
+                    let record = certificate(world, client_root_arn)?;
+                    self.ends.look(record, Role::Clients, now_unix);
+                    client_roots = client_anchors(&record.value)?;
                 }
                 // Fail closed: nobody can pass these logins yet (ARCHITECTURE D-7).
                 Authentication::Directory { .. } | Authentication::Federated { .. } => {
@@ -196,8 +202,9 @@ impl Compiler {
         })
     }
 
-    fn server_identity(&mut self, world: &World, arn: &str) -> Result<ServerIdentity, String> {
+    fn server_identity(&mut self, world: &World, arn: &str, now_unix: i64) -> Result<ServerIdentity, String> {
         let record = certificate(world, arn)?;
+        self.ends.look(record, Role::Server, now_unix);
         if let Some((modified, identity)) = self.opened.get(arn)
             && *modified == record.modified
         {
@@ -248,10 +255,10 @@ fn certificate<'w>(world: &'w World, arn: &str) -> Result<&'w Versioned<Certific
 
 /// The trust anchor is the chain of the certificate named, or itself if it has none
 /// (spec: aws-client-vpn §4.1).
-fn client_anchors(world: &World, arn: &str) -> Result<Vec<Vec<u8>>, String> {
-    let record = &certificate(world, arn)?.value;
+fn client_anchors(record: &Certificate) -> Result<Vec<Vec<u8>>, String> {
     let pem = record.chain_pem.as_ref().unwrap_or(&record.certificate_pem);
-    pki::certificates_from_pem(pem).map_err(|_| format!("the chain of the certificate {arn} cannot be read"))
+    pki::certificates_from_pem(pem)
+        .map_err(|_| format!("the chain of the certificate {} cannot be read", record.arn))
 }
 
 fn associations(

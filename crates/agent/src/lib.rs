@@ -7,6 +7,7 @@
 mod compile;
 mod connection_logs;
 mod controller;
+mod expiry;
 mod publish;
 mod reader;
 mod report;

@@ -8,10 +8,10 @@ use controllers::{EndpointWorld, World};
 use model::{Key, RevocationList};
 
 /// How often the same trouble is told again, seconds.
-const TELL_AGAIN_S: i64 = 60;
+pub(crate) const TELL_AGAIN_S: i64 = 60;
 /// How long before its end a list is told of, and how often then, seconds.
-const ENDS_SOON_S: i64 = 7 * 24 * 60 * 60;
-const REMIND_S: i64 = 24 * 60 * 60;
+pub(crate) const ENDS_SOON_S: i64 = 7 * 24 * 60 * 60;
+pub(crate) const REMIND_S: i64 = 24 * 60 * 60;
 
 /// Lists as the gateway takes them, kept between snapshots so that an unchanged one stays the same.
 #[derive(Default)]

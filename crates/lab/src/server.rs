@@ -23,6 +23,8 @@ pub struct ServerOptions {
     pub environment: Vec<(String, String)>,
     /// Runs it as an ordinary user without any capability.
     pub as_nobody: bool,
+    /// The program, if it is not the one under test.
+    pub program: Option<PathBuf>,
 }
 
 /// What came of a start.
@@ -73,7 +75,7 @@ impl Server {
             command.arg(for_everybody(data_dir)?);
             command
         } else {
-            net.command(binary())
+            net.command(options.program.clone().unwrap_or_else(binary))
         };
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])

@@ -22,7 +22,11 @@ pub enum StoreError {
     #[error("{} is in use by another process: only one may open it", .0.display())]
     InUse(PathBuf),
     /// The file was written by a version of Bascule that this one does not understand.
-    #[error("{} has store format {found}, this version reads format {known}: run the version that wrote it", path.display())]
+    #[error(
+        "{} has store format {found}, this version reads format {known}: run the version that wrote it, or restore the \
+         backup made before the upgrade",
+        path.display()
+    )]
     Format {
         /// The file.
         path: PathBuf,

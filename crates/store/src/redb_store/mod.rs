@@ -145,8 +145,21 @@ fn open_file(path: &Path, bounds: Bounds) -> Result<RedbStore, StoreError> {
     if metadata.permissions().mode() & OTHERS != 0 {
         file.set_permissions(Permissions::from_mode(0o600)).map_err(io_error)?;
     }
+    refuse_other_format(path)?;
     let backend = FileBackend::new(file).map_err(|error| tables::opening(path, error))?;
     RedbStore::start(path, database(path, backend)?, bounds)
+}
+
+/// Refuses the store of another version before opening it to write changes a byte of it. What must be repaired first, or
+/// cannot be read, is told apart when it is opened.
+fn refuse_other_format(path: &Path) -> Result<(), StoreError> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    let Ok(db) = builder.open_read_only(path) else { return Ok(()) };
+    match tables::inspect(&db.begin_read().map_err(failed)?)? {
+        Found::OtherFormat(found) => Err(StoreError::Format { path: path.to_owned(), found, known: FORMAT }),
+        Found::Store(_) | Found::NotAStore => Ok(()),
+    }
 }
 
 /// Creates the file under another name and gives it its own when it is a whole store: power lost in between leaves

@@ -8,7 +8,8 @@ use crate::log::Extent;
 use crate::rows::{Rows, Versions};
 use crate::{Entry, Revision, StoreError};
 
-/// The format this version reads and writes.
+/// The format this version reads and writes, of stores and backups. Who raises it writes what turns the former one into it,
+/// in one transaction of [`super::RedbStore::open`], and a backup of the former format must be read on.
 pub(super) const FORMAT: u64 = 1;
 
 /// Key to `created`, `modified` (64-bit little-endian each), value.

@@ -1,9 +1,9 @@
-//! A series of numbered files of bounded size and number. A file is never renamed, so that a program that ships lines
-//! elsewhere keeps its place.
+//! A series of numbered files of bounded size and number. A file is never renamed by us, so that a program that ships lines
+//! elsewhere keeps its place. Others may rename, remove or empty it (logrotate): lines go on under the name they had.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::AuditLimits;
@@ -51,6 +51,7 @@ impl Rotated {
     /// # Errors
     /// They cannot be written.
     pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.follow()?;
         for part in self.parts(lines) {
             let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
             if self.bytes > 0 && self.bytes.saturating_add(length) > self.limits.file_bytes {
@@ -89,6 +90,22 @@ impl Rotated {
         }
         parts.extend(lines.get(start..end).filter(|rest| !rest.is_empty()));
         parts
+    }
+
+    /// Opens the file anew if its name leads elsewhere now, and sees how long it is.
+    fn follow(&mut self) -> io::Result<()> {
+        let own = self.file.metadata()?;
+        let same = fs::metadata(path(&self.folder, &self.stem, self.number))
+            .is_ok_and(|named| (named.dev(), named.ino()) == (own.dev(), own.ino()));
+        if same {
+            // It may have been emptied.
+            self.bytes = own.len();
+        } else {
+            self.sync();
+            self.file = open(&self.folder, &self.stem, self.number)?;
+            self.bytes = self.file.seek(SeekFrom::End(0))?;
+        }
+        Ok(())
     }
 
     fn next_file(&mut self) -> io::Result<()> {

@@ -78,6 +78,36 @@ fn files_have_a_size_and_a_number() {
 }
 
 #[test]
+fn a_file_that_others_rotate_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = AuditLimits { file_bytes: 20, files: 3 };
+    let mut series = Rotated::open(folder.path(), "callers", limits).unwrap();
+    let first = folder.path().join("callers-000001.jsonl");
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    series.append(b"one\n").unwrap();
+    // Renamed, and nothing in its place.
+    std::fs::rename(&first, folder.path().join("callers-000001.jsonl.1")).unwrap();
+    series.append(b"two\n").unwrap();
+    assert_eq!(read(&folder.path().join("callers-000001.jsonl.1")), "one\n");
+    assert_eq!(read(&first), "two\n");
+    // Renamed, and an empty one in its place.
+    std::fs::rename(&first, folder.path().join("kept")).unwrap();
+    std::fs::write(&first, "").unwrap();
+    series.append(b"three\n").unwrap();
+    assert_eq!((read(&folder.path().join("kept")), read(&first)), ("two\n".into(), "three\n".into()));
+    // Copied and emptied: what it holds counts, not what it held.
+    std::fs::write(&first, "").unwrap();
+    series.append(b"four four four\n").unwrap();
+    assert_eq!(read(&first), "four four four\n");
+    // Removed.
+    std::fs::remove_file(&first).unwrap();
+    series.append(b"five five five\n").unwrap();
+    assert_eq!(read(&first), "five five five\n");
+    series.append(b"six six six\n").unwrap();
+    assert_eq!(read(&folder.path().join("callers-000002.jsonl")), "six six six\n", "its own bound holds on");
+}
+
+#[test]
 fn a_broken_last_line_spoils_no_other() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("callers-000007.jsonl"), "whole\nhal").unwrap();
