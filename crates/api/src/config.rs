@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ipnet::Ipv6Net;
-use model::{AccountId, Quotas, RegionName, Uplinks};
+use model::{AccountId, IpType, Quotas, RegionName, Uplinks};
 use zeroize::Zeroizing;
 
 /// The largest request body, bytes (spec: aws-client-vpn §2.2.17 asks for at least 4 MiB).
@@ -169,10 +169,14 @@ impl Addresses {
         self
     }
 
-    /// Where an endpoint with this VPN port may listen, in order; lazily, as there may be many places.
-    pub fn places(&self, vpn_port: u16) -> impl Iterator<Item = SocketAddr> + '_ {
+    /// Where an endpoint with this VPN port may listen, in order, its own IP version first: that of IPv6 for an IPv6
+    /// endpoint, else IPv4. Lazily, as there may be many places.
+    pub fn places_for(&self, outside: IpType, vpn_port: u16) -> impl Iterator<Item = SocketAddr> + '_ {
         let ports = self.ports.clone().unwrap_or(vpn_port..=vpn_port);
-        self.iter().flat_map(move |address| ports.clone().map(move |port| SocketAddr::new(address, port)))
+        let own = move |first: &IpAddr| first.is_ipv6() == (outside == IpType::Ipv6);
+        let ranges = move |wanted: bool| self.ranges.iter().filter(move |(first, _)| own(first) == wanted);
+        let addresses = ranges(true).chain(ranges(false)).flat_map(|&(first, last)| between(first, last));
+        addresses.flat_map(move |address| ports.clone().map(move |port| SocketAddr::new(address, port)))
     }
 
     /// Whether an endpoint with this VPN port may listen on that port.
@@ -240,8 +244,18 @@ mod tests {
             Some(IpAddr::from([127, 64, 0, 1]))
         );
         let shared = Addresses::parse(["192.0.2.1", "192.0.2.9"]).unwrap().with_ports(1194..=1195);
-        let all: Vec<String> = shared.places(443).map(|place| place.to_string()).collect();
+        let all: Vec<String> = shared.places_for(IpType::Ipv4, 443).map(|place| place.to_string()).collect();
         assert_eq!(all, ["192.0.2.1:1194", "192.0.2.1:1195", "192.0.2.9:1194", "192.0.2.9:1195"]);
+        let both = Addresses::parse(["2001:db8::/64", "192.0.2.1"]).unwrap();
+        let first = |outside| both.places_for(outside, 443).next().map(|place| place.to_string());
+        for (outside, expected) in [
+            (IpType::Ipv4, "192.0.2.1:443"),
+            (IpType::DualStack, "192.0.2.1:443"),
+            (IpType::Ipv6, "[2001:db8::]:443"),
+        ] {
+            assert_eq!(first(outside).as_deref(), Some(expected), "{outside:?}");
+        }
+        assert_eq!(both.places_for(IpType::Ipv6, 443).nth(1).unwrap().to_string(), "[2001:db8::1]:443");
         for bad in ["", "x", "192.0.2.9-192.0.2.1", "192.0.2.1-::1", "192.0.2.0/33"] {
             assert!(Addresses::parse([bad]).is_err(), "{bad}");
         }

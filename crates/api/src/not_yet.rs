@@ -37,13 +37,13 @@ pub const NOT_YET_IN_FORCE: &[NotYetInForce] = &[
     },
     NotYetInForce {
         parameter: "ClientRouteEnforcementOptions",
-        why: "clients are not told to enforce routes yet",
+        why: "how AWS tells its own clients to enforce routes is not known, and no other client can",
         is_set: |spec| spec.route_enforcement,
     },
     NotYetInForce {
         parameter: "EndpointIpAddressType",
-        why: "endpoints listen on IPv4 only",
-        is_set: |spec| spec.endpoint_ip_type != IpType::Ipv4,
+        why: "a dual-stack endpoint listens on one address only, an IPv4 one if the gateway has one",
+        is_set: |spec| spec.endpoint_ip_type == IpType::DualStack,
     },
 ];
 

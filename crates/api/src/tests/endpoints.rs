@@ -327,6 +327,18 @@ async fn quotas_and_addresses() {
 }
 
 #[tokio::test]
+async fn an_endpoint_listens_on_its_own_ip_version() {
+    let addresses = Addresses::parse(["192.0.2.1", "2001:db8::1"]).unwrap();
+    let world = World::with(Config { addresses, ..Config::default() });
+    // Where none of its own is free it takes another.
+    for (kind, expected) in [("ipv6", "2001:db8::1"), ("ipv6", "192.0.2.1"), ("ipv4", "")] {
+        let reply = create(&world, &[("EndpointIpAddressType", kind)]).await.ok();
+        let listen = world.stored(&reply.text("clientVpnEndpointId")).await.spec.listen;
+        assert_eq!(listen.address.map(|address| address.to_string()).unwrap_or_default(), expected, "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn deletion() {
     let world = World::new();
     let id = world.endpoint(&[]).await;

@@ -161,7 +161,8 @@ impl Action for CreateClientVpnEndpoint {
             TransportProtocol::Tcp => Transport::Tcp,
         };
         let vpn_port = options::vpn_port(self.vpn_port)?;
-        let place = free_place(cx, transport, vpn_port).await?;
+        let outside = AddressType::stored(self.endpoint_ip_address_type);
+        let place = free_place(cx, transport, vpn_port, outside).await?;
         let id = EndpointId::from_entropy(cx.entropy());
         let spec = EndpointSpec {
             description: self.description.clone(),
@@ -192,7 +193,7 @@ impl Action for CreateClientVpnEndpoint {
                 .and_then(|o| o.enforced)
                 .unwrap_or(false),
             disconnect_on_session_timeout: self.disconnect_on_session_timeout.unwrap_or(true),
-            endpoint_ip_type: AddressType::stored(self.endpoint_ip_address_type),
+            endpoint_ip_type: outside,
             traffic_ip_type: AddressType::stored(self.traffic_ip_address_type),
             device_posture: match &self.device_posture_options {
                 Some(options) => options.stored()?,
@@ -328,9 +329,15 @@ fn decide(
     Decision::write(answer, draft)
 }
 
-/// The first place of the pool that nobody owns for this transport; kept until the endpoint is deleted.
-async fn free_place(cx: &Cx<'_>, transport: Transport, port: u16) -> Result<Option<SocketAddr>, ApiError> {
+/// The first place of the pool that nobody owns for this transport, of the endpoint's own IP version if there is one; kept
+/// until the endpoint is deleted.
+async fn free_place(
+    cx: &Cx<'_>,
+    transport: Transport,
+    port: u16,
+    outside: IpType,
+) -> Result<Option<SocketAddr>, ApiError> {
     let taken = cx.listener_keys().await?;
     let free = |at: &SocketAddr| !taken.contains(Key::listener(at.ip(), transport, at.port()).as_str());
-    Ok(cx.config.addresses.places(port).find(free))
+    Ok(cx.config.addresses.places_for(outside, port).find(free))
 }

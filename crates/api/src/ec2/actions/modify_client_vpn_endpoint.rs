@@ -212,7 +212,8 @@ impl ModifyClientVpnEndpoint {
         // The same address comes first, even if it is of the pool no more.
         let same = old.address.map(|address| SocketAddr::new(address, port));
         let same = same.filter(|at| cx.config.addresses.has_port(port, at.port()));
-        let pool = || cx.config.addresses.places(port);
+        let outside = endpoint.spec.endpoint_ip_type;
+        let pool = || cx.config.addresses.places_for(outside, port);
         let near = pool().filter(|at| Some(at.ip()) == old.address);
         let place = same.into_iter().chain(near).chain(pool()).find(free);
         if let Some(address) = old.address {
