@@ -175,6 +175,7 @@ impl Compiler {
             id: record.id.clone(),
             scope: record.scope.clone(),
             listen: spec.listen.address.map(|address| SocketAddr::new(address, spec.listen.port)),
+            listen_second: spec.listen.second,
             transport: spec.transport,
             client_cidr,
             dns_servers: spec.dns_servers.clone(),

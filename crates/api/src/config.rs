@@ -179,6 +179,12 @@ impl Addresses {
         addresses.flat_map(move |address| ports.clone().map(move |port| SocketAddr::new(address, port)))
     }
 
+    /// The IPv6 ones of them.
+    pub(crate) fn ipv6_places(&self, vpn_port: u16) -> impl Iterator<Item = SocketAddr> + '_ {
+        // They come first, and a pool may have more of them than can be walked through.
+        self.places_for(IpType::Ipv6, vpn_port).take_while(SocketAddr::is_ipv6)
+    }
+
     /// Whether an endpoint with this VPN port may listen on that port.
     pub(crate) fn has_port(&self, vpn_port: u16, port: u16) -> bool {
         self.ports.as_ref().map_or(port == vpn_port, |ports| ports.contains(&port))

@@ -1,7 +1,7 @@
 //! Parameters that are accepted, stored and answered while their effect is not built yet. Nothing is ignored in
 //! silence: the log says so when one is set, and the documentation lists this table.
 
-use model::{Authentication, EndpointId, EndpointSpec, IpType};
+use model::{Authentication, EndpointId, EndpointSpec};
 
 /// A parameter whose effect is not built yet.
 pub struct NotYetInForce {
@@ -39,11 +39,6 @@ pub const NOT_YET_IN_FORCE: &[NotYetInForce] = &[
         parameter: "ClientRouteEnforcementOptions",
         why: "how AWS tells its own clients to enforce routes is not known, and no other client can",
         is_set: |spec| spec.route_enforcement,
-    },
-    NotYetInForce {
-        parameter: "EndpointIpAddressType",
-        why: "a dual-stack endpoint listens on one address only, an IPv4 one if the gateway has one",
-        is_set: |spec| spec.endpoint_ip_type == IpType::DualStack,
     },
 ];
 

@@ -48,21 +48,26 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     writeln!(out, "{text}").expect("invariant: writing to a string cannot fail");
 }
 
-/// With a domain: the endpoint's name under it, resolved anew with a random label each time. Without: the address as it is.
+/// With a domain: the endpoint's name under it, resolved anew with a random label each time. Without: the address as it is,
+/// or both of a dual-stack endpoint, the IPv4 one first.
 fn remote(out: &mut String, endpoint: &Endpoint, config: &Config) {
     let advertise = config.advertise.as_ref();
-    let listen = endpoint.spec.listen.port;
-    let moved = config.moved_ports.iter().find(|(port, _)| *port == listen).map(|(_, instead)| *instead);
-    let port = advertise.and_then(|advertise| advertise.port).or(moved).unwrap_or(listen);
-    let address = advertise
-        .map(|advertise| advertise.host.clone())
-        .or_else(|| endpoint.spec.listen.address.map(|address| address.to_string()));
-    match address.filter(|_| config.domain.is_none()) {
-        Some(address) => line(out, format_args!("remote {address} {port}")),
-        None => {
-            let name = names::dns_name(&endpoint.id, &endpoint.scope, config);
-            line(out, format_args!("remote {name} {port}\nremote-random-hostname"));
-        }
+    let listen = &endpoint.spec.listen;
+    let moved = |listen: u16| {
+        config.moved_ports.iter().find(|(port, _)| *port == listen).map_or(listen, |(_, instead)| *instead)
+    };
+    let port = advertise.and_then(|advertise| advertise.port).unwrap_or_else(|| moved(listen.port));
+    let remotes: Vec<(String, u16)> = match advertise {
+        _ if config.domain.is_some() => Vec::new(),
+        Some(advertise) => vec![(advertise.host.clone(), port)],
+        None => listen.places().map(|at| (at.ip().to_string(), moved(at.port()))).collect(),
+    };
+    for (address, port) in &remotes {
+        line(out, format_args!("remote {address} {port}"));
+    }
+    if remotes.is_empty() {
+        let name = names::dns_name(&endpoint.id, &endpoint.scope, config);
+        line(out, format_args!("remote {name} {port}\nremote-random-hostname"));
     }
 }
 

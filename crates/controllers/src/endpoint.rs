@@ -2,7 +2,7 @@
 
 use model::{
     Applying, Association, AssociationCode, AssociationSpec, AttachmentCode, EndpointCode, GatewayStatus,
-    Key, Listen, PolicyCode, RevocationCode, RouteCode, RouteTarget, RuleCode, Status,
+    Key, PolicyCode, RevocationCode, RouteCode, RouteTarget, RuleCode, Status,
 };
 
 use crate::{Changes, EndpointWorld, Versioned, Write};
@@ -367,9 +367,8 @@ fn delete(
         // More than one transaction's worth: the endpoint goes with the last of them.
         return changes;
     }
-    let Listen { address, port } = &endpoint.value.spec.listen;
-    if let Some(address) = address {
-        changes.delete.push(Key::listener(*address, endpoint.value.spec.transport, *port).into());
+    for at in endpoint.value.spec.listen.places() {
+        changes.delete.push(Key::listener(at.ip(), endpoint.value.spec.transport, at.port()).into());
     }
     if let Some(block) = &endpoint.value.spec.client_ipv6_cidr {
         changes.delete.push(Key::client_block(block).into());

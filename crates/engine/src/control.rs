@@ -15,12 +15,12 @@ use gateway::{
     ConnectionEnd, ConnectionStart, Desired, Effect, EvaluationType, Gateway, HandlerAnswer, HandlerFailure,
     PolicyEvaluation, Question, Transmit,
 };
-use model::{AssociationId, ConnectionId, EndpointId, Transport};
+use model::{AssociationId, ConnectionId, EndpointId};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::SessionEvent;
 use crate::clock::Clock;
-use crate::control::apply::{Built, Job};
+use crate::control::apply::{Built, Job, Place};
 pub(crate) use crate::control::links::{COMMANDS_MAX, WorkerLink};
 use crate::engine::Shared;
 use crate::fabric::{Batch, Results};
@@ -51,19 +51,33 @@ pub(crate) struct Wiring {
 
 /// One endpoint as this thread knows it.
 struct Served {
-    slot: u32,
+    /// Of its own place and of the second one: they are told apart by the IP version of whoever comes.
+    slots: [u32; 2],
     table: Arc<AddressTable>,
     listener: Option<Listener>,
     /// Whether the workers were told that it answers.
     answers: bool,
 }
 
+impl Served {
+    /// Which of its places a client comes to.
+    fn place_of(&self, peer: SocketAddr) -> usize {
+        let second = self.listener.as_ref().and_then(|listener| listener.wanted.second);
+        usize::from(second.is_some_and(|second| second.is_ipv6() == peer.is_ipv6()))
+    }
+
+    fn slot_of(&self, peer: SocketAddr) -> u32 {
+        let [own, second] = self.slots;
+        if self.place_of(peer) == 0 { own } else { second }
+    }
+}
+
 /// The control thread's share of an endpoint's sockets.
 struct Listener {
     /// As wanted; what was bound may differ in the port (tests bind port 0).
-    wanted: (SocketAddr, Transport),
-    /// `None` over TCP: the workers own the connections.
-    socket: Option<UdpSocket>,
+    wanted: Place,
+    /// One for each place; none over TCP: the workers own the connections.
+    sockets: Vec<UdpSocket>,
 }
 
 pub(crate) struct Control {
@@ -225,10 +239,11 @@ impl Control {
                 };
                 if stream.is_none() {
                     let counters = Arc::clone(path.counters());
-                    self.wiring.shared.residents.arrive(peer_id, served.slot, path.peer(), counters);
+                    let slot = served.slot_of(path.peer());
+                    self.wiring.shared.residents.arrive(peer_id, slot, path.peer(), counters);
                 }
                 let command = Command::Install {
-                    endpoint: served.slot,
+                    endpoint: served.slot_of(path.peer()),
                     table: Arc::clone(&served.table),
                     association: built.index,
                     peer_id,
@@ -324,8 +339,11 @@ impl Control {
             stats.transmits.add(1);
             return;
         }
-        let listener = self.endpoints.get(&transmit.endpoint).and_then(|served| served.listener.as_ref());
-        let Some(socket) = listener.and_then(|listener| listener.socket.as_ref()) else {
+        let socket = self
+            .endpoints
+            .get(&transmit.endpoint)
+            .and_then(|served| served.listener.as_ref()?.sockets.get(served.place_of(transmit.peer)));
+        let Some(socket) = socket else {
             stats.transmit_drops.add(1);
             return;
         };
@@ -353,8 +371,8 @@ impl Control {
         for (id, served) in &mut self.endpoints {
             let open = self.gateway.answers(id);
             if std::mem::replace(&mut served.answers, open) != open {
-                for worker in &self.wiring.workers {
-                    worker.send(Command::Gate { endpoint: served.slot, open });
+                for (worker, endpoint) in each(&self.wiring.workers, served.slots) {
+                    worker.send(Command::Gate { endpoint, open });
                 }
             }
         }
@@ -373,6 +391,11 @@ impl Control {
     fn acknowledged(&self) -> u64 {
         self.wiring.workers.iter().map(WorkerLink::acknowledged).min().unwrap_or(u64::MAX)
     }
+}
+
+/// Every worker with each of these.
+fn each(workers: &[WorkerLink], slots: [u32; 2]) -> impl Iterator<Item = (&WorkerLink, u32)> {
+    slots.into_iter().flat_map(move |slot| workers.iter().map(move |worker| (worker, slot)))
 }
 
 /// An authorization policy was evaluated: the log has what it did not permit.

@@ -15,7 +15,8 @@ pub(crate) struct Batch {
     pub(crate) removes: Vec<AssociationId>,
     pub(crate) outlets: Vec<(AssociationId, Outlet)>,
     pub(crate) adds: Vec<(AssociationId, FabricAssociation)>,
-    pub(crate) binds: Vec<(EndpointId, SocketAddr, Transport)>,
+    /// All addresses of an endpoint, or none.
+    pub(crate) binds: Vec<(EndpointId, Vec<SocketAddr>, Transport)>,
     /// Those that stand and may have come to lack something.
     pub(crate) looks: Vec<AssociationId>,
 }
@@ -36,7 +37,8 @@ pub(crate) struct Results {
     pub(crate) removed: Vec<(AssociationId, Result<(), FabricError>)>,
     pub(crate) set: Vec<(AssociationId, Outlet, Result<(), FabricError>)>,
     pub(crate) added: Vec<(AssociationId, FabricAssociation, Added)>,
-    pub(crate) bound: Vec<(EndpointId, Result<Vec<OwnedFd>, FabricError>)>,
+    /// For each address of an endpoint a socket for each worker.
+    pub(crate) bound: Vec<(EndpointId, Result<Vec<Vec<OwnedFd>>, FabricError>)>,
     /// What is lacking, and where.
     pub(crate) wanting: Vec<(AssociationId, FabricError)>,
 }
@@ -94,13 +96,15 @@ fn work(fabric: &mut dyn Fabric, workers: u16, batch: Batch) -> Results {
         };
         done.added.push((id, association, added));
     }
-    for (id, address, transport) in batch.binds {
-        let bound = match transport {
-            Transport::Udp => fabric.bind_udp(address, workers),
-            Transport::Tcp => fabric.bind_tcp(address, workers),
+    for (id, addresses, transport) in batch.binds {
+        let bind = |address: SocketAddr| {
+            let bound = match transport {
+                Transport::Udp => fabric.bind_udp(address, workers),
+                Transport::Tcp => fabric.bind_tcp(address, workers),
+            };
+            bound.and_then(|sockets| counted(sockets, workers))
         };
-        let bound = bound.and_then(|sockets| counted(sockets, workers));
-        done.bound.push((id, bound));
+        done.bound.push((id, addresses.into_iter().map(bind).collect()));
     }
     for id in batch.looks {
         if let Err(error) = fabric.look(id.as_str()) {

@@ -30,6 +30,8 @@ pub struct Endpoint {
     pub scope: Scope,
     /// Where its clients come in; `None`: nothing was allocated, so nothing can listen.
     pub listen: Option<SocketAddr>,
+    /// Where they come in besides, by the other IP version.
+    pub listen_second: Option<SocketAddr>,
     /// UDP or TCP.
     pub transport: Transport,
     /// The clients' addresses. Never changes during an endpoint's life.

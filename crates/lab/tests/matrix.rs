@@ -38,6 +38,45 @@ fn endpoint(scene: &Scene, subnet: &str, transport: &str) -> Result<String> {
     Ok(endpoint)
 }
 
+/// One endpoint, one profile with both addresses, and a client by each.
+#[test]
+fn a_dual_stack_endpoint_is_reached_both_ways() -> Result<()> {
+    lab::or_skip(|| {
+        let scene = scene(2)?;
+        let (_, [subnet, _]) = scene.make_vpc()?;
+        for transport in ["udp", "tcp"] {
+            let endpoint = scene.make_endpoint(&[
+                ("TransportProtocol", transport),
+                ("EndpointIpAddressType", "dual-stack"),
+            ])?;
+            scene.authorize(&endpoint, "10.77.0.0/16")?;
+            let association = scene.associate(&endpoint, &subnet)?;
+            let profile = scene.profile(&endpoint)?;
+            let text = std::fs::read_to_string(&profile)?;
+            let [four, six] = ["remote 10.99.0.1 443\n".to_owned(), format!("remote {V6} 443\n")];
+            ensure!(text.contains(&format!("{four}{six}")), "{text}");
+            // A client takes the first that answers.
+            let other = profile.with_file_name("six.ovpn");
+            std::fs::write(&other, text.replace(&four, ""))?;
+            let mut clients = Vec::new();
+            for (number, profile) in [&profile, &other].into_iter().enumerate() {
+                clients.push(scene.connect(number, profile, &format!("{transport}-{number}"), &[])?);
+                ensure!(scene.reaches(number, TARGETS[0]), "{transport} {number}");
+            }
+            for (client, place) in clients.iter().zip(["[AF_INET]10.99.0.1:443", "[AF_INET6]fd99::1:443"]) {
+                ensure!(client.log().contains(place), "{}", client.log());
+            }
+            scene.disassociate(&endpoint, &association)?;
+            for (number, mut client) in clients.into_iter().enumerate() {
+                client.wait_for("server-pushed-connection-reset", 0, PATIENCE)?;
+                ensure!(!scene.reaches(number, TARGETS[0]), "{transport} {number}");
+            }
+            scene.ec2("DeleteClientVpnEndpoint", &[("ClientVpnEndpointId", &endpoint)])?;
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn every_transport_family_version_and_cipher() -> Result<()> {
     lab::or_skip(|| {

@@ -1,7 +1,7 @@
 //! Client VPN endpoints (spec: aws-client-vpn §1.2, §2.2.1).
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -194,6 +194,16 @@ pub struct Listen {
     pub address: Option<IpAddr>,
     /// The port to bind.
     pub port: u16,
+    /// Where a dual-stack endpoint listens besides: an IPv6 address and its port; `None`: none was free, or none is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<SocketAddr>,
+}
+
+impl Listen {
+    /// All places.
+    pub fn places(&self) -> impl Iterator<Item = SocketAddr> {
+        self.address.map(|address| SocketAddr::new(address, self.port)).into_iter().chain(self.second)
+    }
 }
 
 /// What was asked for.

@@ -161,7 +161,7 @@ pub fn endpoint() -> Endpoint {
             traffic_ip_type: IpType::Ipv4,
             device_posture: vec![],
             tags: Default::default(),
-            listen: Listen { address: Some(IpAddr::from([192, 0, 2, 1])), port: 443 },
+            listen: Listen { address: Some(IpAddr::from([192, 0, 2, 1])), port: 443, second: None },
         },
         status: Status::of(EndpointCode::PendingAssociate),
         created_at: Timestamp(0),

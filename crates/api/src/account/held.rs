@@ -58,15 +58,15 @@ pub(super) fn claims(key: &str, value: &[u8]) -> Vec<Claim> {
         Some(Kind::Endpoint) => {
             let Ok(endpoint) = typed::decode::<Endpoint>(value) else { return Vec::new() };
             let (spec, id, scope) = (&endpoint.spec, &endpoint.id, &endpoint.scope);
-            let listener = spec.listen.address.map(|address| {
+            let listeners = spec.listen.places().map(|at| {
                 let of = ListenerClaim { endpoint: id.clone(), scope: scope.clone() };
-                claim(Key::listener(address, spec.transport, spec.listen.port), typed::encode(&of))
+                claim(Key::listener(at.ip(), spec.transport, at.port()), typed::encode(&of))
             });
             let block = spec.client_ipv6_cidr.as_ref().map(|block| {
                 let of = ClientBlockClaim { endpoint: id.clone(), scope: scope.clone() };
                 claim(Key::client_block(block), typed::encode(&of))
             });
-            listener.into_iter().chain(block).collect()
+            listeners.chain(block).collect()
         }
         Some(Kind::TransitGateway) => {
             let Ok(gateway) = typed::decode::<TransitGateway>(value) else { return Vec::new() };

@@ -330,6 +330,21 @@ async fn quotas_and_addresses() {
 async fn an_endpoint_listens_on_its_own_ip_version() {
     let addresses = Addresses::parse(["192.0.2.1", "2001:db8::1"]).unwrap();
     let world = World::with(Config { addresses, ..Config::default() });
+    // Both, as long as both are free.
+    let both =
+        create(&world, &[("EndpointIpAddressType", "dual-stack")]).await.ok().text("clientVpnEndpointId");
+    let listen = world.stored(&both).await.spec.listen;
+    let places: Vec<String> = listen.places().map(|at| at.to_string()).collect();
+    assert_eq!(places, ["192.0.2.1:443", "[2001:db8::1]:443"]);
+    let profile =
+        world.call("ExportClientVpnClientConfiguration", &[("ClientVpnEndpointId", &both)]).await.ok();
+    let text = profile.text("clientConfiguration");
+    assert!(text.contains("remote 192.0.2.1 443\nremote 2001:db8::1 443\nresolv-retry"), "{text}");
+    let moves = [("ClientVpnEndpointId", both.as_str()), ("VpnPort", "1194")];
+    world.call("ModifyClientVpnEndpoint", &moves).await.ok();
+    let listen = world.stored(&both).await.spec.listen;
+    let places: Vec<String> = listen.places().map(|at| at.to_string()).collect();
+    assert_eq!(places, ["192.0.2.1:1194", "[2001:db8::1]:1194"], "they move together");
     // Where none of its own is free it takes another.
     for (kind, expected) in [("ipv6", "2001:db8::1"), ("ipv6", "192.0.2.1"), ("ipv4", "")] {
         let reply = create(&world, &[("EndpointIpAddressType", kind)]).await.ok();

@@ -3,7 +3,7 @@
 
 mod answer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -51,7 +51,8 @@ impl Sockets {
 #[derive(Debug, Default)]
 struct Directory {
     claims: BTreeMap<String, (EndpointId, IpAddr, Scope)>,
-    by_endpoint: BTreeMap<EndpointId, String>,
+    /// Two of a dual-stack endpoint; of one that moves, for a moment, those of both places.
+    by_endpoint: BTreeMap<EndpointId, BTreeSet<String>>,
 }
 
 impl Directory {
@@ -60,22 +61,26 @@ impl Directory {
             key.strip_prefix(&prefix::unscoped(Kind::Listener)).and_then(|tail| tail.split('/').next());
         let Some(address) = address.and_then(|text| text.parse().ok()) else { return };
         let Ok(ListenerClaim { endpoint, scope }) = typed::decode(value) else { return };
-        self.by_endpoint.insert(endpoint.clone(), key.to_owned());
+        self.by_endpoint.entry(endpoint.clone()).or_default().insert(key.to_owned());
         self.claims.insert(key.to_owned(), (endpoint, address, scope));
     }
 
-    /// An endpoint that moved to another port has its new claim already.
     fn remove(&mut self, key: &str) {
-        if let Some((endpoint, ..)) = self.claims.remove(key)
-            && self.by_endpoint.get(&endpoint).is_some_and(|held| held == key)
-        {
-            self.by_endpoint.remove(&endpoint);
+        let Some((endpoint, ..)) = self.claims.remove(key) else { return };
+        if let Some(held) = self.by_endpoint.get_mut(&endpoint) {
+            held.remove(key);
+            if held.is_empty() {
+                self.by_endpoint.remove(&endpoint);
+            }
         }
     }
 
-    fn find(&self, id: &EndpointId) -> Option<(IpAddr, Scope)> {
-        let (_, address, scope) = self.claims.get(self.by_endpoint.get(id)?)?;
-        Some((*address, scope.clone()))
+    /// Its addresses, each once, and its scope.
+    fn find(&self, id: &EndpointId) -> Option<(BTreeSet<IpAddr>, Scope)> {
+        let claims: Vec<_> =
+            self.by_endpoint.get(id)?.iter().filter_map(|key| self.claims.get(key)).collect();
+        let (_, _, scope) = claims.first()?;
+        Some((claims.iter().map(|(_, address, _)| *address).collect(), scope.clone()))
     }
 }
 
@@ -138,12 +143,12 @@ impl Server {
     async fn known(&self, asked: &Asked) -> Known {
         let Asked::Endpoint { id, region } = asked else { return Known::Nothing };
         let claim = self.directory.read().unwrap_or_else(PoisonError::into_inner).find(id);
-        let Some((address, scope)) = claim.filter(|(_, scope)| scope.region.as_str() == region) else {
+        let Some((addresses, scope)) = claim.filter(|(_, scope)| scope.region.as_str() == region) else {
             return Known::Nothing;
         };
         match typed::get::<Endpoint>(&*self.store, Key::endpoint(&scope, id).as_str()).await {
             Ok(Some(record)) if record.value.status.code == EndpointCode::Available => {
-                Known::At(vec![self.advertised.unwrap_or(address)])
+                Known::At(self.advertised.map_or_else(|| addresses.into_iter().collect(), |only| vec![only]))
             }
             Ok(Some(_)) => Known::At(Vec::new()),
             Ok(None) | Err(_) => Known::Nothing,

@@ -38,7 +38,7 @@ fn endpoint(code: EndpointCode) -> Endpoint {
             traffic_ip_type: IpType::Ipv4,
             device_posture: vec![],
             tags: Default::default(),
-            listen: Listen { address: Some(IpAddr::from([192, 0, 2, 1])), port: 443 },
+            listen: Listen { address: Some(IpAddr::from([192, 0, 2, 1])), port: 443, second: None },
         },
         status: Status::of(code),
         created_at: Timestamp(0),

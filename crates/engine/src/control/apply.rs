@@ -18,9 +18,10 @@ use model::{AssociationId, ClientNets, EndpointId, Failure, Transport};
 use netio::{FabricAssociation, FabricError};
 use tokio::sync::oneshot;
 
-use plan::{Place, Plan, listen_address, same_but_outlet};
+pub(super) use plan::Place;
+use plan::{Plan, listen_address, same_but_outlet};
 
-use super::{Control, Listener, Served};
+use super::{Control, Listener, Served, each};
 use crate::Applied;
 use crate::engine::stopped;
 use crate::fabric::{Added, Batch, Results};
@@ -233,8 +234,8 @@ impl Control {
             }
             closed = true;
             served.answers = false;
-            for worker in &self.wiring.workers {
-                worker.send(Command::CloseEndpoint { endpoint: served.slot });
+            for (worker, endpoint) in each(&self.wiring.workers, served.slots) {
+                worker.send(Command::CloseEndpoint { endpoint });
             }
             self.wiring.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         }
@@ -255,7 +256,9 @@ impl Control {
                 Goal::Drain { .. } => false,
             };
             if !stays && let Some(served) = self.endpoints.remove(id) {
-                self.slots.remove(&served.slot);
+                for slot in served.slots {
+                    self.slots.remove(&slot);
+                }
             }
         }
     }
@@ -287,9 +290,9 @@ impl Control {
                 },
             }
         }
-        for (id, ((address, transport), _)) in &job.plan.endpoints {
+        for (id, (place, _)) in &job.plan.endpoints {
             if self.endpoints.get(id).is_none_or(|served| served.listener.is_none()) {
-                batch.binds.push((id.clone(), *address, *transport));
+                batch.binds.push((id.clone(), place.addresses().collect(), place.transport));
             }
         }
         batch
@@ -391,10 +394,10 @@ impl Control {
     /// The endpoint's entry, made if there is none.
     fn served(&mut self, id: &EndpointId, client_cidr: ClientNets) -> &mut Served {
         self.endpoints.entry(id.clone()).or_insert_with(|| {
-            let slot = self.next_slot;
-            self.next_slot += 1;
-            self.slots.insert(slot, id.clone());
-            Served { slot, table: Arc::new(AddressTable::new(client_cidr)), listener: None, answers: false }
+            let slots = [self.next_slot, self.next_slot + 1];
+            self.next_slot += 2;
+            self.slots.extend(slots.map(|slot| (slot, id.clone())));
+            Served { slots, table: Arc::new(AddressTable::new(client_cidr)), listener: None, answers: false }
         })
     }
 
@@ -402,40 +405,48 @@ impl Control {
         &mut self,
         id: &EndpointId,
         plan: &Plan,
-        sockets: Vec<OwnedFd>,
+        places: Vec<Vec<OwnedFd>>,
     ) -> Result<(), FabricError> {
         let failed =
             |error: std::io::Error| FabricError::Transient(format!("opening the listening sockets: {error}"));
         let Some((wanted, associations)) = plan.endpoints.get(id) else { return Ok(()) };
-        let first =
-            sockets.first().ok_or_else(|| FabricError::Transient("no listening socket".to_owned()))?;
         let client_cidr =
             associations.iter().find_map(|id| plan.associations.get(id)).map(|spec| spec.client_cidr);
         let Some(client_cidr) = client_cidr else { return Ok(()) };
-        let wanted @ (_, transport) = *wanted;
-        if self.wiring.steering && transport == Transport::Udp && sockets.len() > 1 {
-            let workers = u16::try_from(sockets.len()).unwrap_or(u16::MAX);
-            if let Err(error) = netio::udp::steering(first, workers) {
-                // Correct all the same: packets that arrive at the wrong worker are handed on.
-                tracing::warn!(endpoint = %id, %error, "packets cannot be steered to their worker by the kernel");
+        let (wanted, transport) = (*wanted, wanted.transport);
+        let (mut own, mut bound) = (Vec::new(), None);
+        for sockets in &places {
+            let first =
+                sockets.first().ok_or_else(|| FabricError::Transient("no listening socket".to_owned()))?;
+            if self.wiring.steering && transport == Transport::Udp && sockets.len() > 1 {
+                let workers = u16::try_from(sockets.len()).unwrap_or(u16::MAX);
+                if let Err(error) = netio::udp::steering(first, workers) {
+                    // Correct all the same: packets that arrive at the wrong worker are handed on.
+                    tracing::warn!(endpoint = %id, %error, "packets cannot be steered to their worker by the kernel");
+                }
             }
+            let first = first.try_clone().map_err(failed)?;
+            let address = match transport {
+                Transport::Udp => {
+                    let socket = UdpSocket::from(first);
+                    let address = socket.local_addr();
+                    own.push(socket);
+                    address
+                }
+                Transport::Tcp => TcpListener::from(first).local_addr(),
+            };
+            bound = bound.or(Some(address.map_err(failed)?));
         }
-        let first = first.try_clone().map_err(failed)?;
-        let (bound, socket) = match transport {
-            Transport::Udp => {
-                let socket = UdpSocket::from(first);
-                (socket.local_addr(), Some(socket))
-            }
-            Transport::Tcp => (TcpListener::from(first).local_addr(), None),
-        };
-        let bound = bound.map_err(failed)?;
         let served = self.served(id, client_cidr);
-        served.listener = Some(Listener { wanted, socket });
-        let endpoint = served.slot;
-        for (worker, socket) in self.wiring.workers.iter().zip(sockets) {
-            worker.send(Command::OpenEndpoint { endpoint, socket, transport });
+        served.listener = Some(Listener { wanted, sockets: own });
+        let slots = served.slots;
+        for (endpoint, sockets) in slots.into_iter().zip(places) {
+            for (worker, socket) in self.wiring.workers.iter().zip(sockets) {
+                worker.send(Command::OpenEndpoint { endpoint, socket, transport });
+            }
         }
-        self.wiring.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), bound);
+        let mut listeners = self.wiring.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.extend(bound.map(|bound| (id.clone(), bound)));
         Ok(())
     }
 

@@ -28,6 +28,7 @@ fn endpoint(associations: &[u128]) -> Endpoint {
         id: EndpointId::from_entropy(1),
         scope: scope(),
         listen: None,
+        listen_second: None,
         transport: Transport::Udp,
         client_cidr: "10.8.0.0/22".parse().unwrap(),
         dns_servers: Vec::new(),

@@ -145,6 +145,7 @@ pub fn endpoint(n: u128, associations: &[u128]) -> Endpoint {
         id: endpoint_id(n),
         scope: Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() },
         listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+        listen_second: None,
         transport: Transport::Udp,
         client_cidr: "10.8.0.0/22".parse().unwrap(),
         dns_servers: Vec::new(),

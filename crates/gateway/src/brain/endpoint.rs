@@ -37,7 +37,7 @@ pub(crate) struct EndpointState {
     pub(crate) banner: Arc<Vec<String>>,
     /// What the plans' policies were compiled from.
     rules: Vec<Rule>,
-    listen: Option<SocketAddr>,
+    listen: [Option<SocketAddr>; 2],
     tombstones: Tombstones,
 }
 
@@ -159,7 +159,7 @@ impl EndpointState {
             plans: BTreeMap::new(),
             banner: Arc::default(),
             rules: Vec::new(),
-            listen: wanted.listen,
+            listen: [wanted.listen, wanted.listen_second],
             tombstones: Tombstones::default(),
         }
     }
@@ -191,7 +191,8 @@ impl EndpointState {
         if *self.banner != banner {
             self.banner = Arc::new(banner);
         }
-        let listener = std::mem::replace(&mut self.listen, wanted.listen) != wanted.listen;
+        let listen = [wanted.listen, wanted.listen_second];
+        let listener = std::mem::replace(&mut self.listen, listen) != listen;
         let (authorization, policy) =
             Authorization::refreshed(self.authorization.take(), wanted.policy.as_ref());
         self.authorization = authorization;

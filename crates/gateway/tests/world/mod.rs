@@ -45,6 +45,7 @@ pub fn endpoint(n: u128) -> Endpoint {
         id: endpoint_id(n),
         scope: Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() },
         listen: None,
+        listen_second: None,
         transport: Transport::Udp,
         client_cidr: "10.9.0.0/22".parse().unwrap(),
         dns_servers: vec![],

@@ -239,7 +239,7 @@ fn endpoint(id: &EndpointId, scope: &Scope, address: IpAddr) -> Result<Endpoint>
             traffic_ip_type: IpType::Ipv4,
             device_posture: Vec::new(),
             tags: [("Name".to_owned(), id.digits().to_owned())].into(),
-            listen: Listen { address: Some(address), port: 443 },
+            listen: Listen { address: Some(address), port: 443, second: None },
         },
         status: Status::of(EndpointCode::Available),
         created_at: Timestamp(0),

@@ -162,7 +162,7 @@ impl Action for CreateClientVpnEndpoint {
         };
         let vpn_port = options::vpn_port(self.vpn_port)?;
         let outside = AddressType::stored(self.endpoint_ip_address_type);
-        let place = free_place(cx, transport, vpn_port, outside).await?;
+        let (place, second) = free_places(cx, transport, vpn_port, outside).await?;
         let id = EndpointId::from_entropy(cx.entropy());
         let spec = EndpointSpec {
             description: self.description.clone(),
@@ -203,6 +203,7 @@ impl Action for CreateClientVpnEndpoint {
             listen: Listen {
                 address: place.map(|place| place.ip()),
                 port: place.map_or(vpn_port, |place| place.port()),
+                second,
             },
         };
         let claimed = id.clone();
@@ -310,9 +311,9 @@ fn decide(
     };
     let mut draft = Draft::of(&endpoint.id);
     draft.create(Key::endpoint(cx.scope, &endpoint.id), &endpoint);
-    if let Some(address) = endpoint.spec.listen.address {
+    for at in endpoint.spec.listen.places() {
         let claim = ListenerClaim { endpoint: endpoint.id.clone(), scope: cx.scope.clone() };
-        draft.create(Key::listener(address, endpoint.spec.transport, endpoint.spec.listen.port), &claim);
+        draft.create(Key::listener(at.ip(), endpoint.spec.transport, at.port()), &claim);
     }
     if let Some(attachment) = &endpoint.attachment {
         transit_gateways::enter(&mut draft, &endpoint, attachment);
@@ -329,15 +330,19 @@ fn decide(
     Decision::write(answer, draft)
 }
 
-/// The first place of the pool that nobody owns for this transport, of the endpoint's own IP version if there is one; kept
-/// until the endpoint is deleted.
-async fn free_place(
+/// The first place of the pool that nobody owns for this transport, of the endpoint's own IP version if there is one; and
+/// the first IPv6 one besides, for a dual-stack endpoint that has an IPv4 one. Both are kept until the endpoint is deleted.
+async fn free_places(
     cx: &Cx<'_>,
     transport: Transport,
     port: u16,
     outside: IpType,
-) -> Result<Option<SocketAddr>, ApiError> {
+) -> Result<(Option<SocketAddr>, Option<SocketAddr>), ApiError> {
     let taken = cx.listener_keys().await?;
     let free = |at: &SocketAddr| !taken.contains(Key::listener(at.ip(), transport, at.port()).as_str());
-    Ok(cx.config.addresses.places_for(outside, port).find(free))
+    let addresses = &cx.config.addresses;
+    let place = addresses.places_for(outside, port).find(free);
+    let wants_second = outside == IpType::DualStack && place.is_some_and(|at| at.is_ipv4());
+    let second = wants_second.then(|| addresses.ipv6_places(port).find(free)).flatten();
+    Ok((place, second))
 }

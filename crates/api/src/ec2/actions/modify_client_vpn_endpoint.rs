@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, QueryEnum};
-use model::{Applying, Endpoint, EndpointSpec, Key, Listen, ListenerClaim, Scope};
+use model::{Applying, Endpoint, EndpointSpec, IpType, Key, Listen, ListenerClaim, Scope};
 
 use crate::action::{Action, Decision};
 use crate::check::{self, MAX_DESCRIPTION_CHARS};
@@ -216,23 +216,29 @@ impl ModifyClientVpnEndpoint {
         let pool = || cx.config.addresses.places_for(outside, port);
         let near = pool().filter(|at| Some(at.ip()) == old.address);
         let place = same.into_iter().chain(near).chain(pool()).find(free);
-        if let Some(address) = old.address {
-            // The gateway closes what goes before it opens what comes: the old place may be claimed at once.
-            draft.remove(Key::listener(address, transport, old.port));
+        if place.is_none() && old.address.is_some() {
+            let message = format!("Port {port} of every gateway address belongs to another endpoint");
+            return Err(ApiError::new("OperationNotPermitted", message));
         }
-        match place {
-            Some(at) => {
-                let claim = ListenerClaim { endpoint: endpoint.id.clone(), scope: cx.scope.clone() };
-                draft.create(Key::listener(at.ip(), transport, at.port()), &claim);
-            }
-            None if old.address.is_some() => {
-                let message = format!("Port {port} of every gateway address belongs to another endpoint");
-                return Err(ApiError::new("OperationNotPermitted", message));
-            }
-            None => {}
+        // The other one of a dual-stack endpoint goes along, to the same address if it can.
+        let wants_second = outside == IpType::DualStack && place.is_some_and(|at| at.is_ipv4());
+        let same = old.second.map(|second| SocketAddr::new(second.ip(), port));
+        let same = same.filter(|at| cx.config.addresses.has_port(port, at.port()));
+        let others = cx.config.addresses.ipv6_places(port);
+        let second = wants_second.then(|| same.into_iter().chain(others).find(free)).flatten();
+        // The gateway closes what goes before it opens what comes: the old places may be claimed at once.
+        for at in old.places() {
+            draft.remove(Key::listener(at.ip(), transport, at.port()));
         }
-        endpoint.spec.listen =
-            Listen { address: place.map(|place| place.ip()), port: place.map_or(port, |place| place.port()) };
+        endpoint.spec.listen = Listen {
+            address: place.map(|place| place.ip()),
+            port: place.map_or(port, |place| place.port()),
+            second,
+        };
+        for at in endpoint.spec.listen.places() {
+            let claim = ListenerClaim { endpoint: endpoint.id.clone(), scope: cx.scope.clone() };
+            draft.create(Key::listener(at.ip(), transport, at.port()), &claim);
+        }
         Ok(())
     }
 }

@@ -17,7 +17,19 @@ const LINGER: Duration = Duration::from_millis(250);
 const TUN_MTU: u16 = 1500;
 
 /// Where an endpoint listens, and for what.
-pub(super) type Place = (SocketAddr, Transport);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    own: SocketAddr,
+    /// Of the other IP version.
+    pub(crate) second: Option<SocketAddr>,
+    pub(super) transport: Transport,
+}
+
+impl Place {
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        std::iter::once(self.own).chain(self.second)
+    }
+}
 
 /// The difference between what stands and what is wanted.
 #[derive(Default)]
@@ -104,7 +116,8 @@ impl Control {
 
 /// Where the endpoint shall listen, or why it cannot.
 pub(super) fn listen_address(endpoint: &Endpoint) -> Result<Place, &'static str> {
-    endpoint.listen.map(|address| (address, endpoint.transport)).ok_or(
+    let place = |own| Place { own, second: endpoint.listen_second, transport: endpoint.transport };
+    endpoint.listen.map(place).ok_or(
         "no free gateway address for this endpoint: other endpoints have taken them all; give the gateway another \
          address (gateway-address) or more ports of those it has (gateway-ports), or delete an endpoint that is not \
          needed, then make this one anew",
