@@ -2,8 +2,8 @@
 //! that knock each second. Once the final status is visible nobody is left, nobody comes in, and no packet arrives; also
 //! when the server is killed on the way.
 //!
-//! `BASCULE_DISASSOCIATIONS` is the number of rounds of the whole: a thousand clients, twenty real ones
-//! (`cargo xtask campaign disassociations`). `BASCULE_SEED` sets the moments of the kills.
+//! `BASCULE_DISASSOCIATIONS` is another number of rounds, on a machine that does nothing else: then the times are held to
+//! what is promised (`cargo xtask campaign disassociations`). `BASCULE_SEED` sets the moments of the kills.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -22,9 +22,12 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 use swarm::{Dialect, Group, Profile, Setup, Swarm};
 
-/// Rounds and clients of continuous integration, and of the whole.
-const SHARE: Size = Size { rounds: 20, clients: 100, real: 3 };
-const WHOLE: Size = Size { rounds: 20, clients: 1000, real: 20 };
+/// Rounds and clients.
+const ROUNDS: usize = 20;
+const CLIENTS: usize = 1000;
+const REAL: usize = 20;
+/// How many times as long it may take beside other tests.
+const BESIDE: u32 = 5;
 /// Clients that knock each second.
 const KNOCKING: f64 = 50.0;
 /// Every so many rounds the server is killed.
@@ -40,16 +43,11 @@ const LIMIT_AFTER_READY: Duration = Duration::from_secs(1);
 const AFTER: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Size {
-    rounds: usize,
-    clients: usize,
-    real: usize,
-}
-
-fn size() -> Size {
+/// How many rounds, and how many times as long they may take.
+fn size() -> (usize, u32) {
     match std::env::var("BASCULE_DISASSOCIATIONS") {
-        Ok(rounds) => Size { rounds: rounds.parse().expect("a number"), ..WHOLE },
-        Err(_) => SHARE,
+        Ok(rounds) => (rounds.parse().expect("a number"), 1),
+        Err(_) => (ROUNDS, BESIDE),
     }
 }
 
@@ -114,18 +112,17 @@ struct Crowd {
     real: Vec<OpenVpn>,
     /// How often each real one has been up.
     ups: Vec<usize>,
-    size: Size,
 }
 
 impl Crowd {
-    fn new(size: Size) -> Result<Self> {
-        let scene = Scene::new(SceneOptions { clients: 1 + size.real, ..SceneOptions::default() })?;
+    fn new() -> Result<Self> {
+        let scene = Scene::new(SceneOptions { clients: 1 + REAL, ..SceneOptions::default() })?;
         let (_, [subnet, _]) = scene.make_vpc()?;
         // Addresses rest for a minute, in which many rounds take theirs.
         let endpoint = scene.make_endpoint(&[("ClientCidrBlock", "10.88.0.0/16")])?;
         scene.authorize(&endpoint, "10.77.0.0/16")?;
         let profile = scene.profile(&endpoint)?;
-        Ok(Self { scene, endpoint, subnet, profile, swarm: None, real: vec![], ups: vec![], size })
+        Ok(Self { scene, endpoint, subnet, profile, swarm: None, real: vec![], ups: vec![] })
     }
 
     fn group(&self, count: usize) -> Result<Group> {
@@ -142,9 +139,9 @@ impl Crowd {
     /// Everybody is in.
     fn gather(&mut self) -> Result<()> {
         if self.swarm.is_none() {
-            self.swarm = Some(self.start(self.size.clients, 400.0)?);
+            self.swarm = Some(self.start(CLIENTS, 400.0)?);
         }
-        for number in self.real.len()..self.size.real {
+        for number in self.real.len()..REAL {
             let host = &self.scene.clients[1 + number].net;
             let label = format!("real{number}");
             self.real.push(OpenVpn::start(host, &self.profile, &label, &["--connect-retry", "1", "1"])?);
@@ -269,11 +266,10 @@ fn spread(times: &[Times], killed: bool) -> String {
 #[test]
 fn nobody_is_left_and_nobody_comes_in() -> Result<()> {
     lab::or_skip(|| {
-        let size = size();
-        let rounds = size.rounds;
-        println!("{} clients, {} real ones, {rounds} rounds", size.clients, size.real);
+        let (rounds, beside) = size();
+        println!("{CLIENTS} clients, {REAL} real ones, {rounds} rounds");
         let mut dice = Dice(std::env::var("BASCULE_SEED").map_or(1, |text| text.parse().expect("a number")));
-        let mut crowd = Crowd::new(size)?;
+        let mut crowd = Crowd::new()?;
         let ear = Ear::start(&crowd.scene.targets[0].net)?;
         let mut times = Vec::new();
         for round in 0..rounds {
@@ -286,7 +282,7 @@ fn nobody_is_left_and_nobody_comes_in() -> Result<()> {
         println!("with a kill on the way: {}", spread(&times, true));
         println!("{} packets arrived at the target", ear.count());
         let slow: Vec<_> =
-            times.iter().filter(|time| time.took >= time.limit).map(|time| time.took).collect();
+            times.iter().filter(|time| time.took >= time.limit * beside).map(|time| time.took).collect();
         // One in a hundred may.
         ensure!(slow.len() * 100 <= times.len(), "too slow: {slow:?}");
         Ok(())
