@@ -47,6 +47,8 @@ pub(crate) fn run(word: Option<&str>) -> Outcome<bool> {
         return Err("cargo-mutants is not there: cargo install cargo-mutants".to_owned());
     }
     let page = fs::read_to_string(root().join(PAGE)).map_err(|error| format!("{PAGE}: {error}"))?;
+    // As it stands in a table.
+    let page = page.replace("\\|", "|");
     let mut held = true;
     for set in SETS.iter().filter(|set| word.is_none_or(|word| set.name.contains(word))) {
         println!("{}", set.name);
