@@ -1,12 +1,10 @@
 //! The steps of the demonstration.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lab::{Answer, Echo, OpenVpn, Scene, SceneOptions, TARGETS, eventually, wait_until};
+use lab::{Answer, Echo, OpenVpn, Scene, SceneOptions, TARGETS, eventually, transfer, wait_until};
 
 use crate::Story;
 
@@ -118,7 +116,7 @@ fn connect(story: &mut Story, scene: &Scene, profile: &Path, target: &str) -> Re
     })?;
     story.step("a TCP transfer there and back", || {
         let host = scene.clients.first().context("the scene has clients")?;
-        let rate = host.net.run(|| transfer(target))?;
+        let rate = host.net.run(|| timed_transfer(target))?;
         Ok(((), rate))
     })?;
     story.command("aws ec2 describe-client-vpn-connections …");
@@ -142,19 +140,9 @@ fn connections(scene: &Scene, profile: &Path) -> Result<Vec<(String, String, u64
     answer.rows("connections").into_iter().map(row).collect()
 }
 
-fn transfer(target: &str) -> Result<String> {
+fn timed_transfer(target: &str) -> Result<String> {
     let started = Instant::now();
-    let mut stream =
-        TcpStream::connect_timeout(&format!("{target}:{PORT}").parse()?, Duration::from_secs(5))?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let data: Vec<u8> = (0..TRANSFER_BYTES).map(|n| u8::try_from(n % 251).unwrap_or_default()).collect();
-    let mut writer = stream.try_clone()?;
-    let sent = data.clone();
-    let sending = std::thread::spawn(move || writer.write_all(&sent));
-    let mut back = vec![0; TRANSFER_BYTES];
-    stream.read_exact(&mut back)?;
-    sending.join().ok().context("the sender stopped")??;
-    ensure!(back == data, "what came back is not what was sent");
+    transfer((target, PORT), TRANSFER_BYTES, Duration::from_secs(20))?;
     let rate = TRANSFER_BYTES as f64 / started.elapsed().as_secs_f64() / (1024.0 * 1024.0);
     Ok(format!("{} MiB each way whole, {rate:.1} MiB/s", TRANSFER_BYTES / (1024 * 1024)))
 }

@@ -18,7 +18,7 @@ pub use net::Net;
 pub use process::{eventually, wait_until};
 pub use scene::{Certificates, ClientHost, Scene, SceneOptions, TARGETS, TargetHost};
 pub use server::{Server, ServerOptions, Started, binary};
-pub use target::{Echo, Sender, Sink, Stamped};
+pub use target::{Echo, Sender, Sink, Stamped, transfer};
 
 /// Why the lab cannot run here, `None` if it can.
 pub fn missing() -> Option<String> {

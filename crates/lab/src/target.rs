@@ -1,20 +1,41 @@
 //! What stands behind the tunnel: echo servers, and sinks that stamp what arrives.
 
 use std::io::{IoSliceMut, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 
 use crate::net::Net;
 
 /// How often a thread looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How long a connection may take to be there.
+const CONNECTS: Duration = Duration::from_secs(5);
+
+/// Sends so many bytes over TCP to an echo service, from the network namespace of the calling thread, and reads them back.
+///
+/// # Errors
+/// It cannot be reached, is silent for longer than `patience`, or what came back is not what was sent.
+pub fn transfer((address, port): (&str, u16), bytes: usize, patience: Duration) -> Result<()> {
+    let mut stream = TcpStream::connect_timeout(&format!("{address}:{port}").parse()?, CONNECTS)?;
+    stream.set_read_timeout(Some(patience))?;
+    let data: Vec<u8> = (0..bytes).map(|n| u8::try_from(n % 251).unwrap_or_default()).collect();
+    let mut writer = stream.try_clone()?;
+    let sent = data.clone();
+    let sending = std::thread::spawn(move || writer.write_all(&sent));
+    let mut back = vec![0; bytes];
+    stream.read_exact(&mut back)?;
+    sending.join().ok().context("the sender stopped")??;
+    ensure!(back == data, "what came back is not what was sent");
+    Ok(())
+}
 
 struct Threads {
     stop: Arc<AtomicBool>,

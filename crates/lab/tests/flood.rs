@@ -148,9 +148,14 @@ fn datagram(dice: &mut Dice, hello: &[u8]) -> Vec<u8> {
 fn packet(dice: &mut Dice, hello: &[u8]) -> Result<Vec<u8>> {
     let payload = datagram(dice, hello);
     let port = 1_024 + u16::try_from(dice.roll() % 60_000)?;
+    from(source(dice), port, &payload)
+}
+
+/// A datagram to the server in somebody's name.
+fn from(address: Ipv4Addr, port: u16, payload: &[u8]) -> Result<Vec<u8>> {
     let length = u16::try_from(8 + payload.len())?.to_be_bytes();
-    let udp = [&port.to_be_bytes()[..], &PORT.to_be_bytes(), &length, &[0, 0], &payload].concat();
-    Ok(ipv4(source(dice), SERVER, UDP, &[], &udp))
+    let udp = [&port.to_be_bytes()[..], &PORT.to_be_bytes(), &length, &[0, 0], payload].concat();
+    Ok(ipv4(address, SERVER, UDP, &[], &udp))
 }
 
 /// A flood under way.
@@ -306,21 +311,10 @@ fn a_reset_in_a_clients_name_has_no_answer() -> Result<()> {
         eventually("the flow", Duration::from_secs(5), || (sink.count() > 50).then_some(()))?;
         let (sent, arrived) = (flow.sent(), sink.count());
         let raw = Raw::open(&scene.clients[FLOODER].net)?;
-        let mut reset = Vec::new();
-        Control {
-            opcode: Opcode::HardResetClientV2,
-            key_id: 0,
-            session: SessionId([7; 8]),
-            acks: AckIds::default(),
-            peer_session: None,
-            message_id: Some(0),
-            payload: &[],
-        }
-        .encode(&mut reset);
-        let length = u16::try_from(8 + reset.len())?.to_be_bytes();
-        let udp = [&port.to_be_bytes()[..], &PORT.to_be_bytes(), &length, &[0, 0], &reset].concat();
+        let reset = peer::reset(Opcode::HardResetClientV2, SessionId([7; 8]));
+        let spoofed = from(home(1), port, &reset)?;
         for _ in 0..10 {
-            raw.send(&ipv4(home(1), SERVER, UDP, &[], &udp))?;
+            raw.send(&spoofed)?;
         }
         eventually("the resets", Duration::from_secs(5), || {
             (events(&scene.metrics().ok()?, "answers-held").ok()? == 10).then_some(())
@@ -352,17 +346,7 @@ fn half_open(scene: &Scene, number: usize, hello: &[u8]) -> Result<()> {
     socket.connect((SERVER, PORT))?;
     socket.set_read_timeout(Some(Duration::from_millis(500)))?;
     let session = SessionId(u64::try_from(number + 1)?.to_be_bytes());
-    let mut reset = Vec::new();
-    Control {
-        opcode: Opcode::HardResetClientV2,
-        key_id: 0,
-        session,
-        acks: AckIds::default(),
-        peer_session: None,
-        message_id: Some(0),
-        payload: &[],
-    }
-    .encode(&mut reset);
+    let reset = peer::reset(Opcode::HardResetClientV2, session);
     let mut buffer = [0; 2_048];
     let mut answer = |packet: &[u8]| {
         eventually("the answer", Duration::from_secs(8), || {

@@ -99,20 +99,8 @@ struct Attacker<'s> {
     seen: u64,
 }
 
-/// A hard reset as clients send it first.
 fn reset(session: SessionId) -> Vec<u8> {
-    let mut out = Vec::new();
-    Control {
-        opcode: Opcode::HardResetClientV2,
-        key_id: 0,
-        session,
-        acks: AckIds::default(),
-        peer_session: None,
-        message_id: Some(0),
-        payload: &[],
-    }
-    .encode(&mut out);
-    out
+    peer::reset(Opcode::HardResetClientV2, session)
 }
 
 impl Attacker<'_> {

@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use common::groups::{self, Rule};
 use common::people;
 use common::wire::{Capture, ICMP, Raw, TCP, UDP, checksum, ipv4, mark, transport};
 use lab::{Echo, OpenVpn, Scene, SceneOptions, Sender, Sink, TARGETS, eventually, wait_until};
@@ -23,9 +24,6 @@ const FIRST_MARK: u32 = 1_000_000;
 const FIRST_AGAIN: u32 = 1_000_000;
 const GRE: u8 = 47;
 const ESP: u8 = 50;
-
-/// A permission: protocol, first and last port (or ICMP type and code), block.
-type Rule = (&'static str, i32, i32, &'static str);
 
 /// What is tried at each target under each set: name, protocol, port (or ICMP type).
 const BATTERY: [(&str, u8, u16); 13] = [
@@ -120,19 +118,7 @@ impl Lab {
     }
 
     fn change(&self, action: &str, rules: &[Rule]) -> Result<()> {
-        let mut parameters = vec![("GroupId".to_owned(), self.group.clone())];
-        for (number, (protocol, from, to, block)) in (1..).zip(rules) {
-            let name = |member: &str| format!("IpPermissions.{number}.{member}");
-            parameters.push((name("IpProtocol"), (*protocol).to_owned()));
-            parameters.push((name("IpRanges.1.CidrIp"), (*block).to_owned()));
-            if *protocol != "-1" {
-                parameters.push((name("FromPort"), from.to_string()));
-                parameters.push((name("ToPort"), to.to_string()));
-            }
-        }
-        let parameters: Vec<(&str, &str)> =
-            parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        self.scene.ec2(action, &parameters).map(drop)
+        groups::change(&self.scene, &self.group, action, rules)
     }
 
     /// A marked packet of the client's own.

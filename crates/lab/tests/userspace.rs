@@ -3,13 +3,14 @@
 
 mod common;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Echo, Scene, SceneOptions, TARGETS, eventually};
+use common::groups::{self, Rule};
+use lab::{Echo, Scene, SceneOptions, TARGETS, eventually, transfer};
 use swarm::{Dialect, Expectation, Group, Profile, Setup, Swarm};
 
 /// Echo services at both targets.
@@ -46,16 +47,13 @@ fn client(scene: &Scene, endpoint: &str, count: usize) -> Result<Swarm> {
 
 /// A figure of the server.
 fn counted(scene: &Scene, name: &str) -> Result<u64> {
-    let text: String = scene.server_net.run(|| scene.server().client().get("/metrics"))?;
+    let text = scene.metrics()?;
     let lines = text.lines().filter_map(|line| line.strip_prefix(name));
     lines
         .map(|rest| rest.trim().parse::<u64>().with_context(|| format!("{name}{rest}")))
         .next()
         .unwrap_or(Ok(0))
 }
-
-/// A permission of a security group: protocol, first and last port (or ICMP type and code), block.
-type Rule = (&'static str, i32, i32, &'static str);
 
 /// What is tried in each row, by name: protocol and port, target.
 const PROBES: [(&str, &str); 10] = [
@@ -121,20 +119,7 @@ impl Table {
     }
 
     fn change(&self, action: &str, rules: &[Rule]) -> Result<()> {
-        let mut parameters = vec![("GroupId".to_owned(), self.group.clone())];
-        for (number, (protocol, from, to, block)) in (1..).zip(rules) {
-            let name = |member: &str| format!("IpPermissions.{number}.{member}");
-            parameters.push((name("IpProtocol"), (*protocol).to_owned()));
-            parameters.push((name("FromPort"), from.to_string()));
-            parameters.push((name("ToPort"), to.to_string()));
-            parameters.push((name("IpRanges.1.CidrIp"), (*block).to_owned()));
-        }
-        let parameters: Vec<_> =
-            parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        if !rules.is_empty() {
-            self.scene.ec2(action, &parameters)?;
-        }
-        Ok(())
+        if rules.is_empty() { Ok(()) } else { groups::change(&self.scene, &self.group, action, rules) }
     }
 
     fn authorize(&self, blocks: &[&str], revoke: bool) -> Result<()> {
@@ -234,28 +219,6 @@ fn the_user_space_fabric_gives_the_same_verdicts() -> Result<()> {
     lab::or_skip(|| verdicts("userspace"))
 }
 
-/// Bytes of memory that the server has.
-fn memory(scene: &Scene) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", scene.server().id()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib << 10)
-}
-
-fn transfer(target: &str) -> Result<()> {
-    let mut stream = TcpStream::connect_timeout(&format!("{target}:7").parse()?, Duration::from_secs(5))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let data: Vec<u8> = (0..TRANSFER_BYTES).map(|n| u8::try_from(n % 251).unwrap_or_default()).collect();
-    let mut writer = stream.try_clone()?;
-    let sent = data.clone();
-    let sending = std::thread::spawn(move || writer.write_all(&sent));
-    let mut back = vec![0; TRANSFER_BYTES];
-    stream.read_exact(&mut back)?;
-    sending.join().ok().context("the sender stopped")??;
-    ensure!(back == data, "what came back is not what was sent");
-    Ok(())
-}
-
 #[test]
 fn two_hundred_clients_a_real_one_among_them_and_a_limit_that_is_polite() -> Result<()> {
     const CLIENTS: usize = 200;
@@ -277,7 +240,7 @@ fn two_hundred_clients_a_real_one_among_them_and_a_limit_that_is_polite() -> Res
         let mut real = scene.connect(0, &profile, "real", &[])?;
         ensure!(scene.reaches(0, TARGETS[0]), "a ping; {}", scene.server_log());
         let net = &scene.clients[0].net;
-        net.run(|| transfer(TARGETS[0]))?;
+        net.run(|| transfer((TARGETS[0], 7), TRANSFER_BYTES, PATIENCE))?;
 
         // One connection too many for one client is refused, and there is room again when others end.
         let far: SocketAddr = format!("{}:7", TARGETS[0]).parse()?;
@@ -316,9 +279,9 @@ fn two_hundred_clients_a_real_one_among_them_and_a_limit_that_is_polite() -> Res
             },
         );
         ensure!(wrong.is_empty(), "{} of {}: {:?}", wrong.len(), 2 * CLIENTS, wrong.first());
-        let bytes = memory(&scene)?;
-        println!("the server has {} MiB with {CLIENTS} clients", bytes >> 20);
-        ensure!(bytes < 400 << 20, "{bytes} bytes of memory");
+        let kib = scene.resident_kib()?;
+        println!("the server has {} MiB with {CLIENTS} clients", kib >> 10);
+        ensure!(kib < 400 << 10, "{kib} KiB of memory");
 
         // All of it ends with the association.
         let mut stream = net.run(connect)?;

@@ -15,7 +15,7 @@ use common::peer;
 use lab::{OpenVpn, Scene, SceneOptions, TARGETS};
 use openvpn::client::{Session, SessionConfig, Wrap, WrapKey};
 use openvpn::tls::Tls;
-use openvpn::wire::{AckIds, Control, Opcode, SessionId};
+use openvpn::wire::{Opcode, SessionId};
 use openvpn::wrap::{ServerKey, StaticKey};
 use openvpn::{Instant, UnixTime};
 
@@ -91,18 +91,7 @@ fn all_get_in(scene: &Scene, profiles: &[PathBuf; 2]) -> Result<()> {
 }
 
 fn reset(opcode: Opcode) -> Vec<u8> {
-    let mut out = Vec::new();
-    Control {
-        opcode,
-        key_id: 0,
-        session: SessionId([7; 8]),
-        acks: AckIds::default(),
-        peer_session: None,
-        message_id: Some(0),
-        payload: &[],
-    }
-    .encode(&mut out);
-    out
+    peer::reset(opcode, SessionId([7; 8]))
 }
 
 /// Nobody without the key is answered: neither a plain client, nor one with another key.

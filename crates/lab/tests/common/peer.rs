@@ -12,7 +12,7 @@ use lab::Net;
 use openvpn::client::{Event, Session, SessionConfig};
 use openvpn::data::{Channel, Role};
 use openvpn::tls::{RustlsClient, Tls, client_config};
-use openvpn::wire::{Opcode, SessionId, opcode};
+use openvpn::wire::{AckIds, Control, Opcode, SessionId, opcode};
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::aws_lc_rs;
@@ -25,6 +25,22 @@ const TALK_EVERY: Duration = Duration::from_millis(10);
 
 /// Called beside each datagram that is sent: the socket, and the datagram.
 pub type Beside = Box<dyn FnMut(&UdpSocket, &[u8]) + Send>;
+
+/// A hard reset as clients send it first, without a wrapping.
+pub fn reset(opcode: Opcode, session: SessionId) -> Vec<u8> {
+    let mut out = Vec::new();
+    Control {
+        opcode,
+        key_id: 0,
+        session,
+        acks: AckIds::default(),
+        peer_session: None,
+        message_id: Some(0),
+        payload: &[],
+    }
+    .encode(&mut out);
+    out
+}
 
 /// TLS as a client with the lab's first client certificate.
 pub fn tls(certificates: &Path) -> Result<Arc<rustls::ClientConfig>> {
