@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Association, AssociationCode, AttachmentCode, AttachmentEntry, Endpoint, EndpointId, Key, Kind, Scope,
-    Status, TransitGatewayOwner, prefix,
+    Association, AttachmentCode, AttachmentEntry, Endpoint, EndpointId, Key, Kind, Scope,
+    TransitGatewayOwner, prefix,
 };
 use store::typed::{self, Record};
 use store::{Check, Entry, MAX_TRANSACTION_STEPS, Op, Outcome, Transaction};
@@ -16,6 +16,7 @@ use super::snapshot::Snapshot;
 use super::waiting::{self, Look};
 use super::{Account, restored};
 use crate::draft::Draft;
+use crate::ec2::disassociation;
 use crate::error::ApiError;
 
 /// Most steps of a transaction here: room for one record's claims below the store's bound.
@@ -75,14 +76,10 @@ impl Account<'_> {
         let mut carrying = None;
         for (endpoint, associations) in carriers(held) {
             let mut draft = Draft::default();
-            for association in &associations {
-                carrying = Some(format!("association {}", told(&association.value)));
-                if association.value.status.code != AssociationCode::Disassociating {
-                    let mut leaving = association.value.clone();
-                    leaving.status = Status::of(AssociationCode::Disassociating);
-                    draft.replace(association, &leaving);
-                }
+            if let Some(last) = associations.last() {
+                carrying = Some(format!("association {}", told(&last.value)));
             }
+            disassociation::all_leave(&mut draft, &associations);
             if !draft.is_empty() {
                 let mut counted = endpoint.value.clone();
                 counted.association_epoch = counted.association_epoch.saturating_add(1);
@@ -121,13 +118,7 @@ impl Account<'_> {
         let mut draft = Draft::default();
         draft.replace(&endpoint, &leaving);
         let under = prefix::under(&entry.endpoint_scope, Kind::Association, &entry.endpoint);
-        for record in typed::list::<Association>(self.store, &under).await?.0 {
-            if record.value.status.code != AssociationCode::Disassociating {
-                let mut leaving = record.value.clone();
-                leaving.status = Status::of(AssociationCode::Disassociating);
-                draft.replace(&record, &leaving);
-            }
-        }
+        disassociation::all_leave(&mut draft, &typed::list::<Association>(self.store, &under).await?.0);
         self.store.transact(draft.into_transaction()).await?;
         Ok(true)
     }

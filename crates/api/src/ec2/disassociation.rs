@@ -36,6 +36,20 @@ impl Leaving<'_> {
     }
 }
 
+/// Marks all of these that are not on their way out already.
+pub(crate) fn all_leave(draft: &mut Draft, associations: &[Record<Association>]) {
+    for record in associations {
+        if !matches!(
+            record.value.status.code,
+            AssociationCode::Disassociating | AssociationCode::Disassociated
+        ) {
+            let mut leaving = record.value.clone();
+            leaving.status = Status::of(AssociationCode::Disassociating);
+            draft.replace(record, &leaving);
+        }
+    }
+}
+
 /// Whether a route goes with the association: every one to its subnet; with the last, those that need no certain one.
 fn ends_with(route: &Route, leaving: &Association, is_last: bool) -> bool {
     let goes = match &route.target {

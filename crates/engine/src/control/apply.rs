@@ -6,7 +6,7 @@
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
@@ -407,8 +407,6 @@ impl Control {
         plan: &Plan,
         places: Vec<Vec<OwnedFd>>,
     ) -> Result<(), FabricError> {
-        let failed =
-            |error: std::io::Error| FabricError::Transient(format!("opening the listening sockets: {error}"));
         let Some((wanted, associations)) = plan.endpoints.get(id) else { return Ok(()) };
         let client_cidr =
             associations.iter().find_map(|id| plan.associations.get(id)).map(|spec| spec.client_cidr);
@@ -416,26 +414,9 @@ impl Control {
         let (wanted, transport) = (*wanted, wanted.transport);
         let (mut own, mut bound) = (Vec::new(), None);
         for sockets in &places {
-            let first =
-                sockets.first().ok_or_else(|| FabricError::Transient("no listening socket".to_owned()))?;
-            if self.wiring.steering && transport == Transport::Udp && sockets.len() > 1 {
-                let workers = u16::try_from(sockets.len()).unwrap_or(u16::MAX);
-                if let Err(error) = netio::udp::steering(first, workers) {
-                    // Correct all the same: packets that arrive at the wrong worker are handed on.
-                    tracing::warn!(endpoint = %id, %error, "packets cannot be steered to their worker by the kernel");
-                }
-            }
-            let first = first.try_clone().map_err(failed)?;
-            let address = match transport {
-                Transport::Udp => {
-                    let socket = UdpSocket::from(first);
-                    let address = socket.local_addr();
-                    own.push(socket);
-                    address
-                }
-                Transport::Tcp => TcpListener::from(first).local_addr(),
-            };
-            bound = bound.or(Some(address.map_err(failed)?));
+            let (address, socket) = self.own_share(id, transport, sockets)?;
+            own.extend(socket);
+            bound.get_or_insert(address);
         }
         let served = self.served(id, client_cidr);
         served.listener = Some(Listener { wanted, sockets: own });
@@ -448,6 +429,35 @@ impl Control {
         let mut listeners = self.wiring.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.extend(bound.map(|bound| (id.clone(), bound)));
         Ok(())
+    }
+
+    /// Where the workers' sockets of one place are bound, and this thread's own of it over UDP.
+    fn own_share(
+        &self,
+        id: &EndpointId,
+        transport: Transport,
+        sockets: &[OwnedFd],
+    ) -> Result<(SocketAddr, Option<UdpSocket>), FabricError> {
+        let failed =
+            |error: std::io::Error| FabricError::Transient(format!("opening the listening sockets: {error}"));
+        let first =
+            sockets.first().ok_or_else(|| FabricError::Transient("no listening socket".to_owned()))?;
+        if self.wiring.steering && transport == Transport::Udp && sockets.len() > 1 {
+            let workers = u16::try_from(sockets.len()).unwrap_or(u16::MAX);
+            if let Err(error) = netio::udp::steering(first, workers) {
+                // Correct all the same: packets that arrive at the wrong worker are handed on.
+                tracing::warn!(endpoint = %id, %error, "packets cannot be steered to their worker by the kernel");
+            }
+        }
+        let first = first.try_clone().map_err(failed)?;
+        let (bound, socket) = match transport {
+            Transport::Udp => {
+                let socket = UdpSocket::from(first);
+                (socket.local_addr(), Some(socket))
+            }
+            Transport::Tcp => (TcpListener::from(first).local_addr(), None),
+        };
+        Ok((bound.map_err(failed)?, socket))
     }
 
     fn fail(&mut self, job: &mut Job, id: AssociationId, error: &FabricError) {

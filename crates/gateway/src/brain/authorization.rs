@@ -79,9 +79,7 @@ impl Told {
             aws_client_version: peer_info.gui_version.clone().filter(|name| name.starts_with(AWS_CLIENT)),
         }
     }
-}
 
-impl Told {
     /// Whether it closes its device for a second at any update, whatever it says (OpenVPN 2.7, seen with 2.7.6).
     pub(super) fn reopens_for_an_update(&self) -> bool {
         self.open_vpn_version.as_deref().is_some_and(|version| version.starts_with("2."))

@@ -311,10 +311,7 @@ fn decide(
     };
     let mut draft = Draft::of(&endpoint.id);
     draft.create(Key::endpoint(cx.scope, &endpoint.id), &endpoint);
-    for at in endpoint.spec.listen.places() {
-        let claim = ListenerClaim { endpoint: endpoint.id.clone(), scope: cx.scope.clone() };
-        draft.create(Key::listener(at.ip(), endpoint.spec.transport, at.port()), &claim);
-    }
+    claim_places(&mut draft, &endpoint);
     if let Some(attachment) = &endpoint.attachment {
         transit_gateways::enter(&mut draft, &endpoint, attachment);
         let zones = attachment.zones.iter().filter(|_| !waits);
@@ -328,6 +325,14 @@ fn decide(
         dns_name: names::dns_name(&endpoint.id, cx.scope, cx.config),
     };
     Decision::write(answer, draft)
+}
+
+/// The places where an endpoint listens become its own.
+pub(super) fn claim_places(draft: &mut Draft, endpoint: &Endpoint) {
+    for at in endpoint.spec.listen.places() {
+        let claim = ListenerClaim { endpoint: endpoint.id.clone(), scope: endpoint.scope.clone() };
+        draft.create(Key::listener(at.ip(), endpoint.spec.transport, at.port()), &claim);
+    }
 }
 
 /// The first place of the pool that nobody owns for this transport, of the endpoint's own IP version if there is one; and

@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use aws_query::FromQuery;
-use model::{AssociationCode, AttachmentCode, Kind, RouteCode, Status, prefix};
+use model::{AttachmentCode, Kind, RouteCode, Status, prefix};
 use store::typed::Record;
 
 use crate::action::{Action, Decision};
 use crate::cx::Cx;
 use crate::draft::Draft;
 use crate::ec2::attachment_shapes::{self as attachment, AttachmentAnswer};
+use crate::ec2::disassociation;
 use crate::error::ApiError;
 use crate::touch::Touch;
 
@@ -45,16 +46,7 @@ impl Action for DeleteTransitGatewayClientVpnAttachment {
         // The endpoint may be another account's.
         let under = |kind| prefix::under(&deleting.scope, kind, &deleting.id);
         let associations: Vec<Record<model::Association>> = cx.list(&under(Kind::Association)).await?;
-        for record in associations {
-            if !matches!(
-                record.value.status.code,
-                AssociationCode::Disassociating | AssociationCode::Disassociated
-            ) {
-                let mut leaving = record.value.clone();
-                leaving.status = Status::of(AssociationCode::Disassociating);
-                draft.replace(&record, &leaving);
-            }
-        }
+        disassociation::all_leave(&mut draft, &associations);
         let routes: Vec<Record<model::Route>> = cx.list(&under(Kind::Route)).await?;
         for record in routes {
             if record.value.status.code != RouteCode::Deleting {

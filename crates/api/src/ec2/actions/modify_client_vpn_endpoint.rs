@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use async_trait::async_trait;
 use aws_query::{FromQuery, QueryEnum};
-use model::{Applying, Endpoint, EndpointSpec, IpType, Key, Listen, ListenerClaim, Scope};
+use model::{Applying, Endpoint, EndpointSpec, IpType, Key, Listen, Scope};
 
 use crate::action::{Action, Decision};
 use crate::check::{self, MAX_DESCRIPTION_CHARS};
 use crate::cx::Cx;
 use crate::draft::Draft;
+use crate::ec2::actions::create_client_vpn_endpoint::claim_places;
 use crate::ec2::device_posture::DevicePostureOptions;
 use crate::ec2::endpoint_options::{
     self as options, ClientConnectOptions, ClientLoginBannerOptions, ClientRouteEnforcementOptions,
@@ -235,10 +236,7 @@ impl ModifyClientVpnEndpoint {
             port: place.map_or(port, |place| place.port()),
             second,
         };
-        for at in endpoint.spec.listen.places() {
-            let claim = ListenerClaim { endpoint: endpoint.id.clone(), scope: cx.scope.clone() };
-            draft.create(Key::listener(at.ip(), transport, at.port()), &claim);
-        }
+        claim_places(draft, endpoint);
         Ok(())
     }
 }
