@@ -77,9 +77,9 @@ impl Gateway {
             {
                 continue;
             }
-            let state = self.endpoints.entry(id.clone()).or_insert_with(|| EndpointState::new(wanted));
+            let state = self.endpoints.entry(id.clone()).or_insert_with(|| EndpointState::new(wanted, now));
             if state.pool.nets() != wanted.client_cidr && state.is_idle(now) {
-                *state = EndpointState::new(wanted);
+                *state = EndpointState::new(wanted, now);
             }
             let change = state.refresh(wanted, self.handshakes.as_mut());
             if change.crl && !state.trust.readable() {

@@ -149,10 +149,10 @@ fn read_crl(bytes: &[u8]) -> Option<Crl> {
 
 impl EndpointState {
     /// Of an endpoint seen for the first time.
-    pub(crate) fn new(wanted: &Endpoint) -> Self {
+    pub(crate) fn new(wanted: &Endpoint, now: Instant) -> Self {
         Self {
             scope: wanted.scope.clone(),
-            pool: Pool::new(wanted.client_cidr),
+            pool: Pool::new(wanted.client_cidr, &wanted.former, now),
             peers: BTreeMap::new(),
             trust: Trust::new(),
             authorization: None,
