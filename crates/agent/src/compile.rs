@@ -187,6 +187,7 @@ impl Compiler {
             session_timeout: self.session_hour.saturating_mul(spec.session_timeout_hours.into()),
             disconnect_on_session_timeout: spec.disconnect_on_session_timeout,
             connect_handler: handler(spec),
+            route_enforcement: spec.route_enforcement,
             banner: spec.banner.text.clone().filter(|_| spec.banner.enabled),
             server,
             admits: certificate_only && !client_roots.is_empty(),

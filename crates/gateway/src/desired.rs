@@ -47,6 +47,8 @@ pub struct Endpoint {
     pub disconnect_on_session_timeout: bool,
     /// What clients are shown when they have logged in.
     pub banner: Option<String>,
+    /// Whether clients are told to keep others' routes from leading packets past the tunnel.
+    pub route_enforcement: bool,
     /// The server's certificate and key.
     pub server: ServerIdentity,
     /// DER of the trust anchors of client certificates. Empty: nobody can authenticate, so nobody is admitted.

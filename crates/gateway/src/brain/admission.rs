@@ -282,7 +282,8 @@ impl Gateway {
             self.refuse(id, applicant, Attempt::QUOTA_EXCEEDED, now);
             return Err(Refused::Full);
         };
-        let options = push::whole(&plan.push, &state.banner, addresses, state.pool.nets());
+        let enforced = told.enforces_routes.then_some(state.route_enforcement);
+        let options = push::whole(&plan.push, &state.banner, addresses, state.pool.nets(), enforced);
         let banner = Arc::clone(&state.banner);
         if let Some(plan) = state.plans.get_mut(&association) {
             plan.sessions += 1;
@@ -317,6 +318,7 @@ impl Gateway {
             evaluate_at: self.next_evaluation(&endpoint, now),
             evaluation: applicant.evaluation,
             pushed: plan.push,
+            enforced,
             banner,
             policy: plan.policy,
             counters,

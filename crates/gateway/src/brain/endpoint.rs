@@ -35,6 +35,7 @@ pub(crate) struct EndpointState {
     pub(crate) plans: BTreeMap<AssociationId, Plan>,
     /// The login banner, as options.
     pub(crate) banner: Arc<Vec<String>>,
+    pub(crate) route_enforcement: bool,
     /// What the plans' policies were compiled from.
     rules: Vec<Rule>,
     listen: [Option<SocketAddr>; 2],
@@ -158,6 +159,7 @@ impl EndpointState {
             authorization: None,
             plans: BTreeMap::new(),
             banner: Arc::default(),
+            route_enforcement: false,
             rules: Vec::new(),
             listen: [wanted.listen, wanted.listen_second],
             tombstones: Tombstones::default(),
@@ -191,6 +193,7 @@ impl EndpointState {
         if *self.banner != banner {
             self.banner = Arc::new(banner);
         }
+        self.route_enforcement = wanted.route_enforcement;
         let listen = [wanted.listen, wanted.listen_second];
         let listener = std::mem::replace(&mut self.listen, listen) != listen;
         let (authorization, policy) =
