@@ -838,6 +838,52 @@ fn bounds_hold() {
     assert_eq!((world.live().len(), world.gateway.session_count()), (0, 0));
 }
 
+/// In the name of the client at this address, what its TLS cannot take.
+fn spoil(world: &mut World, peer: SocketAddr) {
+    let sid = world.known.iter().find(|((at, _), n)| *at == peer && **n > 0).map(|((_, sid), _)| *sid);
+    for id in 1..30 {
+        let mut packet = Vec::new();
+        Control {
+            opcode: Opcode::ControlV1,
+            key_id: 0,
+            session: sid.unwrap(),
+            acks: AckIds::default(),
+            peer_session: None,
+            message_id: Some(id),
+            payload: &[0xff, 0, 0, 0, 0],
+        }
+        .encode(&mut packet);
+        world.gateway.handle_control(&endpoint_id(1), peer, &packet, world.now, world.wall());
+        world.drain_gateway();
+    }
+}
+
+#[test]
+fn sessions_that_fail_are_counted_and_gone() {
+    let mut world = World::serving(&[1]);
+    let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+    world.client_at(peer, &client(0), SessionConfig::default());
+    for _ in 0..3 {
+        let flying = world.wire.remove(0);
+        world.deliver(flying);
+    }
+    world.wire.clear();
+    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().handshakes_failed), (1, 0));
+    spoil(&mut world, peer);
+    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().handshakes_failed), (0, 1));
+    // One that fails while it says farewell says no more, and is not waited for.
+    let alice = world.connected(&client(0));
+    assert_eq!(world.gateway.stats().admitted, 1);
+    let peer = world.clients[alice].address;
+    world.clients[alice].sends = false;
+    world.endpoint().associations.clear();
+    world.apply();
+    assert!(world.known.iter().any(|((at, _), n)| *at == peer && *n > 0));
+    spoil(&mut world, peer);
+    assert!(world.known.iter().all(|((at, _), n)| *at != peer || *n == 0));
+    assert_eq!(world.gateway.stats().handshakes_failed, 1);
+}
+
 #[test]
 fn what_strangers_have_us_keep_is_bounded() {
     let mut world = World::new(Limits { max_half_open_bytes: 10_000, ..Limits::default() });
