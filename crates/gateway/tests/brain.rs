@@ -577,6 +577,22 @@ fn the_gate_is_shut_until_the_fabric_is_ready() {
     assert_eq!((world.live().len(), world.clients[late].pushed.is_some()), (1, false));
 }
 
+/// Also where it closed behind somebody who had begun.
+#[test]
+fn the_gate_is_looked_at_when_somebody_logs_in() {
+    let mut world = World::serving(&[1]);
+    let it = world.client(&client(0));
+    for _ in 0..3 {
+        let flying = world.wire.remove(0);
+        world.deliver(flying);
+    }
+    assert_eq!(world.gateway.half_open_count(), 1);
+    world.set_ready(1, false);
+    world.run(secs(3));
+    assert!(matches!(world.clients[it].told, Some(Told::Restart(_))), "{:?}", world.clients[it].told);
+    assert_eq!((world.gateway.stats().gate_refused, world.gateway.session_count()), (1, 0));
+}
+
 #[test]
 fn exits_and_silence() {
     let mut world = World::serving(&[1]);
