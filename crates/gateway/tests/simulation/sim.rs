@@ -369,11 +369,12 @@ impl Sim {
         self.at.insert(address, client);
         let wanted = self.newest().endpoints.get(&self.clients[client].plan.endpoint);
         let lasts = wanted.is_some_and(|wanted| wanted.session_timeout > HOUR);
+        let goes_on = self.live.values().any(|live| live.client == client);
         let it = &mut self.clients[client];
         it.address = address;
         // One that the gateway has not given up, and that nothing else could end meanwhile: a farewell goes where the
         // gateway last heard from it.
-        let lives = self.now.since(it.heard) <= FOLLOWED && !it.changed && !it.rekeyed;
+        let lives = goes_on && self.now.since(it.heard) <= FOLLOWED && !it.changed && !it.rekeyed;
         it.moved = (self.net.is_lossless() && lives && lasts).then_some(self.now);
     }
 
