@@ -1,5 +1,6 @@
-//! What strangers may send: noise, resets, cut and bent handshakes, bent traffic, wrong HTTP, nonsense forms. The
-//! server lives, says nothing of a panic, grows by little, and its real clients notice nothing.
+//! What strangers may send: noise, resets, cut and bent handshakes, bent traffic, wrong HTTP, nonsense forms; and what a
+//! client may that has all keys. The server lives, says nothing of a panic, grows by little, and its real clients notice
+//! nothing.
 
 mod common;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use common::bent;
 use common::peer::{self, Beside, Peer};
 use foreign::Dice;
 use lab::{AwsClient, AwsError, Net, Scene, SceneOptions, TARGETS, events, figure, wait_until};
@@ -36,6 +38,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const HANGING: Duration = Duration::from_millis(20);
 /// How a whole form begins.
 const FORM: &str = "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+/// Sessions of clients that have all keys and bend what they say.
+const KEYED_SESSIONS: u64 = 100;
+/// So many of them at a time.
+const KEYED_AT_ONCE: u64 = 20;
 /// The whole test is over by then.
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -556,6 +562,56 @@ fn nothing_a_stranger_sends_harms() -> Result<()> {
         assert!(after <= before + growth_max, "resident memory went from {before} to {after} KiB");
         // The client of before, in the same session; and a new one.
         assert!(scene.reaches(0, TARGETS[0]), "{}", scene.server().log());
+        assert_eq!(client.times_up(), 1, "{}", client.log());
+        assert!(client.wait_end(Duration::ZERO).is_none());
+        let fresh = scene.connect(2, &profile, "fresh", &[])?;
+        assert!(scene.reaches(2, TARGETS[0]));
+        drop(fresh);
+        let log = scene.server().log();
+        assert!(!log.contains("panicked"), "{log}");
+        assert_eq!(figure(&scene.metrics()?, "bascule_worker_losses_total")?, 0);
+        assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
+        Ok(())
+    })
+}
+
+/// Control messages, fields of control packets and payloads that no client sends, each under genuine keys: a hundred
+/// sessions of every line. Beside them a stock client and one of ours go on, and a new one comes in.
+#[test]
+fn nothing_a_client_with_keys_says_harms() -> Result<()> {
+    lab::or_skip(|| {
+        let started = Instant::now();
+        let scene = Scene::new(SceneOptions { clients: 3, ..SceneOptions::default() })?;
+        let (_, [subnet, _]) = scene.make_vpc()?;
+        let endpoint = scene.make_endpoint(&[])?;
+        scene.associate(&endpoint, &subnet)?;
+        scene.authorize(&endpoint, "10.77.0.0/16")?;
+        let profile = scene.profile(&endpoint)?;
+        let mut client = scene.connect(0, &profile, "client", &[])?;
+        let (server, tls) = ("10.99.0.1:443".parse()?, peer::tls(&scene.certificates.dir)?);
+        let ours = Peer::start(&scene.clients[0].net, server, Arc::clone(&tls), true, None)?;
+        assert!(wait_until(PATIENCE, || ours.is_up()), "{:?}", ours.over());
+        let net = &scene.clients[1].net;
+        let (mut up, mut over, mut bends) = (0, 0, 0);
+        for first in (0..KEYED_SESSIONS).step_by(usize::try_from(KEYED_AT_ONCE)?) {
+            let tls = &tls;
+            let all = std::thread::scope(|scope| {
+                let seeds = first..KEYED_SESSIONS.min(first + KEYED_AT_ONCE);
+                let sessions: Vec<_> =
+                    seeds.map(|seed| scope.spawn(move || bent::session(net, server, tls, seed))).collect();
+                sessions.into_iter().map(|session| session.join().expect("no panic")).collect::<Vec<_>>()
+            });
+            for came in all {
+                let came = came?;
+                up += u64::from(came.up);
+                over += u64::from(came.over);
+                bends += came.bent;
+            }
+            assert!(scene.reaches(0, TARGETS[0]), "{}", scene.server().log());
+            assert!(ours.is_up(), "{:?}", ours.over());
+        }
+        println!("{up} came in, {over} were over, {bends} things were bent; {:?}", started.elapsed());
+        assert!(up > KEYED_SESSIONS / 2 && bends > 4 * KEYED_SESSIONS, "{up} came in, {bends} bends");
         assert_eq!(client.times_up(), 1, "{}", client.log());
         assert!(client.wait_end(Duration::ZERO).is_none());
         let fresh = scene.connect(2, &profile, "fresh", &[])?;

@@ -351,6 +351,8 @@ pub(crate) fn header_bytes(of: IpAddr) -> usize {
 }
 
 #[cfg(test)]
+mod foreign;
+#[cfg(test)]
 mod tests {
     use super::*;
 

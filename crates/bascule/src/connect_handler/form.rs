@@ -52,6 +52,10 @@ struct Response {
 
 /// What was said. Anything but the documented form, whole, is no answer.
 pub(super) fn verdict(body: &[u8]) -> Result<HandlerVerdict, HandlerFailure> {
+    // The deserializer would take an array of the members' values too.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(HandlerFailure::InvalidResponse);
+    }
     let said: Response = serde_json::from_slice(body).map_err(|_| HandlerFailure::InvalidResponse)?;
     let fits = |text: &String| text.chars().count() <= HANDLER_TEXT_MAX_CHARS;
     let statuses = &said.posture_compliance_statuses;
@@ -105,6 +109,27 @@ mod tests {
         assert_eq!(request, expected);
     }
 
+    /// Whatever a handler says: an answer is within its bounds, and is what another reader finds in it.
+    #[test]
+    fn foreign_answers() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/connect_handler/corpus.txt");
+        let mut compared = 0;
+        foreign::storm(&file, vec![], 20_000, |bytes, _| {
+            let Ok(said) = verdict(bytes) else { return };
+            // Members that nobody knows are passed over, and need not be readable.
+            let Ok(read) = serde_json::from_slice::<serde_json::Value>(bytes) else { return };
+            compared += 1;
+            let expected = serde_json::json!([said.allow, said.message, said.posture, SCHEMA]);
+            let names =
+                ["allow", "error-msg-on-denied-connection", "posture-compliance-statuses", "schema-version"];
+            assert_eq!(serde_json::json!(names.map(|name| read[name].clone())), expected);
+            let texts = said.posture.iter().chain([&said.message]);
+            assert!(texts.into_iter().all(|text| text.chars().count() <= 255));
+            assert!(said.posture.len() <= 10);
+        });
+        assert!(compared > 100, "{compared}");
+    }
+
     #[test]
     fn only_the_whole_form_is_an_answer() {
         let good = serde_json::json!({
@@ -141,6 +166,7 @@ mod tests {
             with("posture-compliance-statuses", vec!["x".repeat(256)].into()),
             with("posture-compliance-statuses", "x".into()),
             format!("{good} trailing"),
+            "[true,\"no\",[\"a\",\"b\"],\"v2\"]".to_owned(),
         ];
         for row in rows {
             assert_eq!(verdict(row.as_bytes()), Err(HandlerFailure::InvalidResponse), "{row}");

@@ -158,6 +158,20 @@ mod tests {
     }
 
     #[test]
+    fn ipv6_sources_and_prefixes_have_the_same_bounds() {
+        let mut budget = budget(100, 4, 6);
+        let mut take = |peer: &str| budget.take(peer.parse().unwrap(), SID, Instant(0));
+        // Other hosts of a /64 are the same source; other /64s of a /48 the same network; another /48 is none of it.
+        assert_eq!((0..9).filter(|host| take(&format!("[2001:db8:7:1::{host}]:1"))).count(), 4);
+        assert_eq!((2..90).filter(|net| take(&format!("[2001:db8:7:{net}::1]:1"))).count(), 2);
+        assert!(!take("[2001:db8:7:ffff:ffff::1]:1"), "the prefix is used up to its last /64");
+        assert_eq!((0..9).filter(|host| take(&format!("[2001:db8:8:{host}::1]:1"))).count(), 6);
+        assert_eq!((0..9).filter(|net| take(&format!("[2001:db8:1{net}::1]:1"))).count(), 9);
+        // In all there are 100.
+        assert_eq!((0..200).filter(|net| take(&format!("[2001:dba:{net}::1]:1"))).count(), 100 - 21);
+    }
+
+    #[test]
     fn whoever_comes_again_gets_through_a_flood_of_its_own_network() {
         let mut budget = budget(100_000, 1_024, 64);
         let client: SocketAddr = "192.0.2.77:7".parse().unwrap();

@@ -18,6 +18,8 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::{CertificateDer, ServerName};
 
+use super::bent::{Bent, Tongue};
+
 /// How long the socket is listened to in one turn.
 const TURN: Duration = Duration::from_millis(5);
 /// Between two inner packets of one that talks.
@@ -25,6 +27,22 @@ const TALK_EVERY: Duration = Duration::from_millis(10);
 
 /// Called beside each datagram that is sent: the socket, and the datagram.
 pub type Beside = Box<dyn FnMut(&UdpSocket, &[u8]) + Send>;
+
+/// How a client behaves.
+pub struct Habits {
+    /// Once connected it sends small inner packets.
+    pub talks: bool,
+    pub beside: Option<Beside>,
+    pub config: SessionConfig,
+    /// It bends what it says.
+    pub tongue: Option<Tongue>,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self { talks: false, beside: None, config: SessionConfig::default(), tongue: None }
+    }
+}
 
 /// A hard reset as clients send it first, without a wrapping.
 pub fn reset(opcode: Opcode, session: SessionId) -> Vec<u8> {
@@ -71,6 +89,9 @@ struct Told {
     waiting: Vec<Vec<u8>>,
     /// Inner packets that came.
     received: Vec<Vec<u8>>,
+    /// It is to ask for new keys, and to say that it leaves.
+    renegotiates: bool,
+    exits: bool,
 }
 
 impl Told {
@@ -96,12 +117,30 @@ impl Peer {
         talks: bool,
         beside: Option<Beside>,
     ) -> Result<Self> {
+        Self::start_as(net, server, tls, Habits { talks, beside, ..Habits::default() })
+    }
+
+    /// The same with other habits.
+    pub fn start_as(
+        net: &Net,
+        server: SocketAddr,
+        tls: Arc<rustls::ClientConfig>,
+        habits: Habits,
+    ) -> Result<Self> {
+        let Habits { talks, beside, config, tongue } = habits;
         let socket = net.run(|| UdpSocket::bind("0.0.0.0:0"))?;
         socket.connect(server)?;
         socket.set_read_timeout(Some(TURN))?;
-        let factory = move || Ok(Box::new(connection(&tls)?) as Box<dyn Tls>);
-        let config =
-            SessionConfig { push_request_after: Duration::from_millis(1), ..SessionConfig::default() };
+        let mut tongues = tongue.clone();
+        let factory = move || {
+            let inner = Box::new(connection(&tls)?) as Box<dyn Tls>;
+            Ok(match &mut tongues {
+                // Each key has another way of bending.
+                Some(tongue) => Box::new(Bent { inner, tongue: tongue.another() }) as Box<dyn Tls>,
+                None => inner,
+            })
+        };
+        let config = SessionConfig { push_request_after: Duration::from_millis(1), ..config };
         let mut seed = [0; 32];
         aws_lc_rs::default_provider().secure_random.fill(&mut seed).ok().context("no randomness")?;
         let sid = SessionId([7, seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6]]);
@@ -116,6 +155,7 @@ impl Peer {
             told: Arc::clone(&told),
             beside,
             talk_at: talks.then(Instant::now),
+            tongue,
         };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || driver.run(&stopped));
@@ -144,6 +184,16 @@ impl Peer {
     /// Sends inner packets, whatever they are.
     pub fn send(&self, packets: impl IntoIterator<Item = Vec<u8>>) {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).waiting.extend(packets);
+    }
+
+    /// Asks for new keys.
+    pub fn renegotiate(&self) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).renegotiates = true;
+    }
+
+    /// Says that it leaves, in the way of its line.
+    pub fn exit(&self) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).exits = true;
     }
 
     /// Every inner packet that came to it.
@@ -175,6 +225,7 @@ struct Driver {
     beside: Option<Beside>,
     /// When to send the next inner packet; `None`: never.
     talk_at: Option<Instant>,
+    tongue: Option<Tongue>,
 }
 
 impl Driver {
@@ -199,8 +250,17 @@ impl Driver {
             while let Some(event) = self.session.poll_event() {
                 self.hear(event);
             }
-            let waiting =
-                std::mem::take(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner).waiting);
+            let (waiting, renegotiates, exits) = {
+                let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+                let asked = (std::mem::take(&mut told.renegotiates), std::mem::take(&mut told.exits));
+                (std::mem::take(&mut told.waiting), asked.0, asked.1)
+            };
+            if renegotiates {
+                self.session.renegotiate(self.now());
+            }
+            if exits {
+                self.session.exit();
+            }
             for packet in waiting {
                 let mut out = Vec::new();
                 if self.channel.seal(&packet, &mut out).is_ok() {
@@ -218,7 +278,13 @@ impl Driver {
     fn transmit(&mut self) {
         let mut out = Vec::new();
         while self.session.poll_transmit(self.now(), &mut out) {
-            self.send(&out);
+            match &mut self.tongue {
+                Some(tongue) => {
+                    let bent = tongue.packet(&out);
+                    self.send(&bent);
+                }
+                None => self.send(&out),
+            }
         }
     }
 
@@ -267,7 +333,7 @@ impl Driver {
 }
 
 /// A UDP packet from an inner address to the first target's discard port.
-fn inner(source: std::net::Ipv4Addr) -> Vec<u8> {
+pub fn inner(source: std::net::Ipv4Addr) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 36, 0, 0, 0x40, 0, 64, 17, 0, 0];
     packet.extend(source.octets());
     packet.extend([10, 77, 1, 10]);
