@@ -91,8 +91,7 @@ pub(crate) fn run(arguments: FabricCheck) -> Result<()> {
     match open {
         0 => println!("the kernel fabric can work here"),
         _ => println!(
-            "nothing is known to be missing; {open} of {} things could not be judged: whether the kernel fabric can \
-             work here is unknown",
+            "nothing is known to be missing, but {open} of {} things could not be judged",
             findings.len()
         ),
     }

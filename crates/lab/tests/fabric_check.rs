@@ -300,14 +300,14 @@ chain forward { type filter hook forward priority 0; policy drop; ct state estab
 }",
         &[],
         Unknown,
-        &["unknown  the chain input of the table inet f lets what comes to UDP 443", "for particular addresses or ports only"],
+        &["unknown  the chain input of the table inet f lets what comes to UDP 443", "for particular addresses only"],
     ),
 ];
 
 /// A host with one network card, and nothing else.
 fn host() -> Result<Net> {
     let net = Net::new("host")?;
-    net.ip(&["link", "add", "eth0", "type", "dummy"])?;
+    net.ip(&["link", "add", "eth0", "type", "bridge"])?;
     net.ip(&["address", "add", "10.99.0.2/24", "dev", "eth0"])?;
     net.ip(&["link", "set", "eth0", "up"])?;
     Ok(net)

@@ -318,7 +318,7 @@ impl Stopped {
         let do_this = Self::typed(advice.as_ref(), key);
         if self.doubts.is_empty() {
             return unknown(
-                format!("{chain} lets {what} pass for particular addresses or ports only"),
+                format!("{chain} lets {what} pass for particular addresses only"),
                 format!("{do_this}, if it shall pass for all"),
             );
         }

@@ -170,8 +170,8 @@ fn test<'a>(option: &str, rest: &mut impl Iterator<Item = &'a str>) -> Option<(F
         "--src-type" => Field::SourceKind,
         "--dst-type" => Field::DestinationKind,
         "--pkt-type" => Field::PacketKind,
-        // Of packets that are no TCP or UDP.
-        "--icmp-type" | "--icmpv6-type" => Field::Never,
+        // Of packets that are no TCP or UDP, or have a header that ordinary ones have not.
+        "--icmp-type" | "--icmpv6-type" | "--rt-type" => Field::Never,
         "--mark" => Field::Mark(u64::MAX),
         _ => return None,
     };

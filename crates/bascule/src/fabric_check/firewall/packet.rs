@@ -185,6 +185,8 @@ fn one_fits(seen: &Seen<'_>, item: &Item, particular: Truth) -> Truth {
     match (seen, item) {
         (Seen::Unsaid, Item::Net(net)) if net.prefix_len() == 0 => Truth::Yes,
         (Seen::Unsaid, Item::Range(0 | 1, last)) if *last >= u64::from(u16::MAX) => Truth::Yes,
+        // A port is what makes a service: others are shut out. An address may stand for all that clients need.
+        (Seen::Unsaid, Item::Range(..)) => Truth::No,
         (Seen::Unsaid, _) => particular,
         (Seen::Unknown, _) | (_, Item::Odd) => Truth::Maybe,
         (Seen::Text(text), Item::Text(wanted)) => so(text.eq_ignore_ascii_case(wanted)),
