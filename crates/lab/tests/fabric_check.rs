@@ -202,7 +202,7 @@ iptables -A INPUT -j REJECT",
         &["note     the chain input of the table inet f drops what comes to UDP 1194, what comes to TCP 443 and 1194"],
     ),
     (
-        "table ip f { chain early { type filter hook prerouting priority -300; udp dport != 53 drop; tcp dport != 53 drop; }
+        "table ip f { chain early { type filter hook prerouting priority -300; udp dport { 443, 1194 } drop; tcp dport { 443, 1194 } drop; }
 }",
         &[],
         Mended,
