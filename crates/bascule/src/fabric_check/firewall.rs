@@ -245,9 +245,8 @@ impl Stopped {
         let version = if ipv6 { "IPv6" } else { "IPv4" };
         let mut whats = Vec::new();
         for (protocol, closed) in &self.closed {
-            let each = ports.to_open(closed).into_iter().map(|(first, last)| match first == last {
-                true => first.to_string(),
-                false => format!("{first} to {last}"),
+            let each = ports.to_open(closed).into_iter().map(|(first, last)| {
+                if first == last { first.to_string() } else { format!("{first} to {last}") }
             });
             let each = each.collect::<Vec<_>>().join(" and ");
             whats.push(format!("what comes to {} {each}", protocol.name().to_ascii_uppercase()));

@@ -86,10 +86,9 @@ fn links(field: Field) -> Test {
 }
 
 fn listed(ports: &[(u16, u16)], dash: &str, comma: &str) -> String {
-    let each = ports.iter().map(|(first, last)| match first == last {
-        true => first.to_string(),
-        false => format!("{first}{dash}{last}"),
-    });
+    let each = ports
+        .iter()
+        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}{dash}{last}") });
     each.collect::<Vec<_>>().join(comma)
 }
 
@@ -127,7 +126,7 @@ pub(super) fn ways(
     wanted: &[Wanted],
     programs: &dyn Programs,
 ) -> Vec<Advice> {
-    let filter = ["filter"].contains(&key.table.as_str());
+    let filter = key.table == "filter";
     let iptables = (key.tool != Tool::Nft).then(|| programs.iptables(key.tool, &key.family)).flatten();
     let whole =
         |chain: &Key| wanted.iter().map(|wanted| (chain.clone(), accept(wanted, hook))).collect::<Vec<_>>();

@@ -37,8 +37,8 @@ pub(super) fn host() -> (Option<Ruleset>, Vec<Finding>) {
 fn of_iptables(ruleset: &mut Ruleset, foreign: &[(String, String)], family: &str, program: &str) {
     let is_table =
         |key: &Key, table: &str| key.tool == Tool::Nft && key.family == family && key.table == table;
-    let is_any = |key: &&Key| TABLES.iter().any(|table| is_table(key, table));
-    if ruleset.chains.keys().find(is_any).is_none() {
+    let is_any = |key: &Key| TABLES.iter().any(|table| is_table(key, table));
+    if !ruleset.chains.keys().any(is_any) {
         return;
     }
     let Some(text) =

@@ -6,7 +6,7 @@ use super::ruleset::{Base, Effect, Hook, Key, Rule, Ruleset};
 /// How deep chains lead into each other, at most; the kernel has the same bound.
 const DEPTH_MAX: usize = 16;
 /// Rules looked at for one packet, at most.
-const STEPS_MAX: u32 = 200_000;
+const STEPS_MAX: u32 = 50_000;
 /// Connections are looked up at this priority.
 const LOOKUP: i64 = -200;
 /// Rules that are named where it cannot be said what becomes of a packet.
