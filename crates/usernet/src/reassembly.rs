@@ -2,6 +2,8 @@
 //!
 //! Whose fragments they are is known: the gateway has checked each one's source. So a client can fill its own share, and
 //! what is dropped for want of room is its own first.
+//!
+//! Unlike whole packets these need memory each: it is bounded, and given back with the packet.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -238,7 +240,7 @@ impl Reassembly {
                 (false, true) => Refusal::Fragments,
                 (false, false) => return,
             };
-            let mut oldest = own.pending.iter().chain(self.pending.keys().filter(|_| !own_full));
+            let mut oldest = own.pending.iter().chain(self.pending.keys());
             let Some(number) = oldest.find(|number| **number != newest).copied() else { return };
             self.give_up(number, why, stats);
         }

@@ -97,6 +97,7 @@ fn fragments_make_their_packet_or_none() {
         ("one around others", &[FIRST, LAST, ((0, 1008), false)], false, &[]),
         ("one longer than before", &[((400, 440), true), MIDDLE], false, WRONG),
         ("beyond the end", &[((400, 800), false), ((800, 808), true)], false, WRONG),
+        ("an end before others", &[((800, 1000), true), ((400, 800), false)], false, WRONG),
         ("an end before what there is", &[LAST, ((400, 800), false)], false, WRONG),
         ("another end", &[((400, 792), false), ((792, 800), false)], false, WRONG),
         ("the end that others follow", &[((800, 1000), false), ((800, 1000), true)], false, WRONG),
