@@ -5,6 +5,7 @@ import gzip
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -125,6 +126,20 @@ def test_the_service_manager_is_told(make_server, places):
         assert b"READY=1" in told.recv(4096)
         server.stop()
         assert b"STOPPING=1" in told.recv(4096)
+
+
+def test_a_hangup_stops_it_unless_it_was_ignored(make_server):
+    server = make_server()
+    server.process.send_signal(signal.SIGHUP)
+    assert server.process.wait(20) == 0
+    assert "stopping: clients are told to come back" in server.errors()
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        server = make_server()
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    server.process.send_signal(signal.SIGHUP)
+    assert Caller(server).ec2("DescribeVpcs")["Vpcs"] is not None
 
 
 LOGROTATE = shutil.which("logrotate", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")

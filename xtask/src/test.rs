@@ -9,6 +9,9 @@ use crate::host;
 use crate::run::{Outcome, cargo, command, kept, root, target_dir};
 use crate::tidy;
 
+/// Files at a time of tests that compute, and of those that wait for minutes.
+const COMPUTING: u8 = 2;
+const WAITING: u8 = 4;
 /// How much nicer than others those are that compute for minutes.
 const NICER: u8 = 5;
 /// What a test prints, alone on a line and followed by the reason, when it cannot run where it is.
@@ -34,20 +37,24 @@ pub(crate) fn run() -> Outcome<bool> {
     one("cargo fmt --check", &mut count, cargo().args(["fmt", "--all", "--check"]))?;
     let programs = ["build", "--quiet", "--workspace", "--bins", "--examples"];
     one("cargo build --bins --examples", &mut count, cargo().args(programs))?;
-    let slow = Aside::start("Python, slow", "slow", 0);
+    let slow = Aside::start("Python, slow", "slow", WAITING, 0);
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     one("cargo clippy", &mut count, cargo().args(clippy))?;
     // One selection for everything: another one would build the libraries anew with other features.
     let everything = ["--workspace", "--lib", "--bins", "--tests", "--examples"];
     let build = ["test", "--quiet", "--no-run"];
     one("cargo test --no-run", &mut count, cargo().args(build).args(everything))?;
-    let long = Aside::start("Python, long", "long", NICER);
+    let long = Aside::start("Python, long", "long", COMPUTING, NICER);
     let mut tests = cargo();
     tests.arg("test").args(everything).args(["--no-fail-fast", "--", "--show-output"]);
     rust_tests("Rust", &mut count, tests.env("BASCULE_BIN", built("bascule")))?;
     match slow.and_then(|slow| Ok([slow, long?])) {
         Ok(aside) => {
-            python_report("Python", &mut count, &mut pytest(&host::python()?, "not slow and not long", 0))?;
+            python_report(
+                "Python",
+                &mut count,
+                &mut pytest(&host::python()?, "not slow and not long", COMPUTING, 0),
+            )?;
             for tests in aside {
                 tests.finish(&mut count)?;
             }
@@ -126,7 +133,7 @@ fn rust_tests(name: &str, count: &mut Count, command: &mut Command) -> Outcome<(
 }
 
 /// botocore, boto3, the AWS CLI and Terraform against the built binary: the tests with these markers.
-fn pytest(interpreter: &Path, markers: &str, nicer: u8) -> Command {
+fn pytest(interpreter: &Path, markers: &str, at_a_time: u8, nicer: u8) -> Command {
     let mut pytest = command("nice");
     pytest
         .args(["-n", &nicer.to_string()])
@@ -139,7 +146,7 @@ fn pytest(interpreter: &Path, markers: &str, nicer: u8) -> Command {
             "-p",
             "no:cacheprovider",
             "-n",
-            "2",
+            &at_a_time.to_string(),
             // What the tests of a file share is made once.
             "--dist",
             "loadfile",
@@ -162,8 +169,8 @@ struct Aside {
 }
 
 impl Aside {
-    fn start(name: &'static str, marker: &str, nicer: u8) -> Outcome<Self> {
-        let child = pytest(&host::python()?, marker, nicer)
+    fn start(name: &'static str, marker: &str, at_a_time: u8, nicer: u8) -> Outcome<Self> {
+        let child = pytest(&host::python()?, marker, at_a_time, nicer)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::controller::now;
 use crate::expiry::{Ends, Role};
+use crate::former::FormerHolders;
 use crate::reader::Touched;
 use crate::revocation::Lists;
 
@@ -37,6 +38,8 @@ pub(crate) struct Compiler {
     pub(crate) session_hour: Duration,
     /// Which networks of the host subnets are.
     pub(crate) uplinks: Arc<Uplinks>,
+    /// Who had which addresses before; `None`: nobody has looked yet.
+    pub(crate) former: Option<FormerHolders>,
 }
 
 /// Whose endpoint.
@@ -83,6 +86,7 @@ impl Compiler {
             compiled: BTreeMap::new(),
             session_hour: SESSION_HOUR,
             uplinks: Arc::default(),
+            former: None,
         }
     }
 
@@ -183,6 +187,7 @@ impl Compiler {
             session_timeout: self.session_hour.saturating_mul(spec.session_timeout_hours.into()),
             disconnect_on_session_timeout: spec.disconnect_on_session_timeout,
             connect_handler: handler(spec),
+            route_enforcement: spec.route_enforcement,
             banner: spec.banner.text.clone().filter(|_| spec.banner.enabled),
             server,
             admits: certificate_only && !client_roots.is_empty(),
@@ -200,7 +205,13 @@ impl Compiler {
                 })
                 .collect(),
             terminate: of.terminations.values().map(|t| t.value.connection.clone()).collect::<BTreeSet<_>>(),
+            former: self.former_of(record),
         })
+    }
+
+    fn former_of(&self, record: &Endpoint) -> Arc<Vec<desired::Former>> {
+        let owner = (record.scope.clone(), record.id.clone());
+        self.former.as_ref().and_then(|former| former.get(&owner)).map(Arc::clone).unwrap_or_default()
     }
 
     fn server_identity(&mut self, world: &World, arn: &str, now_unix: i64) -> Result<ServerIdentity, String> {

@@ -8,6 +8,7 @@ mod compile;
 mod connection_logs;
 mod controller;
 mod expiry;
+mod former;
 mod publish;
 mod reader;
 mod report;
@@ -183,6 +184,8 @@ impl Agent {
         update: &mut Interval,
     ) -> Result<(), AgentError> {
         let (mut world, mut reader) = Reader::start(self.store.clone()).await?;
+        // Before their rows are closed; later lists name those of this life as well.
+        self.compiler.former.get_or_insert_with(|| former::holders(&world, controller::now()));
         self.publisher.report.begin(&world);
         while self.publisher.close_interrupted(&world, &*self.plane).await? {
             (world, reader) = Reader::start(self.store.clone()).await?;

@@ -182,14 +182,10 @@ async fn a_certificate_that_is_gone_fails_the_association() {
         .await;
 }
 
-#[tokio::test]
-async fn rows_of_an_earlier_life_are_closed_at_start() {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let world = World::over(store, InMemory::new());
-    world.records().await;
-    let key = || Key::connection(&scope(), &endpoint_id(), &ConnectionId::from_entropy(9));
-    let start = connection(9);
-    let row = Connection {
+/// The row of a connection that lives.
+fn row(start: &gateway::ConnectionStart) -> Connection {
+    let start = start.clone();
+    Connection {
         id: start.id,
         endpoint: start.endpoint,
         scope: start.scope,
@@ -208,8 +204,16 @@ async fn rows_of_an_earlier_life_are_closed_at_start() {
         ended_at: None,
         posture: vec![],
         policy_evaluated_at: None,
-    };
-    world.put(key(), &row).await;
+    }
+}
+
+#[tokio::test]
+async fn rows_of_an_earlier_life_are_closed_at_start() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let world = World::over(store, InMemory::new());
+    world.records().await;
+    let key = || Key::connection(&scope(), &endpoint_id(), &ConnectionId::from_entropy(9));
+    world.put(key(), &row(&connection(9))).await;
     let world = world.run().await;
     world
         .until(key(), |record: Option<Connection>| {
@@ -217,6 +221,46 @@ async fn rows_of_an_earlier_life_are_closed_at_start() {
         })
         .await;
     assert!(world.plane.live().is_empty());
+}
+
+#[tokio::test]
+async fn the_gateway_learns_who_had_which_addresses_before() {
+    let world = World::over(Arc::new(MemoryStore::new()), InMemory::new());
+    world.records().await;
+    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = i64::try_from(time.as_secs()).unwrap();
+    // One that nobody ended, one that ended before the server did, and one of long ago.
+    for (n, ended_at) in [(2, None), (3, Some(Timestamp(now - 20))), (4, Some(Timestamp(now - 400)))] {
+        let row = Connection {
+            common_name: format!("client{n}"),
+            client_ip: Some([10, 8, 0, n].into()),
+            established_at: Timestamp(now - 1_000 - i64::from(n)),
+            ended_at,
+            ..row(&connection(n.into()))
+        };
+        world.put(Key::connection(&scope(), &endpoint_id(), &row.id), &row).await;
+    }
+    let world = world.run().await;
+    let former = || {
+        let desired = world.plane.desired().unwrap();
+        let of = desired.endpoints.get(&endpoint_id()).unwrap();
+        let each = of.former.iter().map(|one| {
+            (one.addresses.to_string(), one.common_name.clone(), one.username.clone(), one.at.to_string())
+        });
+        each.collect::<Vec<_>>()
+    };
+    let row = |address: &str, name: &str| (address.into(), name.into(), None, "192.0.2.9".into());
+    let expected = [row("10.8.0.2", "client2"), row("10.8.0.3", "client3")];
+    assert_eq!(former(), expected);
+    // Those of this life are no former ones, whatever is read anew.
+    world.associate().await;
+    world.until(Key::endpoint(&scope(), &endpoint_id()), is(EndpointCode::Available)).await;
+    assert!(world.plane.connect(connection(7)));
+    let mut leaving = association();
+    leaving.status = Status::of(AssociationCode::Disassociating);
+    world.put(Key::association(&scope(), &endpoint_id(), &leaving.id), &leaving).await;
+    world.until(Key::endpoint(&scope(), &endpoint_id()), is(EndpointCode::PendingAssociate)).await;
+    assert_eq!(former(), expected);
 }
 
 /// Endpoints, rules and routes of each, of the store of a large installation.

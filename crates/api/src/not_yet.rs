@@ -37,7 +37,7 @@ pub const NOT_YET_IN_FORCE: &[NotYetInForce] = &[
     },
     NotYetInForce {
         parameter: "ClientRouteEnforcementOptions",
-        why: "how AWS tells its own clients to enforce routes is not known, and no other client can",
+        why: "told to clients that say they look after it (docs/clients.md); how AWS tells its own clients is not known",
         is_set: |spec| spec.route_enforcement,
     },
 ];

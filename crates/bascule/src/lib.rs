@@ -25,6 +25,7 @@ mod profile_command;
 mod root_keys;
 mod serve;
 mod state_command;
+mod stop;
 mod telemetry;
 mod tls;
 mod upstream;

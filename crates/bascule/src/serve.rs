@@ -15,7 +15,6 @@ use engine::DataPlane;
 use model::{Connection, EndpointId};
 use openvpn::wrap::ControlWrap;
 use store::{MasterKey, Op, RedbStore, Store, Transaction};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -27,6 +26,7 @@ use crate::credentials::URL_FILE;
 use crate::dns;
 use crate::outbound::Outbound;
 use crate::root_keys::{self, RootKeys};
+use crate::stop::Stop;
 use crate::{Usage, backup, logging, private_file, privileges, telemetry, tls, upstream};
 
 /// Threads of the control plane's runtime; packets have their own.
@@ -282,14 +282,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
         .map(tokio_listener)
         .transpose()?
         .map(|listener| tokio::spawn(api::serve_metrics(api, listener, until_stop(stopping))));
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let stop_signal = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
+    let mut stop_signal = Stop::new()?;
     let announce = async {
         let mut announced = false;
         loop {
@@ -308,7 +301,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
         }
     };
     tokio::select! {
-        () = stop_signal => {}
+        () = stop_signal.told() => {}
         failed = announce => failed?,
         // None of them ends by itself: going on without one would be a lie.
         ended = &mut agent => ended??,

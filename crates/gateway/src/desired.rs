@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use model::{
-    AssociationId, ClientNets, ConnectionId, EndpointId, RuleGroup, Scope, SecurityRule, Transport, Uplink,
+    AssociationId, ClientAddresses, ClientNets, ConnectionId, EndpointId, RuleGroup, Scope, SecurityRule,
+    Transport, Uplink,
 };
 use zeroize::Zeroizing;
 
@@ -46,6 +47,8 @@ pub struct Endpoint {
     pub disconnect_on_session_timeout: bool,
     /// What clients are shown when they have logged in.
     pub banner: Option<String>,
+    /// Whether clients are told to keep others' routes from leading packets past the tunnel.
+    pub route_enforcement: bool,
     /// The server's certificate and key.
     pub server: ServerIdentity,
     /// DER of the trust anchors of client certificates. Empty: nobody can authenticate, so nobody is admitted.
@@ -64,6 +67,22 @@ pub struct Endpoint {
     pub rules: Vec<Rule>,
     /// Connections to be ended for good.
     pub terminate: BTreeSet<ConnectionId>,
+    /// Who had which addresses before this gateway was started. Never changes.
+    pub former: Arc<Vec<Former>>,
+}
+
+/// Addresses that somebody had when an earlier life of this gateway ended: its client comes back by itself, and what
+/// runs in its tunnel goes on if it has them again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Former {
+    /// Inside the tunnel.
+    pub addresses: ClientAddresses,
+    /// The common name of its certificate.
+    pub common_name: String,
+    /// Its user name, with user-based authentication.
+    pub username: Option<String>,
+    /// Where it was, outside.
+    pub at: IpAddr,
 }
 
 /// Who may connect, in Cedar.

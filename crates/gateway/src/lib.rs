@@ -46,4 +46,4 @@ pub use path::{
 };
 pub use peer_id::PEER_ID_QUARANTINE;
 pub use policy::{Policy, Verdict};
-pub use pool::{ADDRESS_QUARANTINE, Pool};
+pub use pool::{ADDRESS_QUARANTINE, Holder, Pool};

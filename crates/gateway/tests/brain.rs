@@ -388,6 +388,40 @@ fn endpoints_end_and_stop_admitting() {
 /// Each live change (D-2), seen by a client that takes updates and by one that does not: what each is told, and what
 /// becomes of its packets.
 #[test]
+fn route_enforcement_is_told_to_those_who_look_after_it() {
+    let mut world = World::serving(&[1]);
+    world.endpoint().route_enforcement = true;
+    world.apply();
+    let enforcing = |updates: bool| SessionConfig {
+        peer_info: format!("{}UV_ROUTE_ENFORCEMENT=1\n", if updates { "IV_PROTO=4110\n" } else { "" })
+            + &SessionConfig::default().peer_info,
+        ..SessionConfig::default()
+    };
+    let says = |world: &World, it: usize| {
+        let options = world.clients[it].pushed.clone().unwrap();
+        let said: Vec<_> = options.into_iter().filter(|option| option.contains("ENFORCEMENT")).collect();
+        said
+    };
+    let alice = world.client_at("198.51.100.9:1".parse().unwrap(), &client(0), enforcing(false));
+    let updates = world.client_at("198.51.100.9:2".parse().unwrap(), &client(1), enforcing(true));
+    let plain = world.connected(&client(2));
+    world.run(secs(3));
+    assert_eq!(says(&world, alice), ["setenv-safe ROUTE_ENFORCEMENT 1"]);
+    assert_eq!(says(&world, updates), ["setenv-safe ROUTE_ENFORCEMENT 1"]);
+    assert!(says(&world, plain).is_empty());
+    // They come back to be told otherwise, in an update it could not be; the others do not notice.
+    world.endpoint().route_enforcement = false;
+    world.apply();
+    world.run(secs(2));
+    assert_eq!(world.clients[alice].told, Some(Told::Restart("[P]".to_owned())));
+    assert_eq!(world.clients[updates].told, Some(Told::Restart("[P]".to_owned())));
+    assert_eq!(world.clients[plain].told, None);
+    let again = world.client_at("198.51.100.9:3".parse().unwrap(), &client(0), enforcing(false));
+    world.run(secs(3));
+    assert_eq!(says(&world, again), ["setenv-safe ROUTE_ENFORCEMENT 0"]);
+}
+
+#[test]
 fn live_changes_are_told_or_bring_a_comeback() {
     type Row = (&'static str, fn(&mut World), &'static [&'static str], &'static [&'static str], bool);
     const DNS: &str = "dhcp-option DNS 10.0.0.2";

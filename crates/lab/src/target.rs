@@ -1,6 +1,6 @@
 //! What stands behind the tunnel: echo servers, and sinks that stamp what arrives.
 
-use std::io::{IoSliceMut, Read, Write};
+use std::io::{ErrorKind, IoSliceMut, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,23 +79,33 @@ impl Echo {
             }
         });
         let streams = std::thread::spawn(move || {
-            while !for_tcp.load(Ordering::Relaxed) {
-                match tcp.accept() {
-                    Ok((mut stream, _)) => {
-                        let _ = stream.set_nonblocking(false);
-                        let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
-                        let mut buffer = vec![0; 65_536];
-                        while let Ok(length @ 1..) = stream.read(&mut buffer) {
-                            if stream.write_all(buffer.get(..length).unwrap_or_default()).is_err() {
-                                break;
-                            }
-                        }
+            std::thread::scope(|scope| {
+                while !for_tcp.load(Ordering::Relaxed) {
+                    match tcp.accept() {
+                        Ok((stream, _)) => drop(scope.spawn(|| echo(stream, &for_tcp))),
+                        Err(_) => std::thread::sleep(LOOK),
                     }
-                    Err(_) => std::thread::sleep(LOOK),
                 }
-            }
+            });
         });
         Ok(Self { _threads: Threads { stop, threads: vec![datagrams, streams] } })
+    }
+}
+
+/// Sends back what comes, until either side ends.
+fn echo(mut stream: TcpStream, stop: &AtomicBool) {
+    let set = stream.set_nonblocking(false).and_then(|()| stream.set_read_timeout(Some(LOOK)));
+    let mut buffer = vec![0; 65_536];
+    while set.is_ok() && !stop.load(Ordering::Relaxed) {
+        let length = match stream.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(length) => length,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+            Err(_) => return,
+        };
+        if stream.write_all(buffer.get(..length).unwrap_or_default()).is_err() {
+            return;
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -114,6 +115,36 @@ fn the_banner_is_shown() -> Result<()> {
         client.stop();
         let client = scene.connect(0, &profile, "again", &arguments)?;
         ensure!(told(&socket)?.is_empty());
+        client.stop();
+        Ok(())
+    })
+}
+
+#[test]
+fn route_enforcement_is_told_to_who_looks_after_it() -> Result<()> {
+    lab::or_skip(|| {
+        let (scene, endpoint) = scene(&[], &[("ClientRouteEnforcementOptions.Enforced", "true")])?;
+        let (script, said) = (scene.dir().join("enforce"), scene.dir().join("said"));
+        let text = format!("#!/bin/sh\necho \"$OPENVPN_ROUTE_ENFORCEMENT\" >> {}\n", said.display());
+        std::fs::write(&script, text)?;
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+        let script = script.to_str().context("a plain path")?;
+        let scripted = ["--script-security", "2", "--up", script];
+        // As docs/clients.md has it.
+        let enforces = ["--setenv", "UV_ROUTE_ENFORCEMENT", "1", "--push-peer-info"];
+        let profile = profile(&scene, &endpoint, "client1")?;
+        let heard = || std::fs::read_to_string(&said).unwrap_or_default();
+        let plain = scene.connect(0, &profile, "plain", &scripted)?;
+        ensure!(heard() == "\n", "{:?}", heard());
+        plain.stop();
+        let mut client = scene.connect(0, &profile, "client", &[&scripted[..], &enforces[..]].concat())?;
+        ensure!(heard() == "\n1\n", "{:?}", heard());
+        let off =
+            [("ClientVpnEndpointId", endpoint.as_str()), ("ClientRouteEnforcementOptions.Enforced", "false")];
+        scene.ec2("ModifyClientVpnEndpoint", &off)?;
+        client.wait_up(2, RETURN)?;
+        ensure!(heard() == "\n1\n0\n", "{:?}", heard());
+        ensure!(scene.reaches(0, TARGETS[0]), "{}", client.log());
         client.stop();
         Ok(())
     })

@@ -1,9 +1,11 @@
 //! Real clients while their server is replaced: by another version and back (docs/upgrades.md), and by a stand-by on another
-//! machine (docs/runbooks.md). Nobody touches a client; each one's flow is seen all the while.
+//! machine (docs/runbooks.md). Nobody touches a client; each one's datagrams are seen all the while, and what it has open
+//! goes on.
 
 mod common;
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -90,6 +92,8 @@ impl Drop for Flow {
 struct Crowd {
     clients: Vec<OpenVpn>,
     flows: Vec<Flow>,
+    /// A TCP connection of each, in the tunnel.
+    streams: Vec<TcpStream>,
     endpoint: String,
     _echo: Echo,
 }
@@ -103,16 +107,19 @@ impl Crowd {
         let profile = scene.profile(&endpoint)?;
         let echo = Echo::start(&scene.targets[0].net, PORT)?;
         ensure!(!scene.clients[0].net.pings(TARGETS[0]), "there is a way beside the tunnel");
-        let (mut clients, mut flows) = (Vec::new(), Vec::new());
+        let (mut clients, mut flows, mut streams) = (Vec::new(), Vec::new(), Vec::new());
         for (number, host) in scene.clients.iter().enumerate() {
             clients.push(OpenVpn::start(&host.net, &profile, &format!("client-{number}"), &[])?);
         }
         for (client, host) in clients.iter_mut().zip(&scene.clients) {
             client.wait_up(1, CONNECTS).with_context(|| scene.server_log())?;
             flows.push(Flow::start(&host.net)?);
+            let far: SocketAddr = format!("{}:{PORT}", TARGETS[0]).parse()?;
+            streams.push(host.net.run(|| TcpStream::connect_timeout(&far, CONNECTS))?);
         }
-        let crowd = Self { clients, flows, endpoint, _echo: echo };
+        let crowd = Self { clients, flows, streams, endpoint, _echo: echo };
         crowd.all_flow(Instant::now(), CONNECTS)?;
+        crowd.streams_go_on()?;
         Ok(crowd)
     }
 
@@ -130,6 +137,18 @@ impl Crowd {
             "flows {silent:?} do not go on; the first one's client said:\n{}",
             said.unwrap_or_default()
         );
+        Ok(())
+    }
+
+    /// What each connection carries comes back.
+    fn streams_go_on(&self) -> Result<()> {
+        for (number, mut stream) in self.streams.iter().enumerate() {
+            stream.set_read_timeout(Some(KEEPALIVE))?;
+            let mut back = [0; 5];
+            let there = stream.write_all(b"hello").and_then(|()| stream.read_exact(&mut back));
+            there.with_context(|| format!("the connection of client {number}: {:?}", self.addresses()))?;
+            ensure!(back == *b"hello", "{back:?}");
+        }
         Ok(())
     }
 
@@ -234,8 +253,8 @@ fn ten_clients_stay_through_an_upgrade_and_the_way_back() -> Result<()> {
         println!(
             "upgrade: server away {replaced:.1?}, flows of ten clients interrupted {least:.1?} to {most:.1?}"
         );
-        let kept = crowd.addresses().iter().zip(&before).filter(|(now, before)| now == before).count();
-        println!("{kept} of ten have the address they had");
+        ensure!(crowd.addresses() == before, "{before:?} are {:?}", crowd.addresses());
+        crowd.streams_go_on()?;
         ensure!(most > Duration::ZERO && most < KEEPALIVE, "{most:?}");
         for client in &crowd.clients {
             ensure!(client.log().contains("Closing TUN/TAP interface"), "docs/upgrades.md says otherwise");
@@ -263,6 +282,8 @@ fn ten_clients_stay_through_an_upgrade_and_the_way_back() -> Result<()> {
         let (least, most) = crowd.gaps(began);
         println!("rollback: flows of ten clients interrupted {least:.1?} to {most:.1?}");
         ensure!(most < KEEPALIVE, "{most:?}");
+        ensure!(crowd.addresses() == before, "{before:?} are {:?}", crowd.addresses());
+        crowd.streams_go_on()?;
         crowd.untouched(&scene, 3)
     })
 }

@@ -52,6 +52,9 @@ pub struct PeerInfo {
     pub ciphers: Option<Vec<Cipher>>,
     /// `IV_MTU`: largest `tun-mtu` the client takes.
     pub mtu: Option<u32>,
+    /// `UV_ROUTE_ENFORCEMENT`, which an operator's own set-up says with `push-peer-info`: whether it is told, and looks
+    /// after, what the endpoint says of route enforcement. No client says so by itself.
+    pub enforces_routes: bool,
     /// The text, printable and at most 4096 bytes.
     pub raw: String,
 }
@@ -78,6 +81,7 @@ impl PeerInfo {
                 "IV_PROTO" => seen.proto = value.parse().unwrap_or(0),
                 "IV_NCP" => seen.ncp = value.parse().ok(),
                 "IV_MTU" => seen.mtu = value.parse().ok(),
+                "UV_ROUTE_ENFORCEMENT" => seen.enforces_routes = value == "1",
                 "IV_CIPHERS" => {
                     let mut known = Vec::new();
                     for cipher in value.split(':').filter_map(Cipher::from_name) {

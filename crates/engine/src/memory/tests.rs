@@ -34,6 +34,8 @@ fn endpoint(associations: &[u128]) -> Endpoint {
         dns_servers: Vec::new(),
         split_tunnel: false,
         session_timeout: Duration::from_hours(24),
+        route_enforcement: false,
+        former: Default::default(),
         disconnect_on_session_timeout: true,
         banner: None,
         connect_handler: None,

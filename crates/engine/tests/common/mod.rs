@@ -151,6 +151,8 @@ pub fn endpoint(n: u128, associations: &[u128]) -> Endpoint {
         dns_servers: Vec::new(),
         split_tunnel: false,
         session_timeout: Duration::from_hours(24),
+        route_enforcement: false,
+        former: Arc::default(),
         disconnect_on_session_timeout: true,
         banner: None,
         connect_handler: None,

@@ -16,6 +16,7 @@ use super::{Gateway, push};
 use crate::counters::Counters;
 use crate::effect::{Attempt, ConnectionStart, Effect, EndReason, EvaluationType, PolicyEvaluation};
 use crate::path::{DataPath, PathStart, PathUpdate};
+use crate::pool::Holder;
 
 /// `IV_PROTO` bit of clients that send DATA_V2 (spec: openvpn-protocol §7.4).
 const DATA_V2: u32 = 1 << 1;
@@ -264,8 +265,13 @@ impl Gateway {
         }
         let former = there.iter().copied().find(|it| self.held(*it).is_some_and(|held| held.used));
         let inherited = former.and_then(|former| self.held(former)).map(|held| held.addresses);
+        let holder = Holder {
+            common_name: &applicant.common_name,
+            username: applicant.username.as_deref(),
+            at: peer.ip(),
+        };
         let state = self.endpoints.get_mut(&endpoint).ok_or(Refused::Gate)?;
-        let Some(addresses) = inherited.or_else(|| state.pool.allocate(now)) else {
+        let Some(addresses) = inherited.or_else(|| state.pool.allocate(holder, now)) else {
             self.refuse(id, applicant, Attempt::POOL_EXHAUSTED, now);
             return Err(Refused::NoAddress);
         };
@@ -276,7 +282,8 @@ impl Gateway {
             self.refuse(id, applicant, Attempt::QUOTA_EXCEEDED, now);
             return Err(Refused::Full);
         };
-        let options = push::whole(&plan.push, &state.banner, addresses, state.pool.nets());
+        let enforced = told.enforces_routes.then_some(state.route_enforcement);
+        let options = push::whole(&plan.push, &state.banner, addresses, state.pool.nets(), enforced);
         let banner = Arc::clone(&state.banner);
         if let Some(plan) = state.plans.get_mut(&association) {
             plan.sessions += 1;
@@ -311,6 +318,7 @@ impl Gateway {
             evaluate_at: self.next_evaluation(&endpoint, now),
             evaluation: applicant.evaluation,
             pushed: plan.push,
+            enforced,
             banner,
             policy: plan.policy,
             counters,

@@ -77,9 +77,9 @@ impl Gateway {
             {
                 continue;
             }
-            let state = self.endpoints.entry(id.clone()).or_insert_with(|| EndpointState::new(wanted));
+            let state = self.endpoints.entry(id.clone()).or_insert_with(|| EndpointState::new(wanted, now));
             if state.pool.nets() != wanted.client_cidr && state.is_idle(now) {
-                *state = EndpointState::new(wanted);
+                *state = EndpointState::new(wanted, now);
             }
             let change = state.refresh(wanted, self.handshakes.as_mut());
             if change.crl && !state.trust.readable() {
@@ -156,13 +156,18 @@ impl Gateway {
         let Stage::Admitted(held) = &mut slot.stage else { return None };
         let state = self.endpoints.get(&slot.endpoint)?;
         let plan = state.plans.get(&held.association)?;
+        let enforced = held.enforced.map(|_| state.route_enforcement);
+        if std::mem::replace(&mut held.enforced, enforced) != enforced {
+            // No client takes this option in an update.
+            return Some(false);
+        }
         let differs = held.pushed != plan.push;
         if !differs && (held.banner == state.banner || held.told.reopens_for_an_update()) {
             return None;
         }
         held.pushed = Arc::clone(&plan.push);
         held.banner = Arc::clone(&state.banner);
-        let options = push::whole(&plan.push, &state.banner, held.addresses, state.pool.nets());
+        let options = push::whole(&plan.push, &state.banner, held.addresses, state.pool.nets(), enforced);
         let told = slot.session.retell(options);
         self.stats.push_updates += u64::from(told && slot.session.is_established());
         Some(told || !differs)

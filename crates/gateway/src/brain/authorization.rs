@@ -68,6 +68,8 @@ pub(crate) struct Told {
     pub(super) platform_version: Option<String>,
     pub(super) open_vpn_version: Option<String>,
     aws_client_version: Option<String>,
+    /// Whether it looks after route enforcement, and so is told of it.
+    pub(super) enforces_routes: bool,
 }
 
 impl Told {
@@ -77,6 +79,7 @@ impl Told {
             platform_version: peer_info.platform_version.clone(),
             open_vpn_version: peer_info.version.clone(),
             aws_client_version: peer_info.gui_version.clone().filter(|name| name.starts_with(AWS_CLIENT)),
+            enforces_routes: peer_info.enforces_routes,
         }
     }
 

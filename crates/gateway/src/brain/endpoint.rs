@@ -35,6 +35,7 @@ pub(crate) struct EndpointState {
     pub(crate) plans: BTreeMap<AssociationId, Plan>,
     /// The login banner, as options.
     pub(crate) banner: Arc<Vec<String>>,
+    pub(crate) route_enforcement: bool,
     /// What the plans' policies were compiled from.
     rules: Vec<Rule>,
     listen: [Option<SocketAddr>; 2],
@@ -149,15 +150,16 @@ fn read_crl(bytes: &[u8]) -> Option<Crl> {
 
 impl EndpointState {
     /// Of an endpoint seen for the first time.
-    pub(crate) fn new(wanted: &Endpoint) -> Self {
+    pub(crate) fn new(wanted: &Endpoint, now: Instant) -> Self {
         Self {
             scope: wanted.scope.clone(),
-            pool: Pool::new(wanted.client_cidr),
+            pool: Pool::new(wanted.client_cidr, &wanted.former, now),
             peers: BTreeMap::new(),
             trust: Trust::new(),
             authorization: None,
             plans: BTreeMap::new(),
             banner: Arc::default(),
+            route_enforcement: false,
             rules: Vec::new(),
             listen: [wanted.listen, wanted.listen_second],
             tombstones: Tombstones::default(),
@@ -191,6 +193,7 @@ impl EndpointState {
         if *self.banner != banner {
             self.banner = Arc::new(banner);
         }
+        self.route_enforcement = wanted.route_enforcement;
         let listen = [wanted.listen, wanted.listen_second];
         let listener = std::mem::replace(&mut self.listen, listen) != listen;
         let (authorization, policy) =

@@ -8,18 +8,25 @@ use model::{ClientAddresses, ClientNets, Transport};
 
 use crate::desired::{Association, Endpoint};
 
-/// All options of one client: those of its association, the banner, its own.
+/// All options of one client: those of its association, the banner, its own. `enforced`: what one is told of route
+/// enforcement that looks after it.
 pub(crate) fn whole(
     shared: &[String],
     banner: &[String],
     addresses: ClientAddresses,
     nets: ClientNets,
+    enforced: Option<bool>,
 ) -> Vec<String> {
     let mut options = shared.to_vec();
     options.extend_from_slice(banner);
+    options.extend(enforced.map(|enforced| format!("{ROUTE_ENFORCEMENT} {}", u8::from(enforced))));
     options.extend(own(addresses, nets));
     options
 }
+
+/// Sets `OPENVPN_ROUTE_ENFORCEMENT` for the client's scripts. UNVERIFIED: what AWS's own clients are told
+/// (spec: aws-client-vpn §3.6); this is for set-ups that say they look after it.
+const ROUTE_ENFORCEMENT: &str = "setenv-safe ROUTE_ENFORCEMENT";
 
 /// The options that all clients of an association get, in AWS's order. If they change, clients are told, or come back
 /// for the new ones.

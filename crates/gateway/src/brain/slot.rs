@@ -83,6 +83,8 @@ pub(crate) struct Admitted {
     pub(crate) evaluation: Option<Arc<PolicyEvaluation>>,
     /// What the client was told, but for its own address and the banner.
     pub(crate) pushed: Arc<Vec<String>>,
+    /// What it was told of route enforcement; `None`: nothing, as it does not look after it.
+    pub(crate) enforced: Option<bool>,
     /// The banner it was told, or was not for want of a way.
     pub(crate) banner: Arc<Vec<String>>,
     pub(crate) policy: Arc<Policy>,
