@@ -692,6 +692,26 @@ fn a_restarted_client_replaces_itself_only_once_it_is_known() {
     assert_eq!((world.live().len(), world.gateway.half_open_count()), (1, 0));
 }
 
+/// Its former session is none too many: it ends when the new one is used.
+#[test]
+fn who_begins_anew_finds_its_place_where_all_are_taken() {
+    let mut world = World::serving_within(Limits { max_sessions: 2, ..Limits::default() }, &[1]);
+    let (alice, bob) = (world.connected(&client(0)), world.connected(&client(1)));
+    let late = world.client(&client(2));
+    world.run(secs(3));
+    assert!(told_to_come_back(&world, late).is_some());
+    for former in [alice, bob] {
+        world.clients[former].sends = false;
+        let address = world.clients[former].address;
+        let certificate = client(usize::from(former == bob));
+        let anew = world.client_at(address, &certificate, SessionConfig::default());
+        world.flow();
+        let ip = world.clients[anew].ip().unwrap();
+        assert!(world.send(anew, &udp(ip, "10.0.5.5")).is_ok());
+    }
+    assert_eq!(world.live().len(), 2);
+}
+
 #[test]
 fn floating_moves_the_control_channel_too() {
     let mut world = World::serving(&[1]);
