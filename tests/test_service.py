@@ -4,6 +4,7 @@ import errno
 import gzip
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ import threading
 
 import pytest
 
-from support import inside, shell, unit
+from support import inside, unit
 from support.calls import Caller
 from support.servers import NOBODY, ROOT, bascule, eventually
 from support.world import World
@@ -65,6 +66,15 @@ def test_the_kept_set_of_calls_is_systemds():
     assert {word for line in kept for word in line.split()} == of("@system-service")
 
 
+def assert_a_client_gets_a_tunnel(server, world, endpoint, certificates):
+    text = world.ec2("ExportClientVpnClientConfiguration", ClientVpnEndpointId=endpoint)["ClientConfiguration"]
+    cert, key = (certificates.pem(f"alice.{kind}").decode() for kind in ("crt", "key"))
+    profile = server.folder / "alice.ovpn"
+    profile.write_text(f"{text}\n<cert>\n{cert}</cert>\n<key>\n{key}</key>\n")
+    done = bascule("client", profile, "--expect", "deny 10.0.255.1:9 within 1s")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.fabric
 def test_under_the_unit_it_starts_and_carries_a_client(confined, certificates):
     world = World(confined, certificates)
@@ -74,14 +84,7 @@ def test_under_the_unit_it_starts_and_carries_a_client(confined, certificates):
     assert f"Uid:\t{NOBODY}\t" in status and "CapEff:\t0000000000000000" in status
     # Nothing that it wanted was refused: what holds it in is its own as well as the unit's.
     assert "Landlock" not in confined.errors() and "not permitted" not in confined.errors(), confined.errors()
-    text = world.ec2("ExportClientVpnClientConfiguration", ClientVpnEndpointId=endpoint)["ClientConfiguration"]
-    cert, key = (certificates.pem(f"alice.{kind}").decode() for kind in ("crt", "key"))
-    profile = confined.folder / "alice.ovpn"
-    profile.write_text(f"{text}\n<cert>\n{cert}</cert>\n<key>\n{key}</key>\n")
-    done = bascule("client", profile, "--expect", "deny 10.0.255.1:9 within 1s")
-    assert done.returncode == 0, done.stdout + done.stderr
-    # Folders, as the unit has them: seen from inside the data directory is all that can be written.
-    assert list((confined.data / "audit").iterdir())
+    assert_a_client_gets_a_tunnel(confined, world, endpoint, certificates)
     world.disassociate(endpoint, association)
     assert confined.stop() == 0
 
@@ -211,3 +214,12 @@ def test_completions_and_manual_pages(places):
     pages = {path.name for path in folder.iterdir()}
     assert {"bascule.1", "bascule-serve.1", "bascule-backup.1", "bascule-pki-init-ca.1"} <= pages
     assert "BASCULE_DATA_DIR" in (folder / "bascule-serve.1").read_text()
+    # docs/command-line.md has every command, and every flag of `serve`; and no flag that is not there.
+    text = (ROOT / "docs/command-line.md").read_text()
+    for page in pages - {"bascule.1"}:
+        command = page.removeprefix("bascule-").removesuffix(".1").split("-", 1)
+        if command[0] != "pki" and command[0] not in ("keys", "state", "export", "import", "fabric"):
+            command = ["-".join(command)]
+        assert f"bascule {command[0]}" in text and (len(command) == 1 or f"`{command[1]}`" in text), command
+    flags = set(re.findall(r"^ +(--[a-z0-9-]+)", bascule("serve", "--help").stdout, re.M))
+    assert flags == set(re.findall(r"`(--[a-z0-9-]+)`", text))

@@ -163,8 +163,10 @@ def devices():
 class Service:
     """What this process becomes, by settings in the order of the methods."""
 
-    def __init__(self, data, only):
+    def __init__(self, data, program, only):
         self.data, self.only = data, only
+        # What stays of a folder for temporary files: the data directory's surroundings, and the program if it is there too.
+        self.folder = program.parent if program.parent in data.parents else data.parent
         self.done = set()
 
     def value(self, name):
@@ -186,7 +188,7 @@ class Service:
         """The file system as the service sees it."""
         _check(_libc.unshare(CLONE_NEWNS))
         mount("none", "/", None, MS_REC | MS_PRIVATE)
-        folder = self.data.parent
+        folder = self.folder
         if self.has("DevicePolicy", "closed"):
             assert self.value("DeviceAllow") == "/dev/net/tun rw"
             devices()
@@ -205,7 +207,8 @@ class Service:
             for place in ("/dev", "/proc", "/sys", "/tmp", "/var/tmp", self.data):
                 if os.path.ismount(place):
                     writable(place, True)
-            writable(folder, False) if os.path.ismount(folder) else None
+            if os.path.ismount(folder):
+                writable(folder, False)
             writable(self.data, True)
         if self.has("ProtectHome"):
             for place in ("/home", "/root", "/run/user"):
@@ -213,14 +216,14 @@ class Service:
         if self.has("ProtectKernelModules"):
             hide("/usr/lib/modules")
         if self.has("ProtectControlGroups"):
-            writable("/sys", True)
-            writable("/sys/fs/cgroup", False) if os.path.ismount("/sys/fs/cgroup") else None
+            if os.path.ismount("/sys/fs/cgroup"):
+                writable("/sys/fs/cgroup", False)
         if self.has("ProtectKernelLogs") and os.path.exists("/dev/kmsg"):
             mount("/dev/null", "/dev/kmsg", None, MS_BIND)
         if self.has("ProtectHostname"):
             _check(_libc.unshare(CLONE_NEWUTS))
         self.has("ProtectClock")
-        os.chdir(folder)
+        os.chdir(self.data.parent)
 
     def account(self):
         """Limits, user and capabilities."""
@@ -302,8 +305,8 @@ class Service:
 def main():
     """Becomes the service."""
     data, only, *command = sys.argv[1:]
-    service = Service(pathlib.Path(data), set(filter(None, only.split(","))))
-    program = shutil.which(command[0])
+    program = pathlib.Path(shutil.which(command[0]))
+    service = Service(pathlib.Path(data), program, set(filter(None, only.split(","))))
     service.files()
     service.account()
     service.calls()
