@@ -11,6 +11,7 @@ use std::time::Duration;
 use gateway::desired::{Route, Target};
 use gateway::{DropReason, EndReason, Limits, PathNotice};
 use openvpn::client::{HandshakeOrder, SessionConfig};
+use openvpn::wire::{AckIds, Control, Opcode};
 use world::pki::{client, pki};
 use world::{Told, World, association, association_id, endpoint, endpoint_id, route, rule, udp, udp_back};
 
@@ -576,6 +577,22 @@ fn the_gate_is_shut_until_the_fabric_is_ready() {
     assert_eq!((world.live().len(), world.clients[late].pushed.is_some()), (1, false));
 }
 
+/// Also where it closed behind somebody who had begun.
+#[test]
+fn the_gate_is_looked_at_when_somebody_logs_in() {
+    let mut world = World::serving(&[1]);
+    let it = world.client(&client(0));
+    for _ in 0..3 {
+        let flying = world.wire.remove(0);
+        world.deliver(flying);
+    }
+    assert_eq!(world.gateway.half_open_count(), 1);
+    world.set_ready(1, false);
+    world.run(secs(3));
+    assert!(matches!(world.clients[it].told, Some(Told::Restart(_))), "{:?}", world.clients[it].told);
+    assert_eq!((world.gateway.stats().gate_refused, world.gateway.session_count()), (1, 0));
+}
+
 #[test]
 fn exits_and_silence() {
     let mut world = World::serving(&[1]);
@@ -607,6 +624,23 @@ fn exits_and_silence() {
     world.gateway.handle_notice(&endpoint_id(1), peer_id, PathNotice::Removed, world.now);
     world.drain_gateway();
     assert_eq!(world.end_of(&id(&world, dave)), Some(EndReason::WorkerLost));
+}
+
+/// What an endpoint has given is remembered when nobody is left and something of it changes.
+#[test]
+fn an_address_that_was_given_is_not_the_next_one_after_a_change() {
+    let mut world = World::serving(&[1]);
+    let alice = world.connected(&client(0));
+    let ip = world.clients[alice].ip();
+    world.clients[alice].session.exit();
+    world.drain_client(alice);
+    world.flow();
+    world.run(secs(100));
+    assert_eq!(world.gateway.session_count(), 0);
+    world.endpoint().dns_servers = vec!["10.0.0.2".parse().unwrap()];
+    world.apply();
+    let bob = world.connected(&client(1));
+    assert!(world.clients[bob].ip().is_some() && world.clients[bob].ip() != ip);
 }
 
 #[test]
@@ -675,6 +709,26 @@ fn a_restarted_client_replaces_itself_only_once_it_is_known() {
     assert_eq!((world.live().len(), world.gateway.half_open_count()), (1, 0));
 }
 
+/// Its former session is none too many: it ends when the new one is used.
+#[test]
+fn who_begins_anew_finds_its_place_where_all_are_taken() {
+    let mut world = World::serving_within(Limits { max_sessions: 2, ..Limits::default() }, &[1]);
+    let (alice, bob) = (world.connected(&client(0)), world.connected(&client(1)));
+    let late = world.client(&client(2));
+    world.run(secs(3));
+    assert!(told_to_come_back(&world, late).is_some());
+    for former in [alice, bob] {
+        world.clients[former].sends = false;
+        let address = world.clients[former].address;
+        let certificate = client(usize::from(former == bob));
+        let anew = world.client_at(address, &certificate, SessionConfig::default());
+        world.flow();
+        let ip = world.clients[anew].ip().unwrap();
+        assert!(world.send(anew, &udp(ip, "10.0.5.5")).is_ok());
+    }
+    assert_eq!(world.live().len(), 2);
+}
+
 #[test]
 fn floating_moves_the_control_channel_too() {
     let mut world = World::serving(&[1]);
@@ -715,6 +769,7 @@ fn renegotiation_demands_the_same_certificate() {
     assert_eq!(world.send_down(alice, &udp_back("10.0.5.5", ip)), Ok(()));
     assert!(matches!(world.clients[bob].told, Some(Told::Rejected(_))));
     assert_eq!(world.ends.iter().map(|e| e.reason).collect::<Vec<_>>(), [EndReason::IdentityChanged]);
+    assert_eq!(world.gateway.stats().identity_refused, 1);
     // The gateway starts one itself when a key nears its limits.
     let peer_id = world.clients[alice].v2_peer_id.unwrap();
     let due = PathNotice::Notice(gateway::Notice::NeedsRekey);
@@ -835,6 +890,109 @@ fn bounds_hold() {
     world.apply();
     assert_eq!(world.gateway.stats().farewells_cut, 1);
     assert_eq!((world.live().len(), world.gateway.session_count()), (0, 0));
+}
+
+/// In the name of the client at this address, what its TLS cannot take.
+fn spoil(world: &mut World, peer: SocketAddr) {
+    let sid = world.known.iter().find(|((at, _), n)| *at == peer && **n > 0).map(|((_, sid), _)| *sid);
+    for id in 1..30 {
+        let mut packet = Vec::new();
+        Control {
+            opcode: Opcode::ControlV1,
+            key_id: 0,
+            session: sid.unwrap(),
+            acks: AckIds::default(),
+            peer_session: None,
+            message_id: Some(id),
+            payload: &[0xff, 0, 0, 0, 0],
+        }
+        .encode(&mut packet);
+        world.gateway.handle_control(&endpoint_id(1), peer, &packet, world.now, world.wall());
+        world.drain_gateway();
+    }
+}
+
+#[test]
+fn sessions_that_fail_are_counted_and_gone() {
+    let mut world = World::serving(&[1]);
+    let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+    world.client_at(peer, &client(0), SessionConfig::default());
+    for _ in 0..3 {
+        let flying = world.wire.remove(0);
+        world.deliver(flying);
+    }
+    world.wire.clear();
+    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().handshakes_failed), (1, 0));
+    spoil(&mut world, peer);
+    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().handshakes_failed), (0, 1));
+    // One that fails while it says farewell says no more, and is not waited for.
+    let alice = world.connected(&client(0));
+    assert_eq!(world.gateway.stats().admitted, 1);
+    let peer = world.clients[alice].address;
+    world.clients[alice].sends = false;
+    world.endpoint().associations.clear();
+    world.apply();
+    assert!(world.known.iter().any(|((at, _), n)| *at == peer && *n > 0));
+    spoil(&mut world, peer);
+    assert!(world.known.iter().all(|((at, _), n)| *at != peer || *n == 0));
+    assert_eq!(world.gateway.stats().handshakes_failed, 1);
+}
+
+#[test]
+fn what_strangers_have_us_keep_is_bounded() {
+    let mut world = World::new(Limits { max_half_open_bytes: 10_000, ..Limits::default() });
+    let mut wanted = endpoint(1);
+    wanted.associations.insert(association_id(1), association(1));
+    world.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
+    world.apply();
+    world.set_ready(1, true);
+    // A client proves its address, and sends what comes behind something that never comes.
+    let greedy = |world: &mut World, host: u8| {
+        let peer = SocketAddr::from(([192, 0, 2, host], 1));
+        world.client_at(peer, &client(0), SessionConfig::default());
+        for _ in 0..3 {
+            let flying = world.wire.remove(0);
+            world.deliver(flying);
+        }
+        world.wire.clear();
+        let sid = world.known.iter().find(|((at, _), n)| *at == peer && **n > 0).map(|((_, sid), _)| *sid);
+        for id in 4..8 {
+            let mut packet = Vec::new();
+            let ahead = Control {
+                opcode: Opcode::ControlV1,
+                key_id: 0,
+                session: sid.unwrap(),
+                acks: AckIds::default(),
+                peer_session: None,
+                message_id: Some(id),
+                payload: &[0; 1_000],
+            };
+            ahead.encode(&mut packet);
+            let endpoint = endpoint_id(1);
+            world.gateway.handle_control(&endpoint, peer, &packet, world.now, world.wall());
+            world.drain_gateway();
+        }
+        // It says no more.
+        world.wire.clear();
+        world.clients.clear();
+    };
+    for host in 1..3 {
+        greedy(&mut world, host);
+    }
+    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().half_open_cut), (2, 0));
+    // The oldest makes room, again and again; a client beside them is let in.
+    for host in 3..9 {
+        greedy(&mut world, host);
+    }
+    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().half_open_cut), (2, 6));
+    world.connected(&client(1));
+    // What is over is given back.
+    world.run(secs(40));
+    assert_eq!(world.gateway.half_open_count(), 0);
+    for host in 10..12 {
+        greedy(&mut world, host);
+    }
+    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().half_open_cut), (2, 6));
 }
 
 #[test]

@@ -232,6 +232,12 @@ impl Session {
         if self.old.as_ref().is_some_and(|(_, until)| *until <= now) {
             self.retire_old();
         }
+        if let Some((old, _)) = &mut self.old
+            && old.deadline.is_some_and(|deadline| deadline <= now)
+        {
+            old.deadline = None;
+            old.exchange.forget_tls();
+        }
         if self.goodbye.as_ref().is_some_and(|goodbye| !goodbye.done && goodbye.until <= now) {
             self.finish_goodbye();
         }
@@ -330,7 +336,8 @@ impl Session {
             _ => None,
         };
         let text = match farewell {
-            Farewell::Restart | Farewell::ComeBack { .. } => "RESTART".to_owned(),
+            Farewell::Restart => "RESTART".to_owned(),
+            Farewell::ComeBack { text, .. } => format!("RESTART,{text}"),
             Farewell::RestartKeep => "RESTART,[P]".to_owned(),
             Farewell::Halt(None) => "HALT".to_owned(),
             Farewell::Halt(Some(text)) => format!("HALT,{text}"),
@@ -367,6 +374,12 @@ impl Session {
     #[must_use]
     pub fn is_established(&self) -> bool {
         self.pushed.is_some() && !self.over
+    }
+
+    /// Bytes that the client has us keep before it is authenticated: of its handshake, and ahead of what is missing.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.current.exchange.held_bytes()
     }
 
     /// What the client says about itself; empty before its login.
@@ -491,7 +504,9 @@ impl Session {
         next.deadline = None;
         self.retire_old();
         self.events.push_back(Event::SendKey { key_id: next.id() });
-        let old = std::mem::replace(&mut self.current, next);
+        let mut old = std::mem::replace(&mut self.current, next);
+        // Its data key stays; of its TLS, only what is under way now is waited for.
+        old.deadline = Some(now + self.config.handshake_timeout);
         self.old = Some((old, now + self.config.lame_duck));
         self.settled_at = now;
         self.tell_update();
