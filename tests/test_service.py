@@ -223,3 +223,38 @@ def test_completions_and_manual_pages(places):
         assert f"bascule {command[0]}" in text and (len(command) == 1 or f"`{command[1]}`" in text), command
     flags = set(re.findall(r"^ +(--[a-z0-9-]+)", bascule("serve", "--help").stdout, re.M))
     assert flags == set(re.findall(r"`(--[a-z0-9-]+)`", text))
+
+
+# As containers have it.
+READ_ONLY = 'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"'
+IN_CONTAINER = ["unshare", "--mount", "sh", "-c", READ_ONLY, "sh"]
+
+
+@pytest.mark.fabric
+def test_where_proc_sys_is_read_only(own_namespace, make_server, certificates):
+    pool = ("--fabric", "kernel", "--gateway-address", "198.51.100.0/24")
+    closed = make_server(*pool, privileged=True, start=False)
+    closed.before = IN_CONTAINER
+    world = World(closed.start(), certificates)
+    endpoint = world.endpoint()
+    association = world.associate(endpoint, world.subnet(world.vpc()), until=("association-failed",))
+    why = world.networks(endpoint)[association]["Status"]["Message"]
+    assert "net.ipv4.conf.vpc.forwarding: Read-only file system" in why and 'sysctls = "leave"' in why, why
+    assert closed.stop() == 0
+    check = [*IN_CONTAINER, closed.binary, "fabric", "check", *pool[2:]]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "forwarding is off, and /proc/sys cannot be written" in done.stdout, done.stdout
+    # What it tells to type.
+    assert "sysctl -w net.ipv4.ip_forward=1" in done.stdout
+    pathlib.Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    for setting in ("set", "leave"):
+        server = make_server(*pool, privileged=True, start=False, config=f'[fabric]\nsysctls = "{setting}"\n')
+        server.before = IN_CONTAINER
+        world = World(server.start(), certificates)
+        endpoint, *_ = world.associated()
+        assert_a_client_gets_a_tunnel(server, world, endpoint, certificates)
+        (place,) = pathlib.Path("/proc/sys/net/ipv4/conf").glob("bsc*")
+        for name, value in (("forwarding", "1"), ("rp_filter", "0"), ("src_valid_mark", "1"), ("send_redirects", "0")):
+            assert (place / name).read_text().strip() == value, name
+        assert "fabric: net." not in server.errors()
+        assert server.stop() == 0

@@ -64,8 +64,8 @@ pub(crate) fn run(arguments: FabricCheck) -> Result<()> {
     } else {
         findings.push(lack("there is no program nft", "apt-get install nftables"));
     }
-    findings.push(sysctls());
-    findings.extend(ipv6_forwarding());
+    findings.push(forwarding(config.leave_sysctls));
+    findings.extend(ipv6_forwarding(config.leave_sysctls));
     findings.push(reverse_path());
     findings.push(conntrack());
     findings.extend(addresses(&config));
@@ -175,38 +175,50 @@ fn rules() -> Finding {
     }
 }
 
-fn sysctls() -> Finding {
+/// Why forwarding that is off stays off.
+fn stays_off(leave: bool, path: &str) -> Option<&'static str> {
+    if leave {
+        return Some("sysctls = \"leave\" in [fabric] leaves it so");
+    }
+    (!writable(path)).then_some("/proc/sys cannot be written")
+}
+
+fn forwarding(leave: bool) -> Finding {
     let path = "/proc/sys/net/ipv4/conf/all/forwarding";
-    match std::fs::read_to_string(path).map(|value| value.trim() == "1") {
-        Ok(true) => Good("the host forwards".to_owned()),
-        Ok(false) if writable(path) => Good(
+    match std::fs::read_to_string(path).map(|value| (value.trim() == "1", stays_off(leave, path))) {
+        Ok((true, None)) => Good("the host forwards".to_owned()),
+        Ok((true, Some(_))) => {
+            Good("the host forwards, so nothing under /proc/sys has to be written".to_owned())
+        }
+        Ok((false, None)) => Good(
             "forwarding is off; it is switched on for the interfaces that need it, and no others".to_owned(),
         ),
-        Ok(false) => lack(
-            "forwarding is off, and /proc/sys cannot be written",
-            "sysctl -w net.ipv4.ip_forward=1 on the host (in a container: --sysctl net.ipv4.ip_forward=1)",
+        Ok((false, Some(why))) => lack(
+            format!("forwarding is off, and {why}"),
+            "sysctl -w net.ipv4.ip_forward=1 on the host (in a container: --sysctl net.ipv4.ip_forward=1), before bascule \
+             starts",
         ),
         Err(error) => lack(format!("{path} cannot be read: {error}"), "mount -t proc proc /proc"),
     }
 }
 
 /// `None`: this kernel knows no IPv6.
-fn ipv6_forwarding() -> Option<Finding> {
+fn ipv6_forwarding(leave: bool) -> Option<Finding> {
     let path = "/proc/sys/net/ipv6/conf/all/forwarding";
     let value = std::fs::read_to_string(path).ok()?;
     let by_interface = std::path::Path::new("/proc/sys/net/ipv6/conf/all/force_forwarding").exists();
-    Some(match value.trim() {
-        "1" => Good("the host forwards IPv6".to_owned()),
-        _ if writable(path) && by_interface => Good(
+    Some(match (value.trim(), stays_off(leave, path)) {
+        ("1", _) => Good("the host forwards IPv6".to_owned()),
+        (_, None) if by_interface => Good(
             "IPv6 forwarding is off; it is switched on for the interfaces that need it, and no others".to_owned(),
         ),
-        _ if writable(path) => Good(
+        (_, None) => Good(
             "IPv6 forwarding is off; this kernel knows it for all interfaces only, so it is switched on for all when an \
              endpoint carries IPv6, and for tunnels alone"
                 .to_owned(),
         ),
-        _ => note(
-            "IPv6 forwarding is off, and /proc/sys cannot be written: endpoints that carry IPv6 reach nothing",
+        (_, Some(why)) => note(
+            format!("IPv6 forwarding is off, and {why}: endpoints that carry IPv6 reach nothing"),
             "sysctl -w net.ipv6.conf.all.forwarding=1 on the host (in a container: --sysctl \
              net.ipv6.conf.all.forwarding=1)",
         ),
