@@ -275,8 +275,8 @@ impl Control {
                 shared.events.push(SessionEvent::Connected(start));
             }
             Effect::Refused(attempt) => self.wiring.shared.events.push(SessionEvent::Refused(attempt)),
-            Effect::Known { client_sid } => self.tell_all(|| Command::Know { client_sid }),
-            Effect::Forgotten { client_sid } => self.tell_all(|| Command::Forget { client_sid }),
+            Effect::Known { client } => self.tell_all(|| Command::Know { client }),
+            Effect::Forgotten { client } => self.tell_all(|| Command::Forget { client }),
             Effect::Floated { connection, peer_id, peer } => {
                 self.wiring.shared.residents.move_to(peer_id, peer);
                 tracing::debug!(%connection, %peer, "the client moved");

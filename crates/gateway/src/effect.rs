@@ -88,15 +88,16 @@ pub enum Effect {
         /// The connection; it may be closed already.
         stream: StreamId,
     },
-    /// Control datagrams with this session id are a session's from now on: they are for the gateway, whatever they prove.
+    /// Control datagrams from this address with this session id are a session's from now on: they are for the gateway,
+    /// whatever they prove.
     Known {
-        /// The client's session id.
-        client_sid: SessionId,
+        /// Where the client is, and its session id.
+        client: (SocketAddr, SessionId),
     },
-    /// One session less has this session id.
+    /// One session less has this address and session id.
     Forgotten {
-        /// The client's session id.
-        client_sid: SessionId,
+        /// Where the client was, and its session id.
+        client: (SocketAddr, SessionId),
     },
     /// Ask a connect handler, and bring the answer by `Gateway::handle_answer`.
     Ask(Box<Question>),

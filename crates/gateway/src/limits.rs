@@ -8,7 +8,9 @@ pub struct Limits {
     /// Sessions before admission, over all sources: beyond it the oldest makes room. Each lives at most the handshake
     /// window, and less if nothing comes from its client.
     pub max_half_open: usize,
-    /// The same from one source: an IPv4 address or an IPv6 /64.
+    /// Bytes that clients of such sessions have us keep, all together: beyond it the oldest makes room.
+    pub max_half_open_bytes: usize,
+    /// The same number from one source: an IPv4 address or an IPv6 /64.
     pub max_half_open_per_source: usize,
     /// Ended sessions whose farewell is still on its way (5 s at most); beyond this the oldest is cut short.
     pub max_farewells: usize,
@@ -36,6 +38,7 @@ impl Default for Limits {
         Self {
             max_sessions: 16_384,
             max_half_open: 12_288,
+            max_half_open_bytes: 64 << 20,
             max_half_open_per_source: 1_024,
             max_farewells: 16_384,
             max_sessions_per_peer: 4,
@@ -95,7 +98,7 @@ stats! {
     tombstone_hits = "tombstone-hits",
     /// Handshakes begun.
     handshakes = "handshakes",
-    /// Handshakes cut for newer ones: too many half-open.
+    /// Handshakes cut for newer ones: too many half-open, or too many bytes of them.
     half_open_cut = "half-open-cut",
     /// Handshakes refused: too many half-open, and all of them wait for a connect handler.
     half_open_refused = "half-open-refused",

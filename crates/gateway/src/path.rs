@@ -268,10 +268,12 @@ impl DataPath {
         if !self.start.addresses.has(header.destination) {
             return Err(DropReason::NotForClient);
         }
-        // An ICMP error comes from any router on the way; path MTU discovery dies without it.
+        // An ICMP error comes from any router on the way; path MTU discovery dies without it. No other client is one, and
+        // nothing vouches for what it quotes.
+        let routers = !self.start.client_cidr.contains(header.source);
         self.pass(header.source).or_else(|reason| {
-            let far = quoted_destination(packet, &header, self.start.addresses).ok_or(reason)?;
-            self.pass(far)
+            let quoted = quoted_destination(packet, &header, self.start.addresses);
+            self.pass(quoted.filter(|_| routers).ok_or(reason)?)
         })?;
         clamp_mss(packet, &header, self.room_bytes);
         Ok(header.packet_bytes)

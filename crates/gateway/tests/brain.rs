@@ -11,6 +11,7 @@ use std::time::Duration;
 use gateway::desired::{Route, Target};
 use gateway::{DropReason, EndReason, Limits, PathNotice};
 use openvpn::client::{HandshakeOrder, SessionConfig};
+use openvpn::wire::{AckIds, Control, Opcode};
 use world::pki::{client, pki};
 use world::{Told, World, association, association_id, endpoint, endpoint_id, route, rule, udp, udp_back};
 
@@ -835,6 +836,63 @@ fn bounds_hold() {
     world.apply();
     assert_eq!(world.gateway.stats().farewells_cut, 1);
     assert_eq!((world.live().len(), world.gateway.session_count()), (0, 0));
+}
+
+#[test]
+fn what_strangers_have_us_keep_is_bounded() {
+    let mut world = World::new(Limits { max_half_open_bytes: 10_000, ..Limits::default() });
+    let mut wanted = endpoint(1);
+    wanted.associations.insert(association_id(1), association(1));
+    world.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
+    world.apply();
+    world.set_ready(1, true);
+    // A client proves its address, and sends what comes behind something that never comes.
+    let greedy = |world: &mut World, host: u8| {
+        let peer = SocketAddr::from(([192, 0, 2, host], 1));
+        world.client_at(peer, &client(0), SessionConfig::default());
+        for _ in 0..3 {
+            let flying = world.wire.remove(0);
+            world.deliver(flying);
+        }
+        world.wire.clear();
+        let sid = world.known.iter().find(|((at, _), n)| *at == peer && **n > 0).map(|((_, sid), _)| *sid);
+        for id in 4..8 {
+            let mut packet = Vec::new();
+            let ahead = Control {
+                opcode: Opcode::ControlV1,
+                key_id: 0,
+                session: sid.unwrap(),
+                acks: AckIds::default(),
+                peer_session: None,
+                message_id: Some(id),
+                payload: &[0; 1_000],
+            };
+            ahead.encode(&mut packet);
+            let endpoint = endpoint_id(1);
+            world.gateway.handle_control(&endpoint, peer, &packet, world.now, world.wall());
+            world.drain_gateway();
+        }
+        // It says no more.
+        world.wire.clear();
+        world.clients.clear();
+    };
+    for host in 1..3 {
+        greedy(&mut world, host);
+    }
+    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().half_open_cut), (2, 0));
+    // The oldest makes room, again and again; a client beside them is let in.
+    for host in 3..9 {
+        greedy(&mut world, host);
+    }
+    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().half_open_cut), (2, 6));
+    world.connected(&client(1));
+    // What is over is given back.
+    world.run(secs(40));
+    assert_eq!(world.gateway.half_open_count(), 0);
+    for host in 10..12 {
+        greedy(&mut world, host);
+    }
+    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().half_open_cut), (2, 6));
 }
 
 #[test]

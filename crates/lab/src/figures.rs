@@ -18,8 +18,26 @@ impl Scene {
     /// # Errors
     /// It has ended.
     pub fn resident_kib(&self) -> Result<u64> {
+        self.memory_kib("VmRSS:")
+    }
+
+    /// The most it has been since [`Self::forget_peak`].
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn peak_kib(&self) -> Result<u64> {
+        self.memory_kib("VmHWM:")
+    }
+
+    /// # Errors
+    /// It has ended.
+    pub fn forget_peak(&self) -> Result<()> {
+        Ok(std::fs::write(format!("/proc/{}/clear_refs", self.server().id()), "5")?)
+    }
+
+    fn memory_kib(&self, of: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.server().id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(of)).with_context(|| of.to_owned())?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 }

@@ -235,6 +235,7 @@ fn real_clients_get_in_and_stay_in() -> Result<()> {
 
         let before = scene.metrics()?;
         let memory = scene.resident_kib()?;
+        scene.forget_peak()?;
         let (sent_before, arrived_before) = (flow.sent(), sink.count());
         let started = Instant::now();
         let flood = Flood::start(&scene, rate)?;
@@ -249,7 +250,7 @@ fn real_clients_get_in_and_stay_in() -> Result<()> {
             swarm.wait_until(lasts + WITHIN, |counts| counts.ups == u64::try_from(count).unwrap_or(0));
         let lasted = started.elapsed();
         let flooded = flood.end()?;
-        let grown = scene.resident_kib()?.saturating_sub(memory);
+        let grown = scene.peak_kib()?.saturating_sub(memory);
         let after = scene.metrics()?;
         let (flowed, arrived) = (flow.sent() - sent_before, sink.count() - arrived_before);
         let difference = |name: &str| anyhow::Ok(events(&after, name)? - events(&before, name)?);
@@ -265,7 +266,7 @@ fn real_clients_get_in_and_stay_in() -> Result<()> {
             tracked(&scene),
         );
         // The share runs beside other tests; it must still be a flood.
-        let of_ten = if whole.is_some() { 8 } else { 5 };
+        let of_ten = if whole.is_some() { 9 } else { 5 };
         let due = u128::from(rate) * lasted.as_millis() / 1_000;
         ensure!(u128::from(flooded) * 10 >= due * of_ten, "the flood was too thin: {flooded} of {due}");
         let (in_time, times) = (swarm.counts().ups, swarm.connect_times());
@@ -285,8 +286,11 @@ fn real_clients_get_in_and_stay_in() -> Result<()> {
         }
         ensure!(established.wait_end(Duration::ZERO).is_none());
         ensure!(grown <= GROWTH_MAX_KIB, "grown by {grown} KiB");
-        // No more than an answer to each reset, and those are a third.
-        ensure!(answers <= flooded, "{answers} answers to {flooded} datagrams");
+        // No more than an answer to each reset, and those are a third; the clients' own are a few.
+        let resets = flooded / 3 + flooded / 20 + 4 * u64::try_from(count)?;
+        ensure!(answers + refused <= resets, "{answers} answers, {refused} refused, of {flooded} datagrams");
+        // The whole asks for more in the name of one network than that gets; the share does not.
+        ensure!(whole.is_none() || refused > 0, "nothing was refused an answer");
         let log = scene.server().log();
         ensure!(!log.contains("panicked"), "{log}");
         swarm.stop();
@@ -311,10 +315,15 @@ fn a_reset_in_a_clients_name_has_no_answer() -> Result<()> {
         eventually("the flow", Duration::from_secs(5), || (sink.count() > 50).then_some(()))?;
         let (sent, arrived) = (flow.sent(), sink.count());
         let raw = Raw::open(&scene.clients[FLOODER].net)?;
-        let reset = peer::reset(Opcode::HardResetClientV2, SessionId([7; 8]));
-        let spoofed = from(home(1), port, &reset)?;
-        for _ in 0..10 {
-            raw.send(&spoofed)?;
+        // Anybody's session id, and one that is known: its client has proved another address with it.
+        let mut hello = Vec::new();
+        peer::connection(&peer::tls(&scene.certificates.dir)?)?.drain(&mut hello);
+        half_open(&scene, CROWD, 1, &hello)?;
+        for session in [SessionId([7; 8]), half_open_session(1)] {
+            let spoofed = from(home(1), port, &peer::reset(Opcode::HardResetClientV2, session))?;
+            for _ in 0..5 {
+                raw.send(&spoofed)?;
+            }
         }
         eventually("the resets", Duration::from_secs(5), || {
             (events(&scene.metrics().ok()?, "answers-held").ok()? == 10).then_some(())
@@ -337,15 +346,20 @@ fn a_reset_in_a_clients_name_has_no_answer() -> Result<()> {
     })
 }
 
+/// The session id of such a client.
+fn half_open_session(number: usize) -> SessionId {
+    SessionId((number + 1).to_be_bytes())
+}
+
 /// Proves an address and says a part of a ClientHello, or all of it; then nothing more.
-fn half_open(scene: &Scene, number: usize, hello: &[u8]) -> Result<()> {
+fn half_open(scene: &Scene, crowd: usize, number: usize, hello: &[u8]) -> Result<()> {
     let host = 2 + u8::try_from(number % 50)?;
     // A port of its own: a second session at an address takes the place of the first.
     let port = 10_000 + u16::try_from(number / 50)?;
-    let socket = scene.clients[0].net.run(|| UdpSocket::bind((home(host), port)))?;
+    let socket = scene.clients[crowd].net.run(|| UdpSocket::bind((home(host), port)))?;
     socket.connect((SERVER, PORT))?;
     socket.set_read_timeout(Some(Duration::from_millis(500)))?;
-    let session = SessionId(u64::try_from(number + 1)?.to_be_bytes());
+    let session = half_open_session(number);
     let reset = peer::reset(Opcode::HardResetClientV2, session);
     let mut buffer = [0; 2_048];
     let mut answer = |packet: &[u8]| {
@@ -382,8 +396,9 @@ fn all_half_open(scene: &Scene, numbers: std::ops::Range<usize>, hello: &[u8]) -
     let (first, end) = (numbers.start, numbers.end);
     std::thread::scope(|scope| {
         let each = |from: usize| {
-            scope
-                .spawn(move || (from..(from + share).min(end)).try_for_each(|at| half_open(scene, at, hello)))
+            scope.spawn(move || {
+                (from..(from + share).min(end)).try_for_each(|at| half_open(scene, 0, at, hello))
+            })
         };
         let threads: Vec<_> = (first..end).step_by(share.max(1)).map(each).collect();
         threads.into_iter().try_for_each(|thread| thread.join().ok().context("a thread")?)

@@ -13,8 +13,9 @@ use crate::wire::{Control, MAX_ACKS, Opcode, SessionId};
 pub(crate) const MAX_DATAGRAM_BYTES: usize = 1250;
 /// TLS bytes in one packet: what is left with the acknowledgements that ride on it.
 const MAX_PAYLOAD_BYTES: usize = MAX_DATAGRAM_BYTES - (1 + 8 + 1 + 4 * ACKS_RIDING + 8 + 4);
-/// TLS bytes a peer may send before the handshake is complete.
-const MAX_HANDSHAKE_BYTES: usize = 128 * 1024;
+/// TLS bytes a peer may send before the handshake is complete: long certificate chains, and nothing besides. A stranger has
+/// us keep as much.
+const MAX_HANDSHAKE_BYTES: usize = 32 * 1024;
 /// TLS bytes queued for a peer that does not acknowledge.
 const MAX_OUTGOING_BYTES: usize = 1024 * 1024;
 /// A control message without its NUL may be this long.
@@ -59,6 +60,12 @@ impl Exchange {
 
     pub(crate) fn tls(&self) -> &dyn Tls {
         self.tls.as_ref()
+    }
+
+    /// Bytes that the peer has us keep: of a handshake under way, and ahead of what is missing.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let of_handshake = if self.tls.handshaking() { self.handshake_bytes } else { 0 };
+        of_handshake + self.reliable.held_bytes()
     }
 
     /// Queues a reset as the first message of this key.

@@ -135,6 +135,11 @@ impl Reliable {
         Received::New
     }
 
+    /// Bytes received ahead of delivery.
+    pub fn held_bytes(&self) -> usize {
+        self.waiting.values().map(|(_, payload)| payload.len()).sum()
+    }
+
     /// The next message in order.
     pub fn deliver(&mut self) -> Option<(Opcode, Vec<u8>)> {
         let message = self.waiting.remove(&self.next_expected)?;

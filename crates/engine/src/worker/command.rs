@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crossbeam_channel::TryRecvError;
 use gateway::{DataPath, PathNotice, PathUpdate};
 use model::{ClientAddresses, Transport};
-use openvpn::wire::SessionId;
 use rustix::event::epoll::{self, EventFlags};
 
+use super::guests::Guest;
 use super::{Note, Session, Source, Tun, Worker};
 use crate::table::AddressTable;
 
@@ -46,9 +46,9 @@ pub(crate) enum Command {
     /// Answer those who want to begin a session at this endpoint, or no longer.
     Gate { endpoint: u32, open: bool },
     /// Control datagrams with this session id are a session's.
-    Know { client_sid: SessionId },
+    Know { client: Guest },
     /// One session less has it.
-    Forget { client_sid: SessionId },
+    Forget { client: Guest },
     /// Send a control packet over a connection.
     SendControl { number: u64, packet: Vec<u8> },
     /// Close a connection, once everything is sent.
@@ -138,8 +138,8 @@ impl Worker {
             Command::Gate { endpoint, open: false } => {
                 self.open.remove(&endpoint);
             }
-            Command::Know { client_sid } => self.guests.know(client_sid),
-            Command::Forget { client_sid } => self.guests.forget(client_sid),
+            Command::Know { client } => self.guests.know(client),
+            Command::Forget { client } => self.guests.forget(client),
             Command::SendControl { number, packet } => self.send_control(number, &packet),
             Command::CloseStream { number } => {
                 self.streams.close(&self.wiring.epoll, number, self.now);

@@ -1,7 +1,9 @@
-//! Whose control datagrams are let in: those with the session id of a session, and of one that is about to begin.
+//! Whose control datagrams are let in: those from the address and with the session id of a session, and of one that is
+//! about to begin.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use gateway::Instant;
@@ -13,29 +15,32 @@ const EXPECTED_FOR: Duration = Duration::from_secs(2);
 /// Most expected at once; beyond it the first ones are no more, and have to send again.
 const EXPECTED_MAX: usize = 4096;
 
-/// Session ids of clients, as one worker knows them. Clients choose them, hence the keyed hash.
+/// Where a client is, and the session id that it chose.
+pub(super) type Guest = (SocketAddr, SessionId);
+
+/// Clients as one worker knows them. Both halves are of their choosing, hence the keyed hash.
 #[derive(Default)]
 pub(super) struct Guests {
-    /// How many sessions have one, and how often it is expected.
-    known: HashMap<SessionId, u32>,
-    expected: VecDeque<(Instant, SessionId)>,
+    /// How many sessions are one's, and how often it is expected.
+    known: HashMap<Guest, u32>,
+    expected: VecDeque<(Instant, Guest)>,
 }
 
 impl Guests {
-    pub(super) fn has(&mut self, client: SessionId, now: Instant) -> bool {
+    pub(super) fn has(&mut self, client: Guest, now: Instant) -> bool {
         while self.expected.front().is_some_and(|(since, _)| now.since(*since) >= EXPECTED_FOR) {
             self.expect_no_more();
         }
         self.known.contains_key(&client)
     }
 
-    /// A session has it.
-    pub(super) fn know(&mut self, client: SessionId) {
+    /// A session is this client's.
+    pub(super) fn know(&mut self, client: Guest) {
         *self.known.entry(client).or_default() += 1;
     }
 
-    /// One session less has it.
-    pub(super) fn forget(&mut self, client: SessionId) {
+    /// One session less is this client's.
+    pub(super) fn forget(&mut self, client: Guest) {
         if let Entry::Occupied(mut times) = self.known.entry(client) {
             *times.get_mut() -= 1;
             if *times.get() == 0 {
@@ -44,8 +49,8 @@ impl Guests {
         }
     }
 
-    /// A client with it has proved its address.
-    pub(super) fn expect(&mut self, client: SessionId, now: Instant) {
+    /// This client has proved its address.
+    pub(super) fn expect(&mut self, client: Guest, now: Instant) {
         if self.expected.len() >= EXPECTED_MAX {
             self.expect_no_more();
         }
@@ -64,8 +69,8 @@ impl Guests {
 mod tests {
     use super::*;
 
-    fn id(n: u64) -> SessionId {
-        SessionId(n.to_be_bytes())
+    fn id(n: u64) -> Guest {
+        (SocketAddr::from(([192, 0, 2, 1], 1194)), SessionId(n.to_be_bytes()))
     }
 
     #[test]
@@ -78,6 +83,8 @@ mod tests {
         }
         guests.know(id(1));
         assert!(guests.has(id(1), at(1)) && guests.has(id(2), at(1)));
+        let elsewhere = (SocketAddr::from(([192, 0, 2, 1], 1195)), id(1).1);
+        assert!(!guests.has(elsewhere, at(1)), "whoever knows the id is not the client");
         assert!(guests.has(id(1), at(2)) && !guests.has(id(2), at(2)));
         guests.know(id(1));
         guests.forget(id(1));

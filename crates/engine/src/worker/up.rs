@@ -125,7 +125,7 @@ impl Worker {
     /// Whether a control datagram is a session's, or its sender has proved its address. All others end here: the control
     /// thread's queue is for those, however many come.
     fn is_for_gateway(&mut self, endpoint: u32, from: SocketAddr, packet: &[u8]) -> bool {
-        if gateway::sender(packet).is_some_and(|sid| self.guests.has(sid, self.now)) {
+        if gateway::sender(packet).is_some_and(|sid| self.guests.has((from, sid), self.now)) {
             return true;
         }
         let stats = &self.wiring.stats;
@@ -136,7 +136,7 @@ impl Worker {
         let mut answer = std::mem::take(&mut self.answer);
         let look = self.wiring.door.look(from, packet, self.now, self.wiring.clock.wall(), &mut answer);
         match look {
-            Look::Proven { client_sid, .. } => self.guests.expect(client_sid, self.now),
+            Look::Proven { client_sid, .. } => self.guests.expect((from, client_sid), self.now),
             Look::Nothing => stats.not_proven.add(1),
             Look::Refused => stats.answers_refused.add(1),
             Look::Answer if self.wiring.residents.is_at_home(endpoint, from, self.now) => {

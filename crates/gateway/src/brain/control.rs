@@ -61,11 +61,14 @@ impl Gateway {
             self.stats.discarded += 1;
             return;
         }
-        if let Stage::HalfOpen { until, .. } = slot.stage
-            && slot.asked.is_none()
-        {
-            slot.deadline = Some(until.min(now + HALF_OPEN_SILENCE));
+        let Stage::HalfOpen { until, held_bytes, .. } = &mut slot.stage else { return };
+        if slot.asked.is_none() {
+            slot.deadline = Some((*until).min(now + HALF_OPEN_SILENCE));
         }
+        let held = slot.session.held_bytes();
+        self.half_open_bytes =
+            (self.half_open_bytes + held).saturating_sub(std::mem::replace(held_bytes, held));
+        while self.half_open_bytes > self.limits.max_half_open_bytes && self.cut_oldest(now) {}
     }
 
     /// A packet of no session: nothing is kept for it before its sender has proved its address.
@@ -154,7 +157,7 @@ impl Gateway {
         let until = now + (self.session_config.handshake_timeout + HALF_OPEN_GRACE);
         self.unknown.insert(id);
         if stream.is_none() {
-            self.effects.push_back(Effect::Known { client_sid });
+            self.effects.push_back(Effect::Known { client: (peer, client_sid) });
         }
         let slot = Slot {
             endpoint: endpoint.clone(),
@@ -162,7 +165,7 @@ impl Gateway {
             stream,
             client_sid,
             session,
-            stage: Stage::HalfOpen { source, until },
+            stage: Stage::HalfOpen { source, until, held_bytes: 0 },
             asked: None,
             deadline: Some(until.min(now + HALF_OPEN_SILENCE)),
             armed: None,

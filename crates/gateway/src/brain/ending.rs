@@ -59,9 +59,10 @@ impl Gateway {
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         let peer = slot.peer;
         match std::mem::replace(&mut slot.stage, Stage::Closing) {
-            Stage::HalfOpen { source, .. } => {
+            Stage::HalfOpen { source, held_bytes, .. } => {
                 self.unknown.remove(&id);
                 self.half_open = self.half_open.saturating_sub(1);
+                self.half_open_bytes = self.half_open_bytes.saturating_sub(held_bytes);
                 if let Some(count) = self.half_open_sources.get_mut(&source) {
                     *count = count.saturating_sub(1);
                     if *count == 0 {
@@ -164,7 +165,7 @@ impl Gateway {
         let Some(slot) = self.slots.remove(&id) else { return };
         self.leaving.remove(&id);
         if slot.stream.is_none() {
-            self.effects.push_back(Effect::Forgotten { client_sid: slot.client_sid });
+            self.effects.push_back(Effect::Forgotten { client: (slot.peer, slot.client_sid) });
         }
         if let Some(stream) = slot.stream
             && self.streams.remove(&stream).is_some()

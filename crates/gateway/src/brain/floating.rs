@@ -38,6 +38,8 @@ impl Gateway {
         self.make_place_at(&endpoint, peer, now);
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.peer = peer;
+            self.effects.push_back(Effect::Known { client: (peer, slot.client_sid) });
+            self.effects.push_back(Effect::Forgotten { client: (former, slot.client_sid) });
         }
         if let Some(state) = self.endpoints.get_mut(&endpoint) {
             state.unindex(former, id);

@@ -101,6 +101,8 @@ pub struct Gateway {
     /// Half-open sessions by source.
     half_open_sources: BTreeMap<u128, usize>,
     half_open: usize,
+    /// What clients of half-open sessions have us keep, all together.
+    half_open_bytes: usize,
     /// Those of them that may be cut for newer ones, the oldest first.
     unknown: BTreeSet<SlotId>,
     /// Clients sent away for others by the call under way.
@@ -167,6 +169,7 @@ impl Gateway {
             streams: BTreeMap::new(),
             half_open_sources: BTreeMap::new(),
             half_open: 0,
+            half_open_bytes: 0,
             unknown: BTreeSet::new(),
             sent_away: 0,
             refusals: Refusals::default(),

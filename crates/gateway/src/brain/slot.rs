@@ -46,6 +46,8 @@ pub(crate) enum Stage {
         source: u128,
         /// When it must have come to something, whatever comes from its client.
         until: Instant,
+        /// What its client has us keep.
+        held_bytes: usize,
     },
     /// Authenticated, with an association, an address and a peer id.
     Admitted(Box<Admitted>),

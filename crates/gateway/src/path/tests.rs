@@ -279,6 +279,17 @@ fn down_takes_what_is_for_the_client() {
     ] {
         assert_eq!(world.down(&packet), expect, "{name}");
     }
+    // Of another client that may not be heard, whatever it quotes: nothing vouches for it.
+    let routes = [("10.0.0.0/16", Target::Association), ("10.9.0.0/16", Target::Local)];
+    let about = |from: &str| ip(from, "10.9.0.2", 1, &[&[3, 4, 0, 0, 0, 0, 5, 0], &quoted[..]].concat());
+    for (rules, expect) in [
+        (&["10.0.0.0/16"][..], Err(DropReason::NoRule)),
+        (&["10.0.0.0/16", "10.9.0.3/32"], Ok(about("10.9.0.3"))),
+    ] {
+        world.path.apply(PathUpdate::Policy(policy(&routes, rules)), world.now);
+        assert_eq!(world.down(&about("10.9.0.3")), expect);
+        assert!(world.down(&about("192.0.2.254")).is_ok());
+    }
 }
 
 #[test]

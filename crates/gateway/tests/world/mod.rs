@@ -206,7 +206,7 @@ pub struct World {
     /// Connections that have begun and not ended.
     lives: BTreeSet<ConnectionId>,
     /// How many sessions have this session id.
-    pub known: BTreeMap<SessionId, usize>,
+    pub known: BTreeMap<(SocketAddr, SessionId), usize>,
     /// Clients that moved, and where to.
     pub moved: Vec<(ConnectionId, SocketAddr)>,
     pub refused: Vec<Attempt>,
@@ -500,9 +500,9 @@ impl World {
             }
             Effect::Ask(question) => self.questions.push(*question),
             Effect::Refused(attempt) => self.refused.push(attempt),
-            Effect::Known { client_sid } => *self.known.entry(client_sid).or_default() += 1,
-            Effect::Forgotten { client_sid } => {
-                let left = self.known.get_mut(&client_sid).expect("only what is known is forgotten");
+            Effect::Known { client } => *self.known.entry(client).or_default() += 1,
+            Effect::Forgotten { client } => {
+                let left = self.known.get_mut(&client).expect("only what is known is forgotten");
                 *left -= 1;
             }
             Effect::Floated { connection, peer, .. } => self.moved.push((connection, peer)),

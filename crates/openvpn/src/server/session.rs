@@ -369,6 +369,12 @@ impl Session {
         self.pushed.is_some() && !self.over
     }
 
+    /// Bytes that the client has us keep before it is authenticated: of its handshake, and ahead of what is missing.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.current.exchange.held_bytes()
+    }
+
     /// What the client says about itself; empty before its login.
     #[must_use]
     pub fn peer_info(&self) -> &PeerInfo {
