@@ -342,7 +342,7 @@ fn who_falls_silent_is_given_up_and_who_is_idle_is_not() -> Result<()> {
             row.context("its row")?.text("status/code")
         };
         let [one, other] = ["10.88.0.2", "10.88.0.3"];
-        eventually("both", LIMIT, || {
+        eventually("both", PATIENCE, || {
             [one, other].iter().all(|address| state(address).is_ok_and(|code| code == "active")).then_some(())
         })?;
         silent.freeze();

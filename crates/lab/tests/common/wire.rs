@@ -116,10 +116,11 @@ pub fn summed<A: Into<IpAddr>>(protocol: u8, source: A, destination: A, mut byte
         (IpAddr::V4(source), IpAddr::V4(destination)) if protocol != ICMP => {
             [&source.octets()[..], &destination.octets(), &[0, protocol], &length].concat()
         }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+        (IpAddr::V4(_), IpAddr::V4(_)) => Vec::new(),
+        (source, destination) => {
+            let (source, destination) = (six(source), six(destination));
             [&source.octets()[..], &destination.octets(), &[0, 0], &length, &[0, 0, 0, protocol]].concat()
         }
-        _ => Vec::new(),
     };
     let at = match protocol {
         ICMP | ICMP_V6 => 2,
@@ -142,8 +143,15 @@ pub fn marked<A: Into<IpAddr> + Copy>(
     let payload = transport(protocol, source, destination, number);
     match (source.0.into(), destination.0.into()) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => ipv4(source, destination, protocol, &[], &payload),
-        (IpAddr::V6(source), IpAddr::V6(destination)) => ipv6(source, destination, &[], protocol, &payload),
-        _ => panic!("one IP version"),
+        (source, destination) => ipv6(six(source), six(destination), &[], protocol, &payload),
+    }
+}
+
+/// An address as one of IPv6, mapped if it is none.
+pub fn six(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V6(address) => address,
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
     }
 }
 

@@ -116,7 +116,9 @@ fn beside(own: Ipv6Addr, last: u64) -> Ipv6Addr {
 }
 
 pub(crate) fn family(own: Ipv6Addr, another: Ipv6Addr) -> Family {
-    let all = |rows: &[(&'static str, &str)]| rows.iter().map(|(name, text)| (*name, IpAddr::V6(ip(text))));
+    let all = |rows: &'static [(&'static str, &'static str)]| {
+        rows.iter().map(|(name, text)| (*name, IpAddr::V6(ip(text))))
+    };
     let next_block = Ipv6Addr::from(u128::from(own).wrapping_add(1 << 64));
     let of_block = [
         ("another client", another),
@@ -147,13 +149,6 @@ pub(crate) fn family(own: Ipv6Addr, another: Ipv6Addr) -> Family {
             .chain([("the client itself", own.into()), ("the other subnet", ip("fd77:0:0:2::10").into())])
             .chain(all(&SOURCES))
             .collect(),
-    }
-}
-
-fn six(address: IpAddr) -> Ipv6Addr {
-    match address {
-        IpAddr::V6(address) => address,
-        IpAddr::V4(_) => panic!("an IPv6 address"),
     }
 }
 
@@ -194,7 +189,7 @@ fn routed_halves(source: (Ipv6Addr, u16), destination: (Ipv6Addr, u16), id: u8, 
     let ports = [source.1.to_be_bytes(), destination.1.to_be_bytes()].concat();
     let udp = [&ports[..], &[0, 24, 0, 0], &mark(number), &[0; 8]].concat();
     let udp = summed(UDP, source.0, destination.0, udp);
-    let whole = [&[UDP], &ROUTES[0].1[1..], &udp].concat();
+    let whole = [&[UDP][..], &ROUTES[0].1[1..], &udp].concat();
     pieces(source.0, destination.0, (ROUTING, &whole), 40, id)
 }
 
@@ -276,7 +271,7 @@ pub(crate) fn up(family: &Family, tries: &mut Tries) {
     let (first, second) = (id(), id());
     tries.attempt("up, IPv6 with a route in the second fragment".to_owned(), By::Client, |number| {
         let udp = transport(UDP, good, there, number);
-        let whole = [&[ROUTING], &PAD[1..], &[UDP], &ROUTES[0].1[1..], &udp].concat();
+        let whole = [&[ROUTING][..], &PAD[1..], &[UDP], &ROUTES[0].1[1..], &udp].concat();
         pieces(own, TARGET, (OPTIONS, &whole), 8, first)
     });
     tries.twin(By::Client, |number| halves(good, there, second, number));
