@@ -9,31 +9,51 @@ from support.calls import Caller
 from support.servers import NOBODY, bascule, eventually
 from support.world import World
 
-# What a region's describe calls answer, without what a start may change.
-DESCRIBED = {
-    "DescribeVpcs": "Vpcs",
-    "DescribeSubnets": "Subnets",
-    "DescribeSecurityGroups": "SecurityGroups",
-    "DescribeClientVpnEndpoints": "ClientVpnEndpoints",
-    "DescribeTags": "Tags",
-}
+# Another account than the root's.
+TWO = ("AKIATWOTWOTWOTWOTWO2", "the other account's secret, of 40 letters")
+USERS = f"""
+[[policy]]
+name = "everything"
+document = '''{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":"*","Resource":"*"}}]}}'''
+[[user]]
+name = "two"
+account = "222222222222"
+access_key_id = "{TWO[0]}"
+secret_access_key = "{TWO[1]}"
+policies = ["everything"]
+"""
 
 
 def described(world, endpoint):
-    rows = {action: world.ec2(action)[member] for action, member in DESCRIBED.items()}
-    for row in rows["DescribeClientVpnEndpoints"]:
-        assert row["Status"].pop("Code")
-    rows["rules"] = world.ec2("DescribeClientVpnAuthorizationRules", ClientVpnEndpointId=endpoint)["AuthorizationRules"]
+    """All that can be asked for: of the root's account, and of the other's."""
+    rows = {"one": world.everything(), "tags": world.ec2("DescribeTags")["Tags"]}
+    on = {"ClientVpnEndpointId": endpoint}
+    rows["revoked"] = world.ec2("ExportClientVpnClientCertificateRevocationList", **on)["CertificateRevocationList"]
+    rows["logs"] = world.root.call("logs", "DescribeLogGroups")["logGroups"]
+    rows["streams"] = world.root.call("logs", "DescribeLogStreams", logGroupName="/vpn")["logStreams"]
+    rows["two"] = other_account(world).ec2("DescribeVpcs")["Vpcs"]
     return rows
 
 
+def other_account(world):
+    caller = Caller(world.root.server, region=world.region)
+    caller.key = TWO
+    return caller
+
+
 def test_a_backup_under_load_is_restored_elsewhere_equal(make_server, certificates):
-    server = make_server()
+    server = make_server("--fabric", "userspace", users=USERS)
     world = World(server, certificates)
-    vpc = world.vpc()
-    endpoint = world.endpoint(VpcId=vpc, TagSpecifications=[
+    world.root.call("logs", "CreateLogGroup", logGroupName="/vpn")
+    world.root.call("logs", "CreateLogStream", logGroupName="/vpn", logStreamName="one")
+    endpoint, _, _, vpc = world.associated(TagSpecifications=[
         {"ResourceType": "client-vpn-endpoint", "Tags": [{"Key": "name", "Value": "kept"}]}
     ])
+    certificates.run("crl")
+    revoked = certificates.pem("crl.pem").decode()
+    world.ec2("ImportClientVpnClientCertificateRevocationList", ClientVpnEndpointId=endpoint,
+              CertificateRevocationList=revoked)
+    other_account(world).ec2("CreateVpc", CidrBlock="10.22.0.0/16")
     for third in range(8):
         world.ec2("AuthorizeClientVpnIngress", ClientVpnEndpointId=endpoint,
                   TargetNetworkCidr=f"10.0.{third}.0/24", AuthorizeAllGroups=True)
@@ -73,13 +93,14 @@ def test_a_backup_under_load_is_restored_elsewhere_equal(make_server, certificat
     here = described(world, endpoint)
     server.stop()
 
-    other = make_server(start=False)
+    other = make_server("--fabric", "userspace", start=False)
     other.data.rmdir()
     done = bascule("restore", "--data-dir", other.data, file)
     assert done.returncode == 0, done.stderr
     assert "master key" in done.stdout
     # The operator brings the key, which is kept elsewhere.
     shutil.copy(server.data / "master.key", other.data / "master.key")
+    shutil.copy(server.data / "users.toml", other.data / "users.toml")
     for path in [other.data, *other.data.iterdir()]:
         if os.geteuid() == 0:
             os.chown(path, NOBODY, NOBODY)
@@ -87,15 +108,18 @@ def test_a_backup_under_load_is_restored_elsewhere_equal(make_server, certificat
     # The same keys, and everything the backup's revision had.
     assert other.root_key == server.root_key
     there = World(other, certificates, region=world.region)
-    assert described(there, endpoint) == here
+    eventually(
+        lambda: there.status(endpoint) == "available" and described(there, endpoint) == here,
+        what=f"{described(there, endpoint)} is {here}",
+    )
     (row,) = Caller(other, region="elsewhere").ec2("DescribeVpcs")["Vpcs"]
     counts = {tag["Key"]: int(tag["Value"]) for tag in row["Tags"]}
     for me in range(3):
         assert before[me] <= counts[str(me)] <= after[me], (before, counts, after)
     # It goes on as a store of its own, with its secrets.
     assert there.ec2("ExportClientVpnClientConfiguration", ClientVpnEndpointId=endpoint)["ClientConfiguration"]
-    subnet = there.subnet(vpc)
-    there.associate(endpoint, subnet, until=("association-failed", "associated"))
+    subnet = there.subnet(vpc, cidr="10.0.77.0/24", zone="b")
+    there.associate(endpoint, subnet, until=("associated",))
 
 
 def test_without_a_server_the_store_itself_is_read(make_server, certificates):

@@ -577,6 +577,22 @@ fn the_gate_is_shut_until_the_fabric_is_ready() {
     assert_eq!((world.live().len(), world.clients[late].pushed.is_some()), (1, false));
 }
 
+/// Also where it closed behind somebody who had begun.
+#[test]
+fn the_gate_is_looked_at_when_somebody_logs_in() {
+    let mut world = World::serving(&[1]);
+    let it = world.client(&client(0));
+    for _ in 0..3 {
+        let flying = world.wire.remove(0);
+        world.deliver(flying);
+    }
+    assert_eq!(world.gateway.half_open_count(), 1);
+    world.set_ready(1, false);
+    world.run(secs(3));
+    assert!(matches!(world.clients[it].told, Some(Told::Restart(_))), "{:?}", world.clients[it].told);
+    assert_eq!((world.gateway.stats().gate_refused, world.gateway.session_count()), (1, 0));
+}
+
 #[test]
 fn exits_and_silence() {
     let mut world = World::serving(&[1]);
@@ -836,6 +852,52 @@ fn bounds_hold() {
     world.apply();
     assert_eq!(world.gateway.stats().farewells_cut, 1);
     assert_eq!((world.live().len(), world.gateway.session_count()), (0, 0));
+}
+
+/// In the name of the client at this address, what its TLS cannot take.
+fn spoil(world: &mut World, peer: SocketAddr) {
+    let sid = world.known.iter().find(|((at, _), n)| *at == peer && **n > 0).map(|((_, sid), _)| *sid);
+    for id in 1..30 {
+        let mut packet = Vec::new();
+        Control {
+            opcode: Opcode::ControlV1,
+            key_id: 0,
+            session: sid.unwrap(),
+            acks: AckIds::default(),
+            peer_session: None,
+            message_id: Some(id),
+            payload: &[0xff, 0, 0, 0, 0],
+        }
+        .encode(&mut packet);
+        world.gateway.handle_control(&endpoint_id(1), peer, &packet, world.now, world.wall());
+        world.drain_gateway();
+    }
+}
+
+#[test]
+fn sessions_that_fail_are_counted_and_gone() {
+    let mut world = World::serving(&[1]);
+    let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+    world.client_at(peer, &client(0), SessionConfig::default());
+    for _ in 0..3 {
+        let flying = world.wire.remove(0);
+        world.deliver(flying);
+    }
+    world.wire.clear();
+    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().handshakes_failed), (1, 0));
+    spoil(&mut world, peer);
+    assert_eq!((world.gateway.half_open_count(), world.gateway.stats().handshakes_failed), (0, 1));
+    // One that fails while it says farewell says no more, and is not waited for.
+    let alice = world.connected(&client(0));
+    assert_eq!(world.gateway.stats().admitted, 1);
+    let peer = world.clients[alice].address;
+    world.clients[alice].sends = false;
+    world.endpoint().associations.clear();
+    world.apply();
+    assert!(world.known.iter().any(|((at, _), n)| *at == peer && *n > 0));
+    spoil(&mut world, peer);
+    assert!(world.known.iter().all(|((at, _), n)| *at != peer || *n == 0));
+    assert_eq!(world.gateway.stats().handshakes_failed, 1);
 }
 
 #[test]

@@ -12,6 +12,9 @@ use common::wire::{Capture, mark};
 use lab::{Echo, Net, Scene, TARGETS, eventually, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(5);
+/// Of each association.
+const OWN_ROUTES: [[&str; 2]; 2] = [["10.101.0.0/16", "fd01::/64"], ["10.102.0.0/16", "fd02::/64"]];
+
 /// The addresses of the endpoint's only connection.
 fn addresses(scene: &Scene, endpoint: &str) -> Result<(Option<String>, Option<String>)> {
     let row = eventually("the connection", LIMIT, || {
@@ -30,6 +33,21 @@ fn silent(net: &Net, addresses: &[&str]) -> bool {
     })
 }
 
+/// What the tunnel leads to at the client: everything, or the VPC and what one association has besides.
+fn routes_are(net: &Net, (v4, v6): (bool, bool), split: bool) -> Result<()> {
+    let of = |version: &str| net.ip(&[version, "route", "show", "dev", "tun0"]);
+    for (carried, version, vpc, all, place) in
+        [(v4, "-4", "10.77.0.0/16 ", "0.0.0.0/1 ", 0), (v6, "-6", "fd77::/48 ", "2000::/4 ", 1)]
+    {
+        let routes = of(version)?;
+        ensure!(routes.contains(vpc) == (carried && split), "{vpc} in {routes}");
+        ensure!(routes.contains(all) == (carried && !split), "{all} in {routes}");
+        let own = OWN_ROUTES.iter().filter(|own| routes.contains(own[place])).count();
+        ensure!(own == usize::from(carried && split), "{own} of {OWN_ROUTES:?} in {routes}");
+    }
+    Ok(())
+}
+
 fn allow(scene: &Scene, endpoint: &str, traffic: &str, number: u8) -> Result<()> {
     if traffic != "ipv6" {
         scene.authorize(endpoint, &format!("10.77.{number}.0/24"))?;
@@ -44,13 +62,14 @@ fn allow(scene: &Scene, endpoint: &str, traffic: &str, number: u8) -> Result<()>
 fn each_traffic_type_reaches_what_it_carries() -> Result<()> {
     lab::or_skip(|| {
         let scene = scene(1)?;
-        let [subnet, _] = subnets(&scene)?;
+        let subnets = subnets(&scene)?;
         let net = &scene.clients[0].net;
         let rows = ["ipv4", "ipv6", "dual-stack"]
             .into_iter()
-            .flat_map(|traffic| [(traffic, "true"), (traffic, "false")]);
-        for (number, (traffic, split)) in rows.enumerate() {
-            let name = format!("{traffic}, split tunnel {split}");
+            .flat_map(|traffic| [(traffic, "true"), (traffic, "false")])
+            .flat_map(|(traffic, split)| [(traffic, split, 1), (traffic, split, 2)]);
+        for (number, (traffic, split, associations)) in rows.enumerate() {
+            let name = format!("{traffic}, split tunnel {split}, {associations} associations");
             let cidr = if traffic == "ipv6" { "" } else { "10.88.0.0/22" };
             let endpoint = scene.make_endpoint(&[
                 ("TrafficIpAddressType", traffic),
@@ -58,7 +77,25 @@ fn each_traffic_type_reaches_what_it_carries() -> Result<()> {
                 ("ClientCidrBlock", cidr),
                 ("TransportProtocol", if split == "true" { "udp" } else { "tcp" }),
             ])?;
-            let association = scene.associate(&endpoint, &subnet)?;
+            let subnets = &subnets[..associations];
+            let associated: Vec<String> =
+                subnets.iter().map(|subnet| scene.associate(&endpoint, subnet)).collect::<Result<_>>()?;
+            for (subnet, own) in subnets.iter().zip(OWN_ROUTES) {
+                // Routes that only this association has.
+                for destination in own {
+                    if destination.contains(':') && traffic == "ipv4"
+                        || !destination.contains(':') && traffic == "ipv6"
+                    {
+                        continue;
+                    }
+                    let parameters = [
+                        ("ClientVpnEndpointId", endpoint.as_str()),
+                        ("DestinationCidrBlock", destination),
+                        ("TargetVpcSubnetId", subnet),
+                    ];
+                    scene.ec2("CreateClientVpnRoute", &parameters)?;
+                }
+            }
             allow(&scene, &endpoint, traffic, 1)?;
             let profile = scene.profile(&endpoint)?;
             let mut client = scene.connect(0, &profile, &format!("client{number}"), &[])?;
@@ -77,8 +114,12 @@ fn each_traffic_type_reaches_what_it_carries() -> Result<()> {
             for address in [&told.0, &told.1].into_iter().flatten() {
                 ensure!(own.contains(&format!("{address}/")), "{name}: {address} in {own}");
             }
+            routes_are(net, (v4, v6), split == "true")
+                .with_context(|| format!("{name}: {}", client.log()))?;
             let said = client.log().len();
-            scene.disassociate(&endpoint, &association)?;
+            for association in &associated {
+                scene.disassociate(&endpoint, association)?;
+            }
             client.wait_for("Connection reset command was pushed by server", said, LIMIT)?;
             ensure!(silent(net, &[TARGETS[0], TARGETS_V6[0]]), "{name}: after the end");
             drop(client);

@@ -1,5 +1,5 @@
-//! Connect handlers with real clients: one that allows, denies, lies, fails, dies, is a Lambda-compatible server, or a
-//! program (spec: aws-client-vpn §4.5). That one which hangs is given up is shown beside the code.
+//! Connect handlers with real clients: one that allows, denies, hangs, lies, fails, dies, is a Lambda-compatible server, or
+//! a program (spec: aws-client-vpn §4.5).
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use common::logs;
@@ -72,6 +72,11 @@ fn serve(mut stream: TcpStream, heard: &Heard) -> Result<()> {
         "/2015-03-31/functions/AWSClientVPN-lambda/invocations" => {
             ("200 OK\r\nx-amz-function-error: Unhandled", said(true, ""))
         }
+        "/hang" => {
+            // Open for as long as this process lives, and nothing said.
+            std::mem::forget(stream);
+            return Ok(());
+        }
         // It hangs up.
         _ => return Ok(()),
     };
@@ -89,7 +94,7 @@ fn scene() -> Result<(Scene, Heard)> {
     let listener = scene.server_net.run(|| TcpListener::bind("127.0.0.1:0"))?;
     let port = listener.local_addr()?.port();
     let mut text = String::new();
-    for name in ["allow", "deny", "lie", "fail", "busy", "elsewhere", "die"] {
+    for name in ["allow", "deny", "lie", "fail", "busy", "elsewhere", "die", "hang"] {
         text += &format!(
             "[[connect-handler]]\nfunction = \"AWSClientVPN-{name}\"\nurl = \"http://127.0.0.1:{port}/{name}\"\n"
         );
@@ -210,6 +215,28 @@ fn each_way_of_a_handler_is_told_to_the_client_and_to_the_log() -> Result<()> {
         }
         ensure!(failed[0]["connection-id"] == asked["connection-id"], "{asked}");
         ensure!(failed[0]["posture-compliance-statuses"] == json!("compliant"), "{}", failed[0]);
+        Ok(())
+    })
+}
+
+/// Handlers have thirty seconds; meanwhile nobody is let in, and others are not kept waiting.
+#[test]
+fn one_that_hangs_denies_in_time() -> Result<()> {
+    lab::or_skip(|| {
+        let (scene, _) = scene()?;
+        let (endpoint, profile) = logged_endpoint(&scene)?;
+        ask_from_now(&scene, &endpoint, &arn("hang"))?;
+        let began = Instant::now();
+        let mut client = OpenVpn::start(&scene.clients[0].net, &profile, "hang", &[])?;
+        client
+            .wait_for(&format!("AUTH_FAILED,{FAILED}"), 0, Duration::from_secs(45))
+            .with_context(|| scene.server_log())?;
+        let took = began.elapsed();
+        ensure!((Duration::from_secs(29)..Duration::from_secs(40)).contains(&took), "{took:?}");
+        ensure!(client.times_up() == 0);
+        let failed = logged_failures(&scene, 1)?;
+        let reason = &failed[0]["connection-attempt-failure-reason"];
+        ensure!(*reason == json!("client-connect-handler-timed-out"), "{failed:?}");
         Ok(())
     })
 }

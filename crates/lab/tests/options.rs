@@ -14,6 +14,7 @@ use common::logs::{GROUP, entries, make_group};
 use common::people::profile;
 use lab::{OpenVpn, Scene, SceneOptions, TARGETS, eventually};
 
+const SOON: Duration = Duration::from_secs(5);
 /// A client that is told to come back waits a moment before it does.
 const RETURN: Duration = Duration::from_secs(15);
 
@@ -72,19 +73,20 @@ fn a_session_ends_when_its_time_is_over() -> Result<()> {
     })
 }
 
-/// Everything of `>ECHO:` a client has been pushed, as its management socket tells.
+/// Lets a client go that waits for its management socket; every `>ECHO:` there until it is connected.
 fn told(socket: &Path) -> Result<Vec<String>> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(b"echo all\n")?;
+    let mut stream = eventually("the socket", SOON, || UnixStream::connect(socket).ok())?;
+    stream.set_read_timeout(Some(RETURN))?;
+    stream.write_all(b"echo on\nstate on\nhold release\n")?;
     let mut lines = Vec::new();
     for line in BufReader::new(stream).lines() {
         let line = line?;
-        match line.trim_end() {
-            "END" => return Ok(lines),
-            line if line.starts_with('>') => {}
-            // A time stands before it.
-            line => lines.push(line.split_once(',').map_or(line, |(_, text)| text).to_owned()),
+        // A time stands before each.
+        if let Some(text) = line.strip_prefix(">ECHO:").and_then(|line| line.split_once(',')) {
+            lines.push(text.1.trim_end().to_owned());
+        }
+        if line.starts_with(">STATE:") && line.contains(",CONNECTED,") {
+            return Ok(lines);
         }
     }
     anyhow::bail!("the management socket was shut")
@@ -98,9 +100,10 @@ fn the_banner_is_shown() -> Result<()> {
             [("ClientLoginBannerOptions.Enabled", "true"), ("ClientLoginBannerOptions.BannerText", text)];
         let (scene, endpoint) = scene(&[], &options)?;
         let socket = scene.dir().join("management");
-        let arguments = ["--management", socket.to_str().context("a plain path")?, "unix"];
+        let socket_path = socket.to_str().context("a plain path")?;
+        let arguments = ["--management", socket_path, "unix", "--management-hold"];
         let profile = profile(&scene, &endpoint, "client1")?;
-        let client = scene.connect(0, &profile, "client", &arguments)?;
+        let client = OpenVpn::start(&scene.clients[0].net, &profile, "client", &arguments)?;
         let shown = told(&socket)?;
         let expected = [
             "msg Authorised use only\u{201a} \"please\".",
@@ -113,8 +116,9 @@ fn the_banner_is_shown() -> Result<()> {
         scene.ec2("ModifyClientVpnEndpoint", &off)?;
         ensure!(scene.reaches(0, TARGETS[0]) && client.times_up() == 1, "{}", client.log());
         client.stop();
-        let client = scene.connect(0, &profile, "again", &arguments)?;
-        ensure!(told(&socket)?.is_empty());
+        let client = OpenVpn::start(&scene.clients[0].net, &profile, "again", &arguments)?;
+        let shown = told(&socket)?;
+        ensure!(shown.is_empty(), "{shown:?}");
         client.stop();
         Ok(())
     })

@@ -220,8 +220,8 @@ fn a_path_of_1500_bytes_carries_all_sizes() -> Result<()> {
                 ensure!(tunnel.0 > 500 && target.0 > 500, "{transport}: {tunnel:?} {target:?}");
                 ensure!((tunnel.1, target.1) == (0, 0), "{transport}: TCP in pieces: {tunnel:?} {target:?}");
             }
-            // 1,400 bytes with both headers, not to be cut on the way.
-            for bytes in ["1372", "56", "1000"] {
+            // 1,400 bytes with and without both headers, not to be cut on the way.
+            for bytes in ["1400", "1372", "56", "1000"] {
                 let arguments =
                     ["-c", "3", "-i", "0.05", "-W", "2", "-n", "-q", "-M", "do", "-s", bytes, TARGETS[0]];
                 let said = net.output("ping", &arguments).with_context(|| format!("{transport}: {bytes}"))?;
@@ -292,6 +292,8 @@ fn when_the_last_address_is_given_everybody_hears_why() -> Result<()> {
             let entries: Vec<serde_json::Value> = common::logs::entries(&scene, "shortage").ok()?;
             entries.iter().any(|entry| entry["connection-attempt-failure-reason"] == reason).then_some(())
         })?;
+        eventually("the client", SOON, || late.log().contains("No client address is left").then_some(()))
+            .with_context(|| late.log())?;
         ensure!(late.times_up() == 0, "{}", late.log());
         ensure!(
             swarm.counts().up == u64::try_from(ADDRESSES)?,

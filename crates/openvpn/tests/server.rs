@@ -511,7 +511,7 @@ fn farewell_words() {
 fn a_time_to_come_back_is_told_to_those_that_know_it() {
     let farewell = || Farewell::ComeBack { after_s: 7, text: "later".to_owned() };
     let told = Some("AUTH_FAILED,TEMP[backoff 7,advance no]:later");
-    for (info, told) in [(MODERN, told), (OLD, Some("RESTART"))] {
+    for (info, told) in [(MODERN, told), (OLD, Some("RESTART,later"))] {
         let mut raw = Raw::new(SessionConfig::default());
         raw.log_in(info);
         raw.accept();

@@ -11,6 +11,7 @@ use pki::Identity;
 
 use super::authorization::{Judgement, Subject, Told};
 use super::endpoint::Plan;
+use super::returning::{NO_ADDRESS, TOO_MANY};
 use super::slot::{Admitted, SlotId, Stage};
 use super::{Gateway, push};
 use crate::counters::Counters;
@@ -184,11 +185,11 @@ impl Gateway {
                     }
                     Refused::Full => {
                         self.stats.sessions_refused += 1;
-                        self.no_place(now)
+                        self.no_place(TOO_MANY, now)
                     }
                     Refused::NoAddress => {
                         self.stats.addresses_refused += 1;
-                        self.no_place(now)
+                        self.no_place(NO_ADDRESS, now)
                     }
                 };
                 self.end(id, Some(farewell), EndReason::NotAdmitted, now);

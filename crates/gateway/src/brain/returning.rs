@@ -18,7 +18,8 @@ const REFUSALS_PER_S: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// What a client is told that found no place.
-const NO_PLACE: &str = "No place is left";
+pub(super) const TOO_MANY: &str = "Too many clients are connected";
+pub(super) const NO_ADDRESS: &str = "No client address is left";
 /// What one of many is told.
 const COME_BACK: &str = "Come back";
 
@@ -47,11 +48,11 @@ impl Gateway {
     /// What a client is told for which there is no place: it is not its fault, and it may pass. `AUTH_FAILED` would make a
     /// stock client stop for good, `RESTART` has it back each second with a whole handshake. The more are refused, the later.
     /// UNVERIFIED: what AWS sends when its addresses are used up.
-    pub(super) fn no_place(&mut self, now: Instant) -> Farewell {
+    pub(super) fn no_place(&mut self, why: &str, now: Instant) -> Farewell {
         let base = NO_PLACE_S.saturating_add(self.refusals.count(now) / REFUSALS_PER_S).min(LONGEST_S / 2);
         // Between once and twice as long, so that those refused together do not come back together.
         let drawn = u32::try_from(self.draws.bits("return") % u128::from(base + 1)).unwrap_or(0);
-        Farewell::ComeBack { after_s: base + drawn, text: NO_PLACE.to_owned() }
+        Farewell::ComeBack { after_s: base + drawn, text: why.to_owned() }
     }
 
     /// What one of many is told that shall come back: the first ones at once, those behind them later.

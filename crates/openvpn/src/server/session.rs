@@ -330,7 +330,8 @@ impl Session {
             _ => None,
         };
         let text = match farewell {
-            Farewell::Restart | Farewell::ComeBack { .. } => "RESTART".to_owned(),
+            Farewell::Restart => "RESTART".to_owned(),
+            Farewell::ComeBack { text, .. } => format!("RESTART,{text}"),
             Farewell::RestartKeep => "RESTART,[P]".to_owned(),
             Farewell::Halt(None) => "HALT".to_owned(),
             Farewell::Halt(Some(text)) => format!("HALT,{text}"),
