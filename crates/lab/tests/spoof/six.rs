@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::common::wire::{
-    AUTHENTICATION, Extension, FRAGMENT, HOPS, ICMP_V6, OPTIONS, ROUTING, TCP, UDP, ipv6, mark, marked,
+    AUTHENTICATION, Extension, FRAGMENT, HOPS, ICMP_V6, OPTIONS, ROUTING, TCP, UDP, ipv6, mark, marked, six,
     summed, transport,
 };
 use super::tries::{By, Tries};
@@ -276,10 +276,6 @@ pub(crate) fn up(family: &Family, tries: &mut Tries) {
     });
     tries.twin(By::Client, |number| halves(good, there, second, number));
 
-    for (what, kind) in NEIGHBOURS {
-        tries.attempt(format!("up, {what}"), By::Client, |number| vec![said(kind, own, TARGET, number)]);
-        tries.twin(By::Client, plain);
-    }
     for (what, kind) in ERRORS {
         tries.attempt(format!("up, {what} about nothing"), By::Client, |number| {
             let quoted = marked(UDP, (TARGET, 4_444), (own, 7_999), number);
