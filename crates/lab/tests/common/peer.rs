@@ -1,7 +1,9 @@
 //! A client of our own over a real socket: quick to start, and whatever it sends can be copied and bent.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -9,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use lab::Net;
-use openvpn::client::{Event, Session, SessionConfig};
+use openvpn::client::{Event, Line, Session, SessionConfig};
 use openvpn::data::{Channel, Role};
 use openvpn::tls::{RustlsClient, Tls, client_config};
-use openvpn::wire::{AckIds, Control, Opcode, SessionId, opcode};
+use openvpn::wire::{AckIds, Control, Opcode, SessionId, frame, opcode};
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::aws_lc_rs;
@@ -74,9 +76,72 @@ struct Told {
 }
 
 impl Told {
-    fn address(&self) -> Option<std::net::Ipv4Addr> {
+    /// What stands behind a word of the push reply, up to one of these marks.
+    fn pushed<T: FromStr>(&self, word: &str, until: &[char]) -> Option<T> {
         let options = self.pushed.as_ref()?;
-        options.iter().find_map(|option| option.strip_prefix("ifconfig ")?.split(' ').next()?.parse().ok())
+        options.iter().find_map(|option| option.strip_prefix(word)?.split(until).next()?.parse().ok())
+    }
+
+    fn address(&self) -> Option<Ipv4Addr> {
+        self.pushed("ifconfig ", &[' '])
+    }
+}
+
+/// What a client's packets go by.
+enum Link {
+    Udp(UdpSocket),
+    /// With what has come of a frame.
+    Tcp(TcpStream, Vec<u8>),
+}
+
+impl Link {
+    fn udp(net: &Net, server: SocketAddr) -> Result<Self> {
+        let socket = net.run(|| UdpSocket::bind("0.0.0.0:0"))?;
+        socket.connect(server)?;
+        socket.set_read_timeout(Some(TURN))?;
+        Ok(Self::Udp(socket))
+    }
+
+    fn tcp(net: &Net, server: SocketAddr) -> Result<Self> {
+        let stream = net.run(|| TcpStream::connect(server))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TURN))?;
+        Ok(Self::Tcp(stream, Vec::new()))
+    }
+
+    fn send(&mut self, packet: &[u8]) {
+        match self {
+            Self::Udp(socket) => drop(socket.send(packet)),
+            Self::Tcp(stream, _) => {
+                let mut framed = Vec::new();
+                frame::append(&mut framed, |out| {
+                    out.extend_from_slice(packet);
+                    true
+                });
+                let _ = stream.write_all(&framed);
+            }
+        }
+    }
+
+    /// What has come within a turn. Refused where nobody listens (any more): as good as lost.
+    fn receive(&mut self) -> Vec<Vec<u8>> {
+        let mut buffer = [0; 4_096];
+        match self {
+            Self::Udp(socket) => {
+                let length = socket.recv(&mut buffer).ok();
+                length.and_then(|length| buffer.get(..length)).map(<[u8]>::to_vec).into_iter().collect()
+            }
+            Self::Tcp(stream, begun) => {
+                let length = stream.read(&mut buffer).unwrap_or_default();
+                begun.extend(buffer.iter().take(length));
+                let (mut packets, mut rest) = (Vec::new(), begun.as_mut_slice());
+                while let Ok(Some(packet)) = frame::cut(&mut rest) {
+                    packets.push(packet.to_vec());
+                }
+                *begun = rest.to_vec();
+                packets
+            }
+        }
     }
 }
 
@@ -96,12 +161,23 @@ impl Peer {
         talks: bool,
         beside: Option<Beside>,
     ) -> Result<Self> {
-        let socket = net.run(|| UdpSocket::bind("0.0.0.0:0"))?;
-        socket.connect(server)?;
-        socket.set_read_timeout(Some(TURN))?;
+        Self::begin(Link::udp(net, server)?, Line::V2_6.config(), tls, talks, beside)
+    }
+
+    /// The same over TCP, and it says nothing by itself.
+    pub fn start_over_tcp(net: &Net, server: SocketAddr, tls: Arc<rustls::ClientConfig>) -> Result<Self> {
+        Self::begin(Link::tcp(net, server)?, Line::V2_6.config_over_tcp(), tls, false, None)
+    }
+
+    fn begin(
+        link: Link,
+        config: SessionConfig,
+        tls: Arc<rustls::ClientConfig>,
+        talks: bool,
+        beside: Option<Beside>,
+    ) -> Result<Self> {
         let factory = move || Ok(Box::new(connection(&tls)?) as Box<dyn Tls>);
-        let config =
-            SessionConfig { push_request_after: Duration::from_millis(1), ..SessionConfig::default() };
+        let config = SessionConfig { push_request_after: Duration::from_millis(1), ..config };
         let mut seed = [0; 32];
         aws_lc_rs::default_provider().secure_random.fill(&mut seed).ok().context("no randomness")?;
         let sid = SessionId([7, seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6]]);
@@ -110,7 +186,7 @@ impl Peer {
         let stop = Arc::new(AtomicBool::new(false));
         let driver = Driver {
             origin: Instant::now(),
-            socket,
+            link,
             session,
             channel: Channel::new(Role::Client),
             told: Arc::clone(&told),
@@ -137,8 +213,13 @@ impl Peer {
     }
 
     /// Its address in the tunnel, once it is up.
-    pub fn address(&self) -> Option<std::net::Ipv4Addr> {
+    pub fn address(&self) -> Option<Ipv4Addr> {
         self.told(Told::address)
+    }
+
+    /// Its IPv6 address in the tunnel, once it is up and if it has one.
+    pub fn address_v6(&self) -> Option<Ipv6Addr> {
+        self.told(|told| told.pushed("ifconfig-ipv6 ", &['/', ' ']))
     }
 
     /// Sends inner packets, whatever they are.
@@ -168,7 +249,7 @@ impl Drop for Peer {
 
 struct Driver {
     origin: Instant,
-    socket: UdpSocket,
+    link: Link,
     session: Session,
     channel: Channel,
     told: Arc<Mutex<Told>>,
@@ -179,13 +260,10 @@ struct Driver {
 
 impl Driver {
     fn run(mut self, stop: &AtomicBool) {
-        let mut buffer = [0; 2_048];
         while !stop.load(Ordering::Relaxed) {
             self.transmit();
-            // Refused where nobody listens (any more): as good as lost.
-            if let Ok(length) = self.socket.recv(&mut buffer)
-                && let Some(packet) = buffer.get_mut(..length)
-            {
+            for mut packet in self.link.receive() {
+                let packet = packet.as_mut_slice();
                 if matches!(opcode(packet), Some((Opcode::DataV1 | Opcode::DataV2, _))) {
                     if let Ok(opened) = self.channel.open(packet) {
                         let inner = opened.payload.to_vec();
@@ -223,9 +301,9 @@ impl Driver {
     }
 
     fn send(&mut self, datagram: &[u8]) {
-        let _ = self.socket.send(datagram);
-        if let Some(beside) = &mut self.beside {
-            beside(&self.socket, datagram);
+        self.link.send(datagram);
+        if let (Some(beside), Link::Udp(socket)) = (&mut self.beside, &self.link) {
+            beside(socket, datagram);
         }
         self.tell(|told| told.sent.push(datagram.to_vec()));
     }
@@ -267,7 +345,7 @@ impl Driver {
 }
 
 /// A UDP packet from an inner address to the first target's discard port.
-fn inner(source: std::net::Ipv4Addr) -> Vec<u8> {
+fn inner(source: Ipv4Addr) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 36, 0, 0, 0x40, 0, 64, 17, 0, 0];
     packet.extend(source.octets());
     packet.extend([10, 77, 1, 10]);
