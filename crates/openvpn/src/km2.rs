@@ -11,7 +11,7 @@ use crate::text::append_secret;
 
 /// Longest message, in bytes. spec: openvpn-protocol §7.3
 pub const MAX_KM2_BYTES: usize = 1 << 18;
-/// Longest user name and password (AWS dialect: a SAML response rides in the password), in bytes.
+/// Longest user name and password (AWS dialect: a SAML response rides in the password), in bytes without the NUL.
 const MAX_CREDENTIAL_BYTES: usize = 1 << 17;
 /// Longest options string looked at, in bytes.
 const MAX_OPTIONS_BYTES: usize = 64 * 1024;
@@ -201,7 +201,7 @@ impl ClientParser {
         check_method(body)?;
         let mut cursor = Cursor { rest: body, dialect };
         let Some(source) = cursor.client_source() else { return Ok(None) };
-        let limits = [MAX_OPTIONS_BYTES, MAX_CREDENTIAL_BYTES, MAX_CREDENTIAL_BYTES];
+        let limits = [MAX_OPTIONS_BYTES, MAX_CREDENTIAL_BYTES + 1, MAX_CREDENTIAL_BYTES + 1];
         let mut strings = [None; 3];
         for (string, limit) in strings.iter_mut().zip(limits) {
             *string = match cursor.string(limit)? {
@@ -320,6 +320,7 @@ impl<'b> Cursor<'b> {
         Some(ServerSource { random1: self.bytes()?, random2: self.bytes()? })
     }
 
+    /// `limit`: of its bytes, with its NUL.
     fn string(&mut self, limit: usize) -> Result<Found<'b>, Km2Error> {
         if self.rest.is_empty() {
             return Ok(Found::Missing);

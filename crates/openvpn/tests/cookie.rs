@@ -1,7 +1,7 @@
 //! The stateless handshake: who is answered, who is let in, and above all who is not.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use openvpn::Instant;
 use openvpn::server::{CookieJar, FirstPacket};
@@ -121,6 +121,38 @@ fn nobody_else_is() {
     }
     // The row above must fail for its own reason only:
     assert!(matches!(jar.judge(address(peer), &third, now, &mut Vec::new()), FirstPacket::Proven { .. }));
+}
+
+/// One bit of the address or of the port is another peer, whichever: the cookie covers them whole.
+#[test]
+fn every_bit_of_address_and_port_counts() {
+    let jar = CookieJar::new([4; 32]);
+    let now = seconds(100);
+    for peer in ["203.0.113.9:5000", "[2001:db8:1:2:a:b:c:d]:5000"] {
+        let sid = cookie(&jar, peer, now);
+        let third = packet(Opcode::ControlV1, 0, Some(1), &[0], Some(sid), b"hello");
+        let judge = |from: SocketAddr| jar.judge(from, &third, now, &mut Vec::new());
+        let at = address(peer);
+        let bits = if at.is_ipv4() { 32 } else { 128 };
+        let hosts = (0..bits).map(|bit| match at.ip() {
+            IpAddr::V4(ip) => IpAddr::V4((u32::from(ip) ^ 1 << bit).into()),
+            IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) ^ 1 << bit).into()),
+        });
+        for other in hosts.map(|ip| SocketAddr::new(ip, at.port())) {
+            assert_eq!(judge(other), FirstPacket::Drop, "{peer} is not {other}");
+        }
+        for bit in 0..16 {
+            let other = SocketAddr::new(at.ip(), at.port() ^ 1 << bit);
+            assert_eq!(judge(other), FirstPacket::Drop, "{peer} is not {other}");
+        }
+        assert!(matches!(judge(at), FirstPacket::Proven { .. }));
+    }
+    // The same number in the other version is another address, but for the mapped one.
+    let sid = cookie(&jar, "203.0.113.9:5000", now);
+    let third = packet(Opcode::ControlV1, 0, Some(1), &[0], Some(sid), b"hello");
+    for other in ["[::203.0.113.9]:5000", "[64:ff9b::203.0.113.9]:5000", "[2002:cb00:7109::]:5000"] {
+        assert_eq!(jar.judge(address(other), &third, now, &mut Vec::new()), FirstPacket::Drop, "{other}");
+    }
 }
 
 #[test]

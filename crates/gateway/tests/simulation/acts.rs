@@ -1,12 +1,12 @@
 //! What happens to a gateway in its life, drawn by lot: changes of the desired state, and what clients and clocks do.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::Instant;
 use gateway::desired::{Association, AuthorizationPolicy, Endpoint, Route, Rule, Target};
-use model::{EndpointId, RuleGroup, SecurityRule, Transport};
+use model::{ClientAddresses, ClientNets, EndpointId, RuleGroup, SecurityRule, Transport};
 use openvpn::client::Line;
 use openvpn::data;
 
@@ -14,12 +14,18 @@ use crate::client::Plan;
 use crate::lists::{LISTS, NAMES};
 use crate::network::{Event, Inner, Net};
 use crate::sim::Sim;
-use crate::world::{self, association_id, endpoint_id, only, udp};
+use crate::traffic::{Body, Cut, Letter};
+use crate::world::{self, association_id, endpoint_id, only};
 
 const ENDPOINTS_MAX: usize = 4;
 const ASSOCIATIONS_MAX: usize = 3;
 
-const RULES: [&str; 9] = [
+/// Blocks of clients: of IPv4, of both, of IPv6.
+const ROOMY: [&str; 3] = ["10.9.0.0/22", "10.9.0.0/22,fd00:9::/64", "fd00:9::/64"];
+/// So few addresses that they run out, rest, and are given again.
+const NARROW: [&str; 3] = ["10.9.0.0/29", "10.9.0.0/29,fd00:9::/64", "fd00:9::/125"];
+
+const RULES: [&str; 15] = [
     "0.0.0.0/0",
     "10.0.0.0/16",
     "10.0.0.0/24",
@@ -29,10 +35,16 @@ const RULES: [&str; 9] = [
     "10.9.0.0/22",
     "10.9.0.0/29",
     "::/0",
+    "2001:db8::/32",
+    "2001:db8:0:5::/64",
+    "2001:db8:0:5::5/128",
+    "fd00:1::/32",
+    "fd00:9::/64",
+    "fd00:9::/125",
 ];
 
 /// The client CIDR as a row through the association is not the local row.
-const ROUTES: [&str; 7] = [
+const ROUTES: [&str; 13] = [
     "0.0.0.0/0",
     "10.0.0.0/16",
     "10.0.5.0/24",
@@ -40,6 +52,12 @@ const ROUTES: [&str; 7] = [
     "192.168.1.128/25",
     "10.9.0.0/22",
     "8.8.8.8/32",
+    "::/0",
+    "2001:db8::/32",
+    "2001:db8:0:5::/64",
+    "fd00:1:0:8000::/49",
+    "fd00:9::/64",
+    "2600::8/128",
 ];
 
 const FAR: [[u8; 4]; 12] = [
@@ -55,6 +73,21 @@ const FAR: [[u8; 4]; 12] = [
     [192, 168, 1, 128],
     [8, 8, 8, 8],
     [9, 9, 9, 9],
+];
+
+const FAR_V6: [[u16; 8]; 12] = [
+    [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1],
+    [0x2001, 0xdb8, 0, 5, 0, 0, 0, 5],
+    [0x2001, 0xdb8, 0, 5, 0, 0, 0, 6],
+    [0x2001, 0xdb8, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff],
+    [0x2001, 0xdb9, 0, 0, 0, 0, 0, 0],
+    [0xfd00, 1, 0, 9, 0, 0, 0, 9],
+    [0xfd00, 1, 0, 0x7fff, 0xffff, 0xffff, 0xffff, 0xffff],
+    [0xfd00, 1, 0, 0x8000, 0, 0, 0, 0],
+    [0xfd00, 2, 0, 0, 0, 0, 0, 0],
+    [0xfd00, 9, 0, 1, 0, 0, 0, 2],
+    [0x2600, 0, 0, 0, 0, 0, 0, 8],
+    [0x2600, 0, 0, 0, 0, 0, 0, 9],
 ];
 
 /// Policies cost milliseconds each to read: few schedules have them.
@@ -123,10 +156,9 @@ impl Sim {
         wanted.id = endpoint_id(number);
         wanted.transport = if self.rng.chance(200) { Transport::Tcp } else { Transport::Udp };
         wanted.split_tunnel = self.rng.chance(300);
-        if self.rng.chance(200) {
-            // So few addresses that they run out, rest, and are given again.
-            wanted.client_cidr = "10.9.0.0/29".parse().unwrap();
-        }
+        let blocks = if self.rng.chance(200) { NARROW } else { ROOMY };
+        let versions = [0, 0, 0, 0, 1, 1, 1, 2, 2][self.rng.place(9)];
+        wanted.client_cidr = blocks[versions].parse().unwrap();
         if self.real_tls {
             wanted.server = world::real::server();
         }
@@ -136,15 +168,15 @@ impl Sim {
         }
         wanted.rules = self.rules();
         for _ in 0..1 + self.rng.place(ASSOCIATIONS_MAX) {
-            let association = self.association();
+            let association = self.association(wanted.client_cidr);
             wanted.associations.insert(association.id.clone(), association);
         }
         self.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
     }
 
-    fn association(&mut self) -> Association {
+    fn association(&mut self, clients: ClientNets) -> Association {
         let number = self.number();
-        let routes = self.routes();
+        let routes = self.routes(clients);
         Association { id: association_id(number), routes, ..world::association(1) }
     }
 
@@ -165,12 +197,12 @@ impl Sim {
             .collect()
     }
 
-    fn routes(&mut self) -> Vec<Route> {
+    fn routes(&mut self, clients: ClientNets) -> Vec<Route> {
         let some = self.rng.below(1 << ROUTES.len());
         let chosen = ROUTES.iter().enumerate().filter(|(at, _)| some >> at & 1 == 1);
         let mut routes: Vec<Route> = chosen.map(|(_, route)| world::route(route)).collect();
         if self.rng.chance(400) {
-            routes.push(Route { target: Target::Local, ..world::route("10.9.0.0/22") });
+            routes.extend(clients.iter().map(|destination| Route { destination, target: Target::Local }));
         }
         routes
     }
@@ -188,6 +220,7 @@ impl Sim {
             }),
             52..64 => self.of_client(|sim, client| {
                 sim.clients[client].rekeyed = true;
+                sim.clients[client].moved = None;
                 if sim.rng.chance(500) {
                     sim.rekey_path(client);
                 } else {
@@ -200,6 +233,7 @@ impl Sim {
             75..78 => self.of_client(|sim, client| {
                 if !sim.real_tls {
                     sim.clients[client].changed = true;
+                    sim.clients[client].moved = None;
                     *sim.clients[client].shows.lock().unwrap() = sim.rng.place(NAMES.len() + 2);
                 }
             }),
@@ -283,7 +317,8 @@ impl Sim {
         match (self.rng.below(100), one) {
             (0..25, _) => wanted.rules = self.rules(),
             (25..40, Some(one)) => {
-                wanted.associations.get_mut(&one).unwrap().routes = self.routes();
+                let routes = self.routes(wanted.client_cidr);
+                wanted.associations.get_mut(&one).unwrap().routes = routes;
             }
             (40..44, Some(one)) => {
                 let rule =
@@ -296,7 +331,7 @@ impl Sim {
             (58..62, _) => wanted.associations.clear(),
             (62..74, _) => {
                 if wanted.associations.len() < ASSOCIATIONS_MAX {
-                    let association = self.association();
+                    let association = self.association(wanted.client_cidr);
                     wanted.associations.insert(association.id.clone(), association);
                 }
             }
@@ -335,37 +370,71 @@ impl Sim {
 
     /// A client sends something to somebody.
     pub fn speak(&mut self, client: usize) {
-        let Some(ip) = self.clients[client].ip else { return };
+        let Some(own) = self.clients[client].ip else { return };
         for _ in 0..self.rng.below(3) {
-            let far = self.far();
-            let honest = !self.rng.chance(100);
-            let source = if honest { ip } else { self.another(ip) };
-            let packet = udp(source, &far.to_string());
-            self.send(client, &packet.clone(), Inner::Ip { packet, honest });
+            let (v4, mine) = self.version(own);
+            let far = self.far(v4);
+            let mine = mine.filter(|_| !self.rng.chance(100));
+            let source = mine.unwrap_or_else(|| self.another(v4, own));
+            let packet = self.letter(source, far);
+            self.send(client, &packet.bytes.clone(), Inner::Ip { packet, honest: mine.is_some() });
         }
     }
 
-    fn far(&mut self) -> Ipv4Addr {
-        if self.rng.chance(150) {
-            return Ipv4Addr::new(10, 9, 0, 1 + u8::try_from(self.rng.below(8)).unwrap());
-        }
-        Ipv4Addr::from(*self.rng.pick(&FAR))
+    /// An IP version, mostly one that is carried, and the address in it.
+    fn version(&mut self, own: ClientAddresses) -> (bool, Option<IpAddr>) {
+        let usual = own.v4.is_some() && !(own.v6.is_some() && self.rng.chance(500));
+        let v4 = usual != self.rng.chance(100);
+        (v4, own.iter().find(|address| address.is_ipv4() == v4))
     }
 
-    /// An address that is not this one.
-    fn another(&mut self, than: Ipv4Addr) -> Ipv4Addr {
-        let other = self.far();
-        if other == than { Ipv4Addr::new(10, 9, 3, 250) } else { other }
+    fn far(&mut self, v4: bool) -> IpAddr {
+        let host = 1 + u8::try_from(self.rng.below(8)).unwrap();
+        match (v4, self.rng.chance(150)) {
+            (true, true) => [10, 9, 0, host].into(),
+            (true, false) => (*self.rng.pick(&FAR)).into(),
+            (false, true) => [0xfd00, 9, 0, 0, 0, 0, 0, u16::from(host)].into(),
+            (false, false) => (*self.rng.pick(&FAR_V6)).into(),
+        }
+    }
+
+    /// An address that is none of these.
+    fn another(&mut self, v4: bool, than: ClientAddresses) -> IpAddr {
+        let other = self.far(v4);
+        match v4 {
+            _ if !than.has(other) => other,
+            true => [10, 9, 3, 250].into(),
+            false => [0xfd00, 9, 0, 0, 0, 0, 0, 0x3fa].into(),
+        }
+    }
+
+    /// A packet, often an error about one that its receiver has sent, or not quite.
+    fn letter(&mut self, source: IpAddr, destination: IpAddr) -> Letter {
+        let cut = match self.rng.below(10) {
+            0 => Cut::First,
+            1 => Cut::Later,
+            _ => Cut::Whole,
+        };
+        if !self.rng.chance(250) {
+            return Letter::new(source, destination, Body::Datagram, cut);
+        }
+        let v4 = source.is_ipv4();
+        let from = if self.rng.chance(200) { self.far(v4) } else { destination };
+        let to = self.far(v4);
+        let body = if self.rng.chance(100) { Body::Echo(from, to) } else { Body::Error(from, to) };
+        Letter::new(source, destination, body, cut)
     }
 
     /// Something comes from the far side for a path's client, or not quite for it.
     pub fn answer(&mut self, id: u32) {
         for _ in 0..self.rng.below(3) {
-            let far = self.far();
-            let wrong = self.rng.chance(50);
-            let Some((address, _)) = self.path_of(id) else { return };
-            let to = if wrong { self.another(address) } else { address };
-            self.down(id, &udp(far, &to.to_string()));
+            let Some(own) = self.addresses_of(id) else { return };
+            let (v4, mine) = self.version(own);
+            let far = self.far(v4);
+            let mine = mine.filter(|_| !self.rng.chance(50));
+            let to = mine.unwrap_or_else(|| self.another(v4, own));
+            let packet = self.letter(far, to);
+            self.down(id, &packet);
         }
     }
 

@@ -1,11 +1,11 @@
 //! One client: the sans-IO session and data channel of a client line, and what the schedule remembers of it.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use gateway::{Instant, StreamId};
-use model::EndpointId;
+use model::{ClientAddresses, EndpointId};
 use openvpn::client::{Event, Line, Session, SessionConfig};
 use openvpn::data::{Channel, Role};
 use openvpn::server::TlsFactory;
@@ -35,8 +35,8 @@ pub struct Client {
     pub session: Session,
     pub channel: Channel,
     pub born: Instant,
-    /// Its address in the tunnel.
-    pub ip: Option<Ipv4Addr>,
+    /// Its addresses in the tunnel.
+    pub ip: Option<ClientAddresses>,
     pub told: Option<Told>,
     /// Which certificate it shows on new keys.
     pub shows: Arc<Mutex<usize>>,
@@ -47,6 +47,9 @@ pub struct Client {
     /// Since when it has a key.
     pub keys: BTreeMap<u8, Instant>,
     pub heard: Instant,
+    /// When it moved, unless it has opened a packet where it is now, and unless something else has happened that could
+    /// keep one from it.
+    pub moved: Option<Instant>,
     /// It has said that it leaves.
     pub left: bool,
     /// It shows another certificate than it came with.
@@ -90,6 +93,7 @@ impl Client {
             sending: None,
             keys: BTreeMap::new(),
             heard: now,
+            moved: None,
             left: false,
             changed: false,
             rekeyed: false,
@@ -107,9 +111,9 @@ impl Client {
         while let Some(event) = self.session.poll_event() {
             match event {
                 Event::Pushed(options) | Event::Updated(options) => {
-                    let ifconfig = options.iter().find_map(|o| o.strip_prefix("ifconfig "));
-                    let address = ifconfig.and_then(|o| o.split(' ').next()).expect("an address is pushed");
-                    self.ip = Some(address.parse().unwrap());
+                    let own = addresses(&options);
+                    assert!(own.iter().next().is_some(), "an address is pushed");
+                    self.ip = Some(own);
                 }
                 Event::KeysReady { key_id, keys, cipher, v2_peer_id } => {
                     self.peer_id = v2_peer_id;
@@ -132,6 +136,17 @@ impl Client {
                 }
             }
         }
+    }
+}
+
+/// The addresses that options give.
+fn addresses(options: &[String]) -> ClientAddresses {
+    let after = |name: &str| options.iter().find_map(|option| option.strip_prefix(name));
+    let v4 = after("ifconfig ").and_then(|rest| rest.split(' ').next());
+    let v6 = after("ifconfig-ipv6 ").and_then(|rest| rest.split('/').next());
+    ClientAddresses {
+        v4: v4.map(|address| address.parse().unwrap()),
+        v6: v6.map(|address| address.parse().unwrap()),
     }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! Real brain, real paths, clients of all lines, up to thirty per cent loss, repetition, reordering, delays of up to
 //! five seconds, clocks that jump; rules, routes, lists, policies, associations and endpoints that come and go;
-//! renegotiations, floats, exits, dead peers; workers that lag behind. After every step:
+//! renegotiations, floats, exits, dead peers; workers that lag behind; packets of both IP versions, fragments, ICMP errors.
+//! After every step:
 //!
 //! * no packet is delivered that every state in force denies, none is held back that every one of them allows;
 //! * every connection is up or over by its deadline, and none ends without a cause;
 //! * no address, peer id or key is used while its predecessor could still speak;
+//! * a client that has moved on a net that loses nothing hears from the gateway where it is now;
 //! * nothing is admitted, and no path is left, once the end of its association was acknowledged.
 //!
 //! `BASCULE_SCHEDULES` sets how many, `BASCULE_SEED` where they begin. Real TLS draws randomness of its own: those
@@ -20,6 +22,7 @@ mod lists;
 mod model;
 mod network;
 mod sim;
+mod traffic;
 #[path = "../world/mod.rs"]
 mod world;
 
@@ -97,5 +100,11 @@ fn the_gateway_does_what_the_reference_says() {
         assert!(each.iter().all(|n| *n > count), "{seen:?}");
         let rare = [seen.floats, seen.rekeys, seen.between_clients];
         assert!(rare.iter().all(|n| *n > count / 10), "{seen:?}");
+        let kinds =
+            [seen.of_ipv6, seen.fragments, seen.errors_passed, seen.errors_held_back, seen.not_carried];
+        assert!(kinds.iter().all(|n| *n > count / 10), "{seen:?}");
+        // Those need a net that loses nothing, or clients that may reach others who may not reach them.
+        let rarest = [seen.heard_after_floats, seen.errors_between_clients];
+        assert!(rarest.iter().all(|n| *n > count / 100), "{seen:?}");
     }
 }

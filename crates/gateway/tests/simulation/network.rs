@@ -8,6 +8,7 @@ use gateway::{Instant, StreamId};
 use model::AssociationId;
 
 use crate::client::Plan;
+use crate::traffic::Letter;
 
 /// How bad it is.
 #[derive(Clone, Debug)]
@@ -55,8 +56,8 @@ pub struct Sent {
 pub enum Inner {
     /// For the other end itself.
     InBand,
-    /// `honest`: its source is the client's own address.
-    Ip { packet: Vec<u8>, honest: bool },
+    /// `honest`: its source is one of the client's own addresses.
+    Ip { packet: Letter, honest: bool },
 }
 
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 //! thread, and every check that must hold after each step.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +11,15 @@ use gateway::{
     ConnectionEnd, DataPath, Down, DropReason, Effect, EndReason, Gateway, GatewayConfig, Handshakes,
     Instant, Limits, PathNotice, PathUpdate, Rustls, StreamId, Tick, UnixTime, Up,
 };
-use model::{AssociationId, ConnectionId, EndpointId, Transport};
+use model::{AssociationId, ClientAddresses, ClientNets, ConnectionId, EndpointId, Transport};
 use openvpn::data;
 use openvpn::wire;
 
 use crate::client::{Client, Plan};
 use crate::lists::{self, NAMES, name};
-use crate::model::{Who, may_enter, may_stay, passes};
+use crate::model::{Who, comes_down, is_clients, may_enter, may_stay, passes};
 use crate::network::{Air, Event, Inner, Net, Packet, Rng, Sent};
+use crate::traffic::{Cut, Letter};
 use crate::world::{Doubles, EPOCH, WORKERS};
 
 const TICK: Duration = Duration::from_millis(500);
@@ -30,13 +31,18 @@ const REST: Duration = Duration::from_secs(59);
 const DEAD_TICKS: u32 = 4;
 /// A client that hears nothing for this long begins anew: what is pushed as `ping-restart`.
 const SILENCE: Duration = Duration::from_secs(20);
+/// A client that has moved hears from the gateway by then, where nothing is lost: two ticks, a keepalive's pause and the
+/// longest delays there and back, with room for a packet from its old address that comes late.
+const FOLLOWED: Duration = Duration::from_secs(5);
+/// Longer than any schedule lasts.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// A path at its worker.
 struct Path {
     endpoint: EndpointId,
     association: AssociationId,
     worker: u16,
-    address: Ipv4Addr,
+    address: ClientAddresses,
     stream: Option<StreamId>,
     path: Box<DataPath>,
     /// Since when it has a key.
@@ -73,7 +79,7 @@ struct Live {
     association: AssociationId,
     name: String,
     client: usize,
-    address: Ipv4Addr,
+    address: ClientAddresses,
     since: Instant,
 }
 
@@ -86,11 +92,25 @@ pub struct Seen {
     pub held_back: u64,
     pub spoofed: u64,
     pub down: u64,
+    /// Of clients that were followed, by the gateway's count.
     pub floats: u64,
+    /// Packets that a client opened where it had moved to.
+    pub heard_after_floats: u64,
     pub rekeys: u64,
     pub disassociated: u64,
     pub ended: u64,
     pub between_clients: u64,
+    /// Packets of IPv6 that passed.
+    pub of_ipv6: u64,
+    /// Later fragments that passed.
+    pub fragments: u64,
+    /// Packets of an IP version that the tunnel does not carry.
+    pub not_carried: u64,
+    /// ICMP errors that passed for what they quote, and others.
+    pub errors_passed: u64,
+    pub errors_held_back: u64,
+    /// Errors held back that other clients sent.
+    pub errors_between_clients: u64,
 }
 
 impl Seen {
@@ -107,6 +127,13 @@ impl Seen {
         self.disassociated += other.disassociated;
         self.ended += other.ended;
         self.between_clients += other.between_clients;
+        self.heard_after_floats += other.heard_after_floats;
+        self.of_ipv6 += other.of_ipv6;
+        self.fragments += other.fragments;
+        self.not_carried += other.not_carried;
+        self.errors_passed += other.errors_passed;
+        self.errors_held_back += other.errors_held_back;
+        self.errors_between_clients += other.errors_between_clients;
     }
 }
 
@@ -130,7 +157,7 @@ pub struct Sim {
     closed: BTreeSet<StreamId>,
     paths: BTreeMap<u32, Path>,
     live: BTreeMap<ConnectionId, Live>,
-    released_addresses: BTreeMap<(EndpointId, Ipv4Addr), Instant>,
+    released_addresses: BTreeMap<(EndpointId, IpAddr), Instant>,
     released_ids: BTreeMap<u32, Instant>,
     /// Whether a data packet was opened, by serial number.
     opened: Vec<bool>,
@@ -207,7 +234,10 @@ impl Sim {
     fn disturb(&mut self, of: impl Fn(&Client) -> bool) {
         for &client in &self.active {
             let it = &mut self.clients[client];
-            it.must_come_up &= !of(it);
+            if of(it) {
+                it.must_come_up = false;
+                it.moved = None;
+            }
         }
     }
 
@@ -337,8 +367,15 @@ impl Sim {
     pub fn float(&mut self, client: usize) {
         let address = self.fresh_address();
         self.at.insert(address, client);
-        self.clients[client].address = address;
-        self.seen.floats += 1;
+        let wanted = self.newest().endpoints.get(&self.clients[client].plan.endpoint);
+        let lasts = wanted.is_some_and(|wanted| wanted.session_timeout > HOUR);
+        let goes_on = self.live.values().any(|live| live.client == client);
+        let it = &mut self.clients[client];
+        it.address = address;
+        // One that the gateway has not given up, and that nothing else could end meanwhile: a farewell goes where the
+        // gateway last heard from it.
+        let lives = goes_on && self.now.since(it.heard) <= FOLLOWED && !it.changed && !it.rekeyed;
+        it.moved = (self.net.is_lossless() && lives && lasts).then_some(self.now);
     }
 
     fn throw(&mut self, client: usize, up: bool, address: SocketAddr, bytes: Vec<u8>, data: Option<Sent>) {
@@ -459,7 +496,7 @@ impl Sim {
                         association: start.association,
                         name: start.common_name,
                         client: self.at[&start.peer],
-                        address: start.client.v4.expect("an IPv4 address"),
+                        address: start.client,
                         since: self.now,
                     };
                     assert_eq!(live.name, name(self.clients[live.client].plan.name));
@@ -472,7 +509,15 @@ impl Sim {
                 }
                 Effect::Ended(end) => self.ended(&end),
                 Effect::Ask(_) => panic!("there is no handler"),
-                Effect::Known { .. } | Effect::Forgotten { .. } | Effect::Floated { .. } => {}
+                Effect::Floated { peer_id, peer, .. } => {
+                    self.seen.floats += 1;
+                    let client = self.paths.get(&peer_id).and_then(|path| path.client);
+                    assert!(
+                        client.is_none_or(|client| self.at[&peer] == client),
+                        "{peer} is somebody else's"
+                    );
+                }
+                Effect::Known { .. } | Effect::Forgotten { .. } => {}
                 Effect::Refused(_) | Effect::PolicyEvaluated(_) | Effect::PolicyLifted { .. } => {}
             }
         }
@@ -508,7 +553,9 @@ impl Sim {
             }
             (EndReason::ProtocolError, _) => client.rekeyed,
             (EndReason::IdentityChanged, Some(wanted)) => {
-                client.changed || !may_enter(wanted, &live.name, self.wall().0)
+                // Of those beyond the names one has a certificate that runs out when clocks are put right.
+                let runs_out = client.plan.name >= NAMES.len();
+                client.changed || runs_out || !may_enter(wanted, &live.name, self.wall().0)
             }
             (
                 EndReason::Replaced | EndReason::HandlerDenied | EndReason::WorkerLost | EndReason::Draining,
@@ -531,18 +578,20 @@ impl Sim {
         match effect {
             Effect::Install { worker, endpoint, association, peer_id, addresses, shared, stream, path } => {
                 assert!(!shared, "nobody begins anew at its address");
-                let address = addresses.v4.expect("an IPv4 address");
                 assert_eq!(peer_id % u32::from(WORKERS), u32::from(worker));
                 let rested = |at: Option<&Instant>| at.is_none_or(|at| self.now.since(*at) >= REST);
-                assert!(
-                    rested(self.released_addresses.get(&(endpoint.clone(), address))),
-                    "an address rests"
-                );
+                for address in addresses.iter() {
+                    let last = self.released_addresses.get(&(endpoint.clone(), address));
+                    assert!(rested(last), "{address} rests");
+                }
                 assert!(rested(self.released_ids.get(&peer_id)), "a peer id rests");
-                let twice = self.paths.values().any(|p| p.endpoint == endpoint && p.address == address);
-                assert!(!twice, "{address} is given twice");
+                let has = |p: &Path| addresses.iter().any(|address| p.address.has(address));
+                let twice = self.paths.values().any(|p| p.endpoint == endpoint && has(p));
+                assert!(!twice, "{addresses} is given twice");
                 let known = |v: &Arc<Desired>| {
-                    v.endpoints.get(&endpoint).is_some_and(|e| e.associations.contains_key(&association))
+                    v.endpoints.get(&endpoint).is_some_and(|e| {
+                        e.associations.contains_key(&association) && is_of(addresses, e.client_cidr)
+                    })
                 };
                 assert!(
                     self.versions.iter().any(known),
@@ -553,7 +602,7 @@ impl Sim {
                     endpoint,
                     association,
                     worker,
-                    address,
+                    address: addresses,
                     stream,
                     path,
                     keys,
@@ -595,7 +644,9 @@ impl Sim {
             Effect::Remove { endpoint, peer_id, .. } => {
                 let path = self.paths.remove(&peer_id).expect("removals of what there is");
                 assert_eq!(path.endpoint, endpoint);
-                self.released_addresses.insert((endpoint, path.address), self.now);
+                for address in path.address.iter() {
+                    self.released_addresses.insert((endpoint.clone(), address), self.now);
+                }
                 self.released_ids.insert(peer_id, self.now);
             }
             _ => unreachable!("workers get nothing else"),
@@ -679,14 +730,13 @@ impl Sim {
             assert_eq!(*path.client.get_or_insert(client), client, "a path has one client");
             path.dead_ticks = 0;
         }
-        let (endpoint, association) = (path.endpoint.clone(), path.association.clone());
+        let endpoint = path.endpoint.clone();
         let notices: Vec<_> = std::iter::from_fn(|| path.path.poll_notice()).collect();
-        if let Ok(Some(packet)) = &up {
-            let of_client =
-                self.versions.iter().any(|version| is_clients(version, &endpoint, destination(packet)));
+        if let (Ok(Some(_)), Inner::Ip { packet, .. }) = (&up, &sent.inner) {
+            let of_client = self.versions.iter().any(|v| is_clients(v, &endpoint, packet.destination));
             assert_eq!(local, of_client, "to other clients by the local way, to nobody else");
         }
-        self.judge_up(&sent, up, had_key, &endpoint, &association, client);
+        self.judge_up(&sent, up, had_key, id, client);
         for notice in notices {
             self.gateway.handle_notice(&endpoint, id, notice.into(), self.now);
             self.drain_gateway();
@@ -699,29 +749,41 @@ impl Sim {
         sent: &Sent,
         up: Result<Option<Vec<u8>>, DropReason>,
         had_key: bool,
-        endpoint: &EndpointId,
-        association: &AssociationId,
+        id: u32,
         client: usize,
     ) {
+        let Path { endpoint, association, address: own, .. } = &self.paths[&id];
+        let (endpoint, association, own) = (endpoint.clone(), association.clone(), *own);
         let (allows, all) = match &sent.inner {
             Inner::InBand => (0, 0),
-            Inner::Ip { packet, .. } => self.verdicts(endpoint, association, destination(packet)),
+            Inner::Ip { packet, .. } => {
+                self.verdicts(|v| passes(v, &endpoint, &association, packet.destination))
+            }
         };
+        let carried = |packet: &Letter| carries(own, packet);
         match (up, &sent.inner) {
             (Ok(None), Inner::InBand) => {}
             (Ok(Some(out)), Inner::Ip { packet, honest }) => {
                 assert!(*honest, "a spoofed packet is delivered");
-                assert_eq!(out, *packet, "as it was sent");
-                assert!(allows > 0, "delivered to {}, which is denied", destination(packet));
+                assert_eq!(out, packet.bytes, "as it was sent");
+                assert!(allows > 0, "delivered to {}, which is denied", packet.destination);
                 self.seen.passed += 1;
-                self.between(endpoint, &out);
+                self.saw(packet);
+                self.between(&endpoint, packet);
             }
-            (Err(DropReason::Spoofed), Inner::Ip { honest: false, .. }) => self.seen.spoofed += 1,
+            (Err(DropReason::Spoofed), Inner::Ip { packet, honest: false }) => {
+                assert!(carried(packet));
+                self.seen.spoofed += 1;
+            }
+            (Err(DropReason::Ipv4 | DropReason::Ipv6), Inner::Ip { packet, .. }) => {
+                assert!(!carried(packet), "{} is carried", packet.source);
+                self.seen.not_carried += 1;
+            }
             (
                 Err(DropReason::NoRoute | DropReason::NoRule | DropReason::NotAuthorized),
                 Inner::Ip { packet, honest: true },
             ) => {
-                assert!(allows < all, "held back from {}, which is allowed", destination(packet));
+                assert!(allows < all, "held back from {}, which is allowed", packet.destination);
                 self.seen.held_back += 1;
             }
             (Err(DropReason::Replay), _) => {
@@ -734,15 +796,20 @@ impl Sim {
     }
 
     /// How many of the states that may be in force let a packet pass, and how many there are.
-    fn verdicts(&self, endpoint: &EndpointId, on: &AssociationId, far: Ipv4Addr) -> (usize, usize) {
-        let allows = self.versions.iter().filter(|version| passes(version, endpoint, on, far)).count();
-        (allows, self.versions.len())
+    fn verdicts(&self, passes: impl Fn(&Desired) -> bool) -> (usize, usize) {
+        (self.versions.iter().filter(|version| passes(version)).count(), self.versions.len())
+    }
+
+    /// Something of this kind passed.
+    fn saw(&mut self, packet: &Letter) {
+        self.seen.of_ipv6 += u64::from(packet.source.is_ipv6());
+        self.seen.fragments += u64::from(packet.cut == Cut::Later);
     }
 
     /// What is for another client comes down to it at once.
-    fn between(&mut self, endpoint: &EndpointId, packet: &[u8]) {
-        let far = destination(packet);
-        let other = self.paths.iter().find(|(_, p)| p.endpoint == *endpoint && p.address == far);
+    fn between(&mut self, endpoint: &EndpointId, packet: &Letter) {
+        let is_for = |p: &Path| p.endpoint == *endpoint && p.address.has(packet.destination);
+        let other = self.paths.iter().find(|(_, p)| is_for(p));
         if let Some((&id, _)) = other {
             self.seen.between_clients += 1;
             self.down(id, packet);
@@ -750,23 +817,35 @@ impl Sim {
     }
 
     /// A packet from the TUN for the client of a path.
-    pub fn down(&mut self, id: u32, packet: &[u8]) {
+    pub fn down(&mut self, id: u32, packet: &Letter) {
         let path = self.paths.get_mut(&id).expect("a path that is there");
-        let (mut bytes, mut inner) = (Vec::new(), packet.to_vec());
-        let (endpoint, association) = (path.endpoint.clone(), path.association.clone());
-        let (sends, mine) = (path.sending.is_some(), destination(packet) == path.address);
+        let (mut bytes, mut inner) = (Vec::new(), packet.bytes.clone());
+        let (endpoint, association, own) = (path.endpoint.clone(), path.association.clone(), path.address);
+        let (sends, mine) = (path.sending.is_some(), own.has(packet.destination));
         let result = path.path.down(&mut inner, self.now, &mut bytes);
         let (peer, stream) = (path.path.peer(), path.stream);
-        let (allows, all) = self.verdicts(&endpoint, &association, source(packet));
+        let far = packet.source;
+        let (allows, all) = self.verdicts(|v| comes_down(v, &endpoint, &association, own, packet));
         match result {
             Down::Send => {
-                assert!(mine && allows > 0, "from {}, which is denied", source(packet));
+                assert!(mine && allows > 0, "from {far}, which is denied: {packet:?}");
                 self.seen.down += 1;
-                self.throw_down(peer, stream, bytes, Inner::Ip { packet: packet.to_vec(), honest: true });
+                self.saw(packet);
+                if packet.quotes.is_some() {
+                    let (by_source, _) = self.verdicts(|v| passes(v, &endpoint, &association, far));
+                    self.seen.errors_passed += u64::from(by_source == 0);
+                }
+                self.throw_down(peer, stream, bytes, Inner::Ip { packet: packet.clone(), honest: true });
             }
             Down::Drop(DropReason::NoRoute | DropReason::NoRule | DropReason::NotAuthorized) => {
-                assert!(mine && allows < all, "held back from {}, which is allowed", source(packet));
+                assert!(mine && allows < all, "held back from {far}, which is allowed: {packet:?}");
+                if packet.quotes.is_some() {
+                    self.seen.errors_held_back += 1;
+                    let of_client = self.versions.iter().any(|v| is_clients(v, &endpoint, far));
+                    self.seen.errors_between_clients += u64::from(of_client);
+                }
             }
+            Down::Drop(DropReason::Ipv4 | DropReason::Ipv6) => assert!(!carries(own, packet)),
             Down::Drop(DropReason::NotForClient) => assert!(!mine),
             Down::Drop(DropReason::NoSendKey) => assert!(!sends),
             Down::Drop(reason) => panic!("{reason:?}"),
@@ -793,10 +872,11 @@ impl Sim {
                 assert!(!std::mem::replace(&mut self.opened[sent.serial], true), "opened twice");
                 match &sent.inner {
                     Inner::InBand => assert_eq!(*opened.payload, data::PING),
-                    Inner::Ip { packet, .. } => assert_eq!(*opened.payload, packet[..]),
+                    Inner::Ip { packet, .. } => assert_eq!(*opened.payload, packet.bytes[..]),
                 }
                 let (first_use, key_id) = (opened.first_use, opened.key_id);
                 it.heard = self.now;
+                self.seen.heard_after_floats += u64::from(it.moved.take().is_some());
                 if first_use {
                     it.session.note_new_key_used(key_id, self.now);
                     self.drain_client(client);
@@ -893,6 +973,8 @@ impl Sim {
                 "neither up nor failed by its deadline"
             );
             if it.sending.is_some() && it.told.is_none() && !it.left {
+                let waits = it.moved.map(|at| self.now.since(at));
+                assert!(waits.is_none_or(|waits| waits <= FOLLOWED), "{} was not followed", it.address);
                 if self.now.since(it.heard) > SILENCE {
                     self.come_back(client);
                     self.silence(client);
@@ -941,12 +1023,14 @@ impl Sim {
             "sessions are left"
         );
         assert_eq!(self.gateway.poll_timeout(), None, "timers are left");
+        let stats = self.gateway.stats();
+        assert_eq!((stats.floats, stats.floats_refused), (self.seen.floats, 0), "each float is told of");
         assert_eq!(self.versions.len(), 1, "something was never acknowledged");
     }
 
-    /// Paths, for whoever wants to send something down one.
-    pub fn path_of(&self, id: u32) -> Option<(Ipv4Addr, &EndpointId)> {
-        self.paths.get(&id).map(|path| (path.address, &path.endpoint))
+    /// The addresses of a path, for whoever wants to send something down it.
+    pub fn addresses_of(&self, id: u32) -> Option<ClientAddresses> {
+        self.paths.get(&id).map(|path| path.address)
     }
 
     pub fn live_ids(&self) -> Vec<(ConnectionId, EndpointId)> {
@@ -991,15 +1075,13 @@ fn told_apart(
         || (now.split_tunnel && routes(before) != routes(now))
 }
 
-/// Whether an address is one of the endpoint's clients'.
-fn is_clients(wanted: &Desired, endpoint: &EndpointId, far: Ipv4Addr) -> bool {
-    wanted.endpoints.get(endpoint).is_some_and(|endpoint| endpoint.client_cidr.contains(IpAddr::V4(far)))
+/// Whether these are a client's addresses in these blocks: one in each.
+fn is_of(addresses: ClientAddresses, blocks: ClientNets) -> bool {
+    let inside = addresses.iter().all(|address| blocks.contains(address));
+    inside && (addresses.v4.is_some(), addresses.v6.is_some()) == (blocks.v4.is_some(), blocks.v6.is_some())
 }
 
-fn destination(packet: &[u8]) -> Ipv4Addr {
-    Ipv4Addr::from(<[u8; 4]>::try_from(&packet[16..20]).unwrap())
-}
-
-fn source(packet: &[u8]) -> Ipv4Addr {
-    Ipv4Addr::from(<[u8; 4]>::try_from(&packet[12..16]).unwrap())
+/// Whether a tunnel with these addresses carries packets of such a version.
+fn carries(own: ClientAddresses, packet: &Letter) -> bool {
+    own.iter().any(|address| address.is_ipv4() == packet.source.is_ipv4())
 }

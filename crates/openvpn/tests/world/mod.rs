@@ -88,6 +88,8 @@ pub struct Seen {
     pub client_told: Option<String>,
     pub peer_exit: bool,
     pub logins: Vec<u8>,
+    /// User name and password of each.
+    pub credentials: Vec<(Option<String>, Option<String>)>,
     pub accepted: Vec<u8>,
     pub server_keys: Vec<u8>,
     pub client_keys: Vec<u8>,
@@ -356,6 +358,8 @@ impl World {
         match event {
             server::Event::AuthenticationNeeded(login) => {
                 self.seen.logins.push(login.key_id);
+                let password = login.password.as_ref().map(|password| password.as_str().to_owned());
+                self.seen.credentials.push((login.username.clone(), password));
                 self.auth_at.push_back((self.now.0 + self.auth_delay_us, login.key_id));
             }
             server::Event::KeysReady { key_id, keys, cipher, v2_peer_id } => {
