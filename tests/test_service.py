@@ -4,62 +4,89 @@ import errno
 import gzip
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 
 import pytest
 
-from support import inside
+from support import inside, unit
 from support.calls import Caller
 from support.servers import NOBODY, ROOT, bascule, eventually
 from support.world import World
 
-UNIT = ROOT / "packaging/bascule.service"
 AT_FDCWD = -100
 # Numbers of x86-64.
 CLOSE, PTRACE, EXECVE, OPENAT, MOUNT, UNSHARE, PROCESS_VM_READV = 3, 101, 59, 257, 165, 272, 310
 
 
-def settings(name):
-    """The values of a setting of the unit."""
-    lines = UNIT.read_text().splitlines()
-    return [line.split("=", 1)[1] for line in lines if line.startswith(f"{name}=")]
+# Who the service is, and what it may open: what holds the main process in beside that is its own doing.
+ACCOUNT = ("User", "Group", "AmbientCapabilities", "CapabilityBoundingSet", "DevicePolicy", "DeviceAllow")
 
 
-def as_the_unit():
-    """A command's beginning: an ordinary account with the unit's capabilities and a device that it may open."""
-    (named,) = settings("AmbientCapabilities")
-    assert settings("CapabilityBoundingSet") == [named]
-    assert settings("DeviceAllow") == ["/dev/net/tun rw"]
-    given = ",".join("+" + name.removeprefix("CAP_").lower() for name in named.split())
-    # Where a service manager runs, the device is everybody's.
-    device = "mount -t tmpfs -o mode=755 none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec \"$@\""
-    return [
-        *["unshare", "--mount", "sh", "-c", device, "sh"],
-        *["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"],
-        *[f"--{of}=-all,{given}" for of in ("inh-caps", "ambient-caps", "bounding-set")],
-    ]
+def as_the_unit(server, *only):
+    """A command's beginning: under these settings of the unit, or under all."""
+    return [sys.executable, unit.__file__, str(server.data), ",".join(only)]
 
 
 @pytest.fixture
 def service(own_namespace, make_server):
     server = make_server("--fabric", "kernel", "--gateway-address", "198.51.100.0/24", start=False)
-    server.before = as_the_unit()
+    server.before = as_the_unit(server, *ACCOUNT)
     return server.start()
 
 
+@pytest.fixture
+def confined(own_namespace, make_server):
+    """Under the whole unit."""
+    if unit.why_not() is not None:
+        pytest.skip(unit.why_not())
+    server = make_server("--fabric", "kernel", "--gateway-address", "198.51.100.0/24", start=False)
+    server.before = as_the_unit(server)
+    return server.start()
+
+
+def test_the_kept_set_of_calls_is_systemds():
+    program = shutil.which("systemd-analyze")
+    version = program and subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    if not version or not version.startswith("systemd 252 "):
+        pytest.skip("needs systemd-analyze of systemd 252, as in Debian 12")
+
+    def of(name):
+        done = subprocess.run([program, "syscall-filter", name], capture_output=True, text=True, check=True)
+        words = [line.strip() for line in done.stdout.splitlines()[1:]]
+        words = [word for word in words if word and not word.startswith("#")]
+        return set().union(*[of(word) if word.startswith("@") else {word} for word in words])
+
+    kept = unit.SETS["@system-service"].read_text().splitlines()[1:]
+    assert {word for line in kept for word in line.split()} == of("@system-service")
+
+
+def assert_a_client_gets_a_tunnel(server, world, endpoint, certificates):
+    text = world.ec2("ExportClientVpnClientConfiguration", ClientVpnEndpointId=endpoint)["ClientConfiguration"]
+    cert, key = (certificates.pem(f"alice.{kind}").decode() for kind in ("crt", "key"))
+    profile = server.folder / "alice.ovpn"
+    profile.write_text(f"{text}\n<cert>\n{cert}</cert>\n<key>\n{key}</key>\n")
+    done = bascule("client", profile, "--expect", "deny 10.0.255.1:9 within 1s")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.fabric
-def test_the_units_account_and_capabilities_suffice(service, certificates):
-    world = World(service, certificates)
-    endpoint = world.endpoint()
-    association = world.associate(endpoint, world.subnet(world.vpc()))
-    assert world.status(endpoint) == "available"
-    status = pathlib.Path(f"/proc/{service.process.pid}/status").read_text()
+def test_under_the_unit_it_starts_and_carries_a_client(confined, certificates):
+    world = World(confined, certificates)
+    endpoint = world.endpoint(ConnectionLogOptions={"Enabled": False})
+    association = world.associate(endpoint, world.subnet(world.vpc()), until=("associated",))
+    status = pathlib.Path(f"/proc/{confined.process.pid}/status").read_text()
     assert f"Uid:\t{NOBODY}\t" in status and "CapEff:\t0000000000000000" in status
+    # Nothing that it wanted was refused: what holds it in is its own as well as the unit's.
+    assert "Landlock" not in confined.errors() and "not permitted" not in confined.errors(), confined.errors()
+    assert_a_client_gets_a_tunnel(confined, world, endpoint, certificates)
     world.disassociate(endpoint, association)
+    assert confined.stop() == 0
 
 
 @pytest.mark.fabric
@@ -187,3 +214,47 @@ def test_completions_and_manual_pages(places):
     pages = {path.name for path in folder.iterdir()}
     assert {"bascule.1", "bascule-serve.1", "bascule-backup.1", "bascule-pki-init-ca.1"} <= pages
     assert "BASCULE_DATA_DIR" in (folder / "bascule-serve.1").read_text()
+    # docs/command-line.md has every command, and every flag of `serve`; and no flag that is not there.
+    text = (ROOT / "docs/command-line.md").read_text()
+    for page in pages - {"bascule.1"}:
+        command = page.removeprefix("bascule-").removesuffix(".1").split("-", 1)
+        if command[0] != "pki" and command[0] not in ("keys", "state", "export", "import", "fabric"):
+            command = ["-".join(command)]
+        assert f"bascule {command[0]}" in text and (len(command) == 1 or f"`{command[1]}`" in text), command
+    flags = set(re.findall(r"^ +(--[a-z0-9-]+)", bascule("serve", "--help").stdout, re.M))
+    assert flags == set(re.findall(r"`(--[a-z0-9-]+)`", text))
+
+
+# As containers have it.
+READ_ONLY = 'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"'
+IN_CONTAINER = ["unshare", "--mount", "sh", "-c", READ_ONLY, "sh"]
+
+
+@pytest.mark.fabric
+def test_where_proc_sys_is_read_only(own_namespace, make_server, certificates):
+    pool = ("--fabric", "kernel", "--gateway-address", "198.51.100.0/24")
+    closed = make_server(*pool, privileged=True, start=False)
+    closed.before = IN_CONTAINER
+    world = World(closed.start(), certificates)
+    endpoint = world.endpoint()
+    association = world.associate(endpoint, world.subnet(world.vpc()), until=("association-failed",))
+    why = world.networks(endpoint)[association]["Status"]["Message"]
+    assert "net.ipv4.conf.vpc.forwarding: Read-only file system" in why and 'sysctls = "leave"' in why, why
+    assert closed.stop() == 0
+    check = [*IN_CONTAINER, closed.binary, "fabric", "check", *pool[2:]]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "forwarding is off, and /proc/sys cannot be written" in done.stdout, done.stdout
+    # What it tells to type.
+    assert "sysctl -w net.ipv4.ip_forward=1" in done.stdout
+    pathlib.Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    for setting in ("set", "leave"):
+        server = make_server(*pool, privileged=True, start=False, config=f'[fabric]\nsysctls = "{setting}"\n')
+        server.before = IN_CONTAINER
+        world = World(server.start(), certificates)
+        endpoint, *_ = world.associated()
+        assert_a_client_gets_a_tunnel(server, world, endpoint, certificates)
+        (place,) = pathlib.Path("/proc/sys/net/ipv4/conf").glob("bsc*")
+        for name, value in (("forwarding", "1"), ("rp_filter", "0"), ("src_valid_mark", "1"), ("send_redirects", "0")):
+            assert (place / name).read_text().strip() == value, name
+        assert "fabric: net." not in server.errors()
+        assert server.stop() == 0

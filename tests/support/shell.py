@@ -16,6 +16,11 @@ def blocks(page, title):
     return re.findall(r"```sh\n(.*?)```", section, re.S)
 
 
+def as_owner(script, user, group):
+    """Lines for the account of the service, for the account of a test's server."""
+    return script.replace("-o bascule -g bascule", f"-o {user} -g {group}").replace("bascule:bascule", f"{user}:{group}")
+
+
 def tools(folder, **more):
     """An environment in which the words `aws` and `bascule` are what they are after an installation."""
     programs = folder / "programs"

@@ -27,6 +27,9 @@ pub(crate) const LAB: &[Need] = &[
 pub(crate) const TESTS: &[Need] = &[
     need("tcpdump", "tcpdump", "captures at the target"),
     need("conntrack", "conntrack", "looking for connection tracking entries that are left"),
+    need("iptables", "iptables", "the filters of hosts with Docker, which `bascule fabric check` judges"),
+    need("ufw", "ufw", "the filters of hosts with ufw"),
+    need("setpriv", "util-linux", "processes that lack a privilege"),
     need("logrotate", "logrotate", "rotating the audit trail as an installation may"),
     need("openssl", "openssl", "the other opinion on certificates"),
     need("python3", "python3", "botocore and the AWS CLI"),

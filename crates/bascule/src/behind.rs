@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use engine::{DataPlane, Engine, EngineConfig, InMemory};
-use netio::{Fabric, HelperFabric};
+use netio::{Fabric, HelperFabric, HelperOptions};
 use openvpn::wrap::ControlWrap;
 use usernet::UserFabric;
 
@@ -32,14 +32,14 @@ impl Behind {
     ///
     /// # Errors
     /// It is asked for and may not be had: what lacks.
-    pub(crate) fn choose(kind: FabricKind) -> Result<Self> {
+    pub(crate) fn choose(kind: FabricKind, options: HelperOptions) -> Result<Self> {
         let lacking = match kind {
             FabricKind::Userspace => return Ok(Self::User),
             FabricKind::None => return Ok(Self::Nothing),
             FabricKind::Auto | FabricKind::Kernel => netio::fabric_lacks(),
         };
         if lacking.is_empty() {
-            return Ok(Self::Kernel(HelperFabric::spawn()?));
+            return Ok(Self::Kernel(HelperFabric::spawn_with(options)?));
         }
         let lacking = lacking.join(", ");
         if kind == FabricKind::Kernel {

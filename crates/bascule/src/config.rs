@@ -97,6 +97,8 @@ pub(crate) struct Config {
     /// Whether one of them is loopback.
     pub loopback_gateway: bool,
     pub fabric: FabricKind,
+    /// Nothing is written under `/proc/sys`.
+    pub leave_sysctls: bool,
     /// Addresses of this host that clients may reach through the user-space fabric.
     pub userspace_hosts: Vec<IpNet>,
     /// Its bounds.
@@ -195,6 +197,7 @@ impl Config {
             loopback_gateway: gateway_address.iter().any(|text| starts_loopback(text)),
             gateway_addresses: addresses(&gateway_address)?,
             fabric: flags.fabric.or(file.fabric.kind()).unwrap_or_default(),
+            leave_sysctls: file.fabric.leaves_sysctls(),
             userspace_limits: file.fabric.limits()?,
             userspace_hosts: userspace_hosts(&either(flags.userspace_host, file.userspace_host))?,
             client_ipv6_prefix: flags

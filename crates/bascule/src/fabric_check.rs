@@ -1,5 +1,7 @@
 //! `bascule fabric check`: what this host lacks for the kernel fabric, in plain words, and what to type.
 
+mod firewall;
+mod interfaces;
 mod subnets;
 
 use std::io::Write as _;
@@ -8,7 +10,6 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 use caps::{CapSet, Capability};
-use serde::Deserialize;
 
 use crate::cli::{FabricCheck, Serve};
 use crate::config::Config;
@@ -39,11 +40,13 @@ enum Finding {
     Good(String),
     /// Works, and may surprise.
     Note { what: String, do_this: String },
+    /// Nobody can tell whether it is as it shall be.
+    Unknown { what: String, do_this: String },
     /// Associations would fail, or carry nothing.
     Lack { what: String, do_this: String },
 }
 
-use Finding::{Good, Lack, Note};
+use Finding::{Good, Lack, Note, Unknown};
 
 /// Looks, prints one finding a line, and fails if something is lacking.
 pub(crate) fn run(arguments: FabricCheck) -> Result<()> {
@@ -57,21 +60,25 @@ pub(crate) fn run(arguments: FabricCheck) -> Result<()> {
     let mut findings = vec![capability(), tun()];
     if netio::nft_program().is_some() {
         findings.push(rules());
-        findings.extend(foreign_chains());
+        findings.extend(firewall::findings(&interfaces::ways(&config, &candidates(&config), ports(&config))));
     } else {
         findings.push(lack("there is no program nft", "apt-get install nftables"));
     }
-    findings.push(sysctls());
-    findings.extend(ipv6_forwarding());
+    findings.push(forwarding(config.leave_sysctls));
+    findings.extend(ipv6_forwarding(config.leave_sysctls));
     findings.push(reverse_path());
     findings.push(conntrack());
     findings.extend(addresses(&config));
     findings.extend(subnets::findings(&config.uplinks));
-    let mut lacking = 0_usize;
+    let (mut lacking, mut open) = (0_usize, 0_usize);
     for finding in &findings {
         match finding {
             Good(what) => println!("ok       {what}"),
             Note { what, do_this } => println!("note     {what}\n         type: {do_this}"),
+            Unknown { what, do_this } => {
+                open = open.saturating_add(1);
+                println!("unknown  {what}\n         type: {do_this}");
+            }
             Lack { what, do_this } => {
                 lacking = lacking.saturating_add(1);
                 println!("MISSING  {what}\n         type: {do_this}");
@@ -81,7 +88,13 @@ pub(crate) fn run(arguments: FabricCheck) -> Result<()> {
     if lacking > 0 {
         bail!("{lacking} of {} things are missing for the kernel fabric", findings.len());
     }
-    println!("the kernel fabric can work here");
+    match open {
+        0 => println!("the kernel fabric can work here"),
+        _ => println!(
+            "nothing is known to be missing, but {open} of {} things could not be judged",
+            findings.len()
+        ),
+    }
     Ok(())
 }
 
@@ -91,6 +104,10 @@ fn lack(what: impl Into<String>, do_this: impl Into<String>) -> Finding {
 
 fn note(what: impl Into<String>, do_this: impl Into<String>) -> Finding {
     Note { what: what.into(), do_this: do_this.into() }
+}
+
+fn unknown(what: impl Into<String>, do_this: impl Into<String>) -> Finding {
+    Unknown { what: what.into(), do_this: do_this.into() }
 }
 
 fn capability() -> Finding {
@@ -158,137 +175,50 @@ fn rules() -> Finding {
     }
 }
 
-#[derive(Deserialize)]
-struct Listing {
-    nftables: Vec<Element>,
-}
-
-#[derive(Deserialize)]
-struct Element {
-    chain: Option<Chain>,
-    rule: Option<Rule>,
-}
-
-#[derive(Deserialize)]
-struct Rule {
-    expr: Vec<serde_json::Map<String, serde_json::Value>>,
-}
-
-impl Rule {
-    /// Whether it stops whatever comes to it.
-    fn stops_all(&self) -> bool {
-        let mut parts = self.expr.iter().flat_map(serde_json::Map::keys);
-        let mut stops = false;
-        parts.all(|part| {
-            stops |= matches!(part.as_str(), "drop" | "reject");
-            matches!(part.as_str(), "drop" | "reject" | "counter" | "log")
-        }) && stops
+/// Why forwarding that is off stays off.
+fn stays_off(leave: bool, path: &str) -> Option<&'static str> {
+    if leave {
+        return Some("sysctls = \"leave\" in [fabric] leaves it so");
     }
+    (!writable(path)).then_some("/proc/sys cannot be written")
 }
 
-#[derive(Deserialize)]
-struct Chain {
-    family: String,
-    table: String,
-    name: String,
-    hook: Option<String>,
-    policy: Option<String>,
-}
-
-/// Chains of others that drop what is forwarded: no rule of ours can let it through again.
-fn foreign_chains() -> Vec<Finding> {
-    let Ok(text) = ask_nft(&["--json", "list", "chains"], "") else { return Vec::new() };
-    let Ok(listing) = serde_json::from_str::<Listing>(&text) else { return Vec::new() };
-    let chains: Vec<Chain> = listing.nftables.into_iter().filter_map(|element| element.chain).collect();
-    let has = |name: &str| chains.iter().any(|chain| chain.name == name);
-    let (docker, ufw) = (has("DOCKER-USER"), has("ufw-user-forward"));
-    let forwarding =
-        chains.iter().filter(|chain| chain.table != "bascule" && chain.hook.as_deref() == Some("forward"));
-    let dropping =
-        forwarding.filter(|chain| chain.policy.as_deref() == Some("drop") || stops_in_the_end(chain));
-    let findings: Vec<Finding> = dropping.map(|chain| drops_by_default(chain, docker, ufw)).collect();
-    if findings.is_empty() {
-        return vec![Good("no filter of another program drops what is forwarded by default".to_owned())];
-    }
-    findings
-}
-
-/// Whether a rule of the chain stops all that no earlier one has let through.
-fn stops_in_the_end(chain: &Chain) -> bool {
-    let listed = ask_nft(&["--json", "list", "chain", &chain.family, &chain.table, &chain.name], "");
-    let Ok(Ok(listing)) = listed.map(|text| serde_json::from_str::<Listing>(&text)) else { return false };
-    listing.nftables.iter().filter_map(|element| element.rule.as_ref()).any(Rule::stops_all)
-}
-
-fn drops_by_default(chain: &Chain, docker: bool, ufw: bool) -> Finding {
-    let Chain { family, table, name, .. } = chain;
-    let iptables = table == "filter" && name == "FORWARD";
-    let (whose, do_this) = if iptables && docker {
-        (
-            " (Docker's)",
-            format!(
-                "iptables -I DOCKER-USER -i {LINKS}+ -j ACCEPT; iptables -I DOCKER-USER -o {LINKS}+ -m conntrack \
-                 --ctstate RELATED,ESTABLISHED -j ACCEPT"
-            ),
-        )
-    } else if iptables && ufw {
-        (
-            " (ufw's)",
-            format!(
-                "iptables -I ufw-before-forward -i {LINKS}+ -j ACCEPT (and in /etc/ufw/before.rules, to keep it: -A \
-                 ufw-before-forward -i {LINKS}+ -j ACCEPT)"
-            ),
-        )
-    } else {
-        (
-            "",
-            format!(
-                "nft insert rule {family} {table} {name} iifname \"{LINKS}*\" accept; nft insert rule {family} {table} \
-                 {name} oifname \"{LINKS}*\" ct state established,related accept"
-            ),
-        )
-    };
-    lack(
-        format!(
-            "the chain {name} of the table {family} {table}{whose} drops what is forwarded by default: what one table \
-             drops, no other lets through, so clients reach nothing"
-        ),
-        do_this,
-    )
-}
-
-fn sysctls() -> Finding {
+fn forwarding(leave: bool) -> Finding {
     let path = "/proc/sys/net/ipv4/conf/all/forwarding";
-    match std::fs::read_to_string(path).map(|value| value.trim() == "1") {
-        Ok(true) => Good("the host forwards".to_owned()),
-        Ok(false) if writable(path) => Good(
+    match std::fs::read_to_string(path).map(|value| (value.trim() == "1", stays_off(leave, path))) {
+        Ok((true, None)) => Good("the host forwards".to_owned()),
+        Ok((true, Some(_))) => {
+            Good("the host forwards, so nothing under /proc/sys has to be written".to_owned())
+        }
+        Ok((false, None)) => Good(
             "forwarding is off; it is switched on for the interfaces that need it, and no others".to_owned(),
         ),
-        Ok(false) => lack(
-            "forwarding is off, and /proc/sys cannot be written",
-            "sysctl -w net.ipv4.ip_forward=1 on the host (in a container: --sysctl net.ipv4.ip_forward=1)",
+        Ok((false, Some(why))) => lack(
+            format!("forwarding is off, and {why}"),
+            "sysctl -w net.ipv4.ip_forward=1 on the host (in a container: --sysctl net.ipv4.ip_forward=1), before bascule \
+             starts",
         ),
         Err(error) => lack(format!("{path} cannot be read: {error}"), "mount -t proc proc /proc"),
     }
 }
 
 /// `None`: this kernel knows no IPv6.
-fn ipv6_forwarding() -> Option<Finding> {
+fn ipv6_forwarding(leave: bool) -> Option<Finding> {
     let path = "/proc/sys/net/ipv6/conf/all/forwarding";
     let value = std::fs::read_to_string(path).ok()?;
     let by_interface = std::path::Path::new("/proc/sys/net/ipv6/conf/all/force_forwarding").exists();
-    Some(match value.trim() {
-        "1" => Good("the host forwards IPv6".to_owned()),
-        _ if writable(path) && by_interface => Good(
+    Some(match (value.trim(), stays_off(leave, path)) {
+        ("1", _) => Good("the host forwards IPv6".to_owned()),
+        (_, None) if by_interface => Good(
             "IPv6 forwarding is off; it is switched on for the interfaces that need it, and no others".to_owned(),
         ),
-        _ if writable(path) => Good(
+        (_, None) => Good(
             "IPv6 forwarding is off; this kernel knows it for all interfaces only, so it is switched on for all when an \
              endpoint carries IPv6, and for tunnels alone"
                 .to_owned(),
         ),
-        _ => note(
-            "IPv6 forwarding is off, and /proc/sys cannot be written: endpoints that carry IPv6 reach nothing",
+        (_, Some(why)) => note(
+            format!("IPv6 forwarding is off, and {why}: endpoints that carry IPv6 reach nothing"),
             "sysctl -w net.ipv6.conf.all.forwarding=1 on the host (in a container: --sysctl \
              net.ipv6.conf.all.forwarding=1)",
         ),
@@ -323,13 +253,24 @@ fn conntrack() -> Finding {
     }
 }
 
+/// Gateway addresses that are looked at.
+fn candidates(config: &Config) -> Vec<IpAddr> {
+    match &config.gateway_addresses {
+        Some(given) => given.iter().take(SAMPLE).collect(),
+        None => netio::host_addresses(),
+    }
+}
+
+fn ports(config: &Config) -> firewall::Ports {
+    match &config.gateway_ports {
+        Some(range) => firewall::Ports::Range(*range.start(), *range.end()),
+        None => firewall::Ports::Each(PORTS.to_vec()),
+    }
+}
+
 /// Whether the addresses that endpoints are bound to are this host's, and free.
 fn addresses(config: &Config) -> Vec<Finding> {
-    let own = netio::host_addresses();
-    let candidates: Vec<IpAddr> = match &config.gateway_addresses {
-        Some(given) => given.iter().take(SAMPLE).collect(),
-        None => own.clone(),
-    };
+    let candidates = candidates(config);
     if candidates.is_empty() {
         return vec![lack(
             "this host has no global address, and no gateway address is given: endpoints get none",

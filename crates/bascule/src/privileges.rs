@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use caps::CapSet;
 use landlock::{
-    ABI, AccessFs, CompatLevel, Compatible, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetStatus, path_beneath_rules,
+    ABI, AccessFs, CompatLevel, Compatible, LandlockStatus, RestrictionStatus, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus, path_beneath_rules,
 };
 use rustix::process::{Gid, Uid};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
@@ -66,11 +66,25 @@ pub(crate) fn give_up(folders: &[&Path]) -> Result<()> {
     drop_capabilities()?;
     let fenced = fence(folders).context("cannot forbid writing outside the data directory")?;
     if fenced.ruleset == RulesetStatus::NotEnforced {
-        tracing::info!(
-            "this kernel has no Landlock: file permissions alone bound where this process may write"
-        );
+        let why = match fenced.landlock {
+            LandlockStatus::NotEnabled => "this kernel has Landlock, and it is switched off",
+            // The library does not tell a call that is refused from one that does not exist.
+            _ if is_filtered() => {
+                "this process was started under a filter of system calls that refuses Landlock (systemd: SystemCallFilter=), or this kernel has none"
+            }
+            _ => "this kernel has no Landlock",
+        };
+        tracing::warn!("{why}: file permissions alone bound where this process may write");
     }
-    filter().context("cannot forbid system calls")
+    filter().context(
+        "cannot forbid system calls (a filter that this process was started under has to allow seccomp; systemd: SystemCallFilter=)",
+    )
+}
+
+/// Whether a filter of system calls is in force on this process.
+fn is_filtered() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
 }
 
 /// Becomes nobody, if this is root, and gives up all but the power to run programs, which gain nothing either. To be called

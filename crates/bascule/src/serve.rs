@@ -13,6 +13,7 @@ use api::{
 };
 use engine::DataPlane;
 use model::{Connection, EndpointId};
+use netio::HelperOptions;
 use openvpn::wrap::ControlWrap;
 use store::{MasterKey, Op, RedbStore, Store, Transaction};
 use tokio::sync::watch;
@@ -95,7 +96,7 @@ fn prepare(config: Config) -> Result<Prepared> {
     let listener = bind(config.listen)?;
     let metrics_listener = config.metrics_listen.map(bind).transpose()?;
     let dns = config.dns_listen.iter().map(|address| dns::Sockets::bind(*address)).collect::<Result<_>>()?;
-    let behind = Behind::choose(config.fabric)?;
+    let behind = Behind::choose(config.fabric, HelperOptions { leave_sysctls: config.leave_sysctls })?;
     let addresses = addresses(&config, behind.is_kernel())?;
     let moved_ports = behind.moved_ports();
     let commands: Vec<_> =

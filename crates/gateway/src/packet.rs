@@ -149,13 +149,16 @@ fn v6_transport(packet: &[u8], first: u8) -> Result<Option<Transport>, Malformed
     for _ in 0..V6_EXTENSIONS {
         let rest = packet.get(offset..).ok_or(Malformed::Length)?;
         match next {
-            // Hop-by-hop, routing, destination options.
-            0 | 43 | 60 => {
+            // Hop-by-hop, routing, authentication, destination options.
+            0 | 43 | 51 | 60 => {
                 let [following, len, ..] = rest else { return Err(Malformed::Length) };
                 if next == 43 {
                     return Err(Malformed::SourceRoute);
                 }
-                offset += (usize::from(*len) + 1) * 8;
+                // Only that of authentication counts in words of four bytes.
+                let bytes =
+                    if next == 51 { (usize::from(*len) + 2) * 4 } else { (usize::from(*len) + 1) * 8 };
+                offset += bytes;
                 next = *following;
             }
             44 => {

@@ -626,6 +626,23 @@ fn exits_and_silence() {
     assert_eq!(world.end_of(&id(&world, dave)), Some(EndReason::WorkerLost));
 }
 
+/// What an endpoint has given is remembered when nobody is left and something of it changes.
+#[test]
+fn an_address_that_was_given_is_not_the_next_one_after_a_change() {
+    let mut world = World::serving(&[1]);
+    let alice = world.connected(&client(0));
+    let ip = world.clients[alice].ip();
+    world.clients[alice].session.exit();
+    world.drain_client(alice);
+    world.flow();
+    world.run(secs(100));
+    assert_eq!(world.gateway.session_count(), 0);
+    world.endpoint().dns_servers = vec!["10.0.0.2".parse().unwrap()];
+    world.apply();
+    let bob = world.connected(&client(1));
+    assert!(world.clients[bob].ip().is_some() && world.clients[bob].ip() != ip);
+}
+
 #[test]
 fn a_closed_session_does_not_come_back_by_its_own_late_packets() {
     let mut world = World::serving(&[1]);
@@ -692,6 +709,26 @@ fn a_restarted_client_replaces_itself_only_once_it_is_known() {
     assert_eq!((world.live().len(), world.gateway.half_open_count()), (1, 0));
 }
 
+/// Its former session is none too many: it ends when the new one is used.
+#[test]
+fn who_begins_anew_finds_its_place_where_all_are_taken() {
+    let mut world = World::serving_within(Limits { max_sessions: 2, ..Limits::default() }, &[1]);
+    let (alice, bob) = (world.connected(&client(0)), world.connected(&client(1)));
+    let late = world.client(&client(2));
+    world.run(secs(3));
+    assert!(told_to_come_back(&world, late).is_some());
+    for former in [alice, bob] {
+        world.clients[former].sends = false;
+        let address = world.clients[former].address;
+        let certificate = client(usize::from(former == bob));
+        let anew = world.client_at(address, &certificate, SessionConfig::default());
+        world.flow();
+        let ip = world.clients[anew].ip().unwrap();
+        assert!(world.send(anew, &udp(ip, "10.0.5.5")).is_ok());
+    }
+    assert_eq!(world.live().len(), 2);
+}
+
 #[test]
 fn floating_moves_the_control_channel_too() {
     let mut world = World::serving(&[1]);
@@ -732,6 +769,7 @@ fn renegotiation_demands_the_same_certificate() {
     assert_eq!(world.send_down(alice, &udp_back("10.0.5.5", ip)), Ok(()));
     assert!(matches!(world.clients[bob].told, Some(Told::Rejected(_))));
     assert_eq!(world.ends.iter().map(|e| e.reason).collect::<Vec<_>>(), [EndReason::IdentityChanged]);
+    assert_eq!(world.gateway.stats().identity_refused, 1);
     // The gateway starts one itself when a key nears its limits.
     let peer_id = world.clients[alice].v2_peer_id.unwrap();
     let due = PathNotice::Notice(gateway::Notice::NeedsRekey);

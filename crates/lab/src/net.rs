@@ -51,7 +51,7 @@ impl Net {
     }
 
     /// Files in it stand for those of `/etc`, for `ip netns exec`.
-    fn settings(&self) -> PathBuf {
+    pub fn settings(&self) -> PathBuf {
         Path::new("/etc/netns").join(&self.name)
     }
 

@@ -2,9 +2,12 @@
 //! that knock each second. Once the final status is visible nobody is left, nobody comes in, and no packet arrives; also
 //! when the server is killed on the way.
 //!
+//! Beside it, because it waits as long: what becomes of a client that falls silent.
+//!
 //! `BASCULE_DISASSOCIATIONS` is another number of rounds, on a machine that does nothing else: then the times are held to
 //! what is promised (`cargo xtask campaign disassociations`). `BASCULE_SEED` sets the moments of the kills.
 
+use std::net::Ipv6Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +45,9 @@ const LIMIT_AFTER_READY: Duration = Duration::from_secs(1);
 /// Packets that are still on their way come within it.
 const AFTER: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A silent client is dead then, by what it was pushed (spec: openvpn-protocol §14), and its end is written soon after.
+const DEAD_AFTER: Duration = Duration::from_secs(40);
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(4);
 
 /// How many rounds, and how many times as long they may take.
 fn size() -> (usize, u32) {
@@ -51,7 +57,7 @@ fn size() -> (usize, u32) {
     }
 }
 
-/// Hears what comes out of the server towards the target.
+/// Hears what comes out of the server towards the target, whoever it says it is from.
 struct Ear {
     last_us: Arc<AtomicU64>,
     count: Arc<AtomicU64>,
@@ -60,7 +66,8 @@ struct Ear {
 }
 
 impl Ear {
-    fn start(net: &Net) -> Result<Self> {
+    fn start(scene: &Scene) -> Result<Self> {
+        let (net, server) = (&scene.targets[0].net, hardware_address(&scene.server_net, "inside1")?);
         let socket: OwnedFd = net
             .run(|| socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), SockProtocol::EthAll))?;
         setsockopt(&socket, sockopt::RcvBufForce, &(8 << 20))?;
@@ -71,8 +78,7 @@ impl Ear {
             let mut frame = [0; 2048];
             while !AtomicBool::load(&ended, Ordering::Relaxed) {
                 match recv(socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
-                    // IPv4 from the server's side of the cable: only tunnels' packets leave there.
-                    Ok(34..) if frame[12..14] == [8, 0] && frame[26..30] == [10, 77, 1, 1] => {
+                    Ok(length) if frame[6..12] == server && carries(frame.get(12..length)) => {
                         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                         last.store(u64::try_from(at.as_micros()).unwrap_or(0), Ordering::Relaxed);
                         AtomicU64::fetch_add(&counted, 1, Ordering::Relaxed);
@@ -91,6 +97,30 @@ impl Ear {
 
     fn last(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_micros(self.last_us.load(Ordering::Relaxed))
+    }
+}
+
+/// The address of an interface on its link.
+fn hardware_address(net: &Net, interface: &str) -> Result<[u8; 6]> {
+    let said = net.ip(&["-o", "link", "show", "dev", interface])?;
+    let text = said.split_whitespace().skip_while(|word| *word != "link/ether").nth(1);
+    let bytes = text.context("an address")?.split(':').map(|byte| u8::from_str_radix(byte, 16));
+    let bytes = bytes.collect::<Result<Vec<_>, _>>()?;
+    bytes.try_into().ok().context("six bytes")
+}
+
+/// Whether a frame, from its type on, carries a packet from elsewhere than its link: of neither ARP nor what neighbours say
+/// to each other by IPv6.
+fn carries(frame: Option<&[u8]>) -> bool {
+    match frame {
+        Some([0x08, 0x00, ..]) => true,
+        Some([0x86, 0xdd, packet @ ..]) => {
+            let source: Option<&[u8; 16]> = packet.get(8..).and_then(|rest| rest.first_chunk());
+            source
+                .map(|bytes| Ipv6Addr::from(*bytes))
+                .is_some_and(|source| !source.is_unspecified() && !source.is_unicast_link_local())
+        }
+        _ => false,
     }
 }
 
@@ -270,7 +300,7 @@ fn nobody_is_left_and_nobody_comes_in() -> Result<()> {
         println!("{CLIENTS} clients, {REAL} real ones, {rounds} rounds");
         let mut dice = Dice(std::env::var("BASCULE_SEED").map_or(1, |text| text.parse().expect("a number")));
         let mut crowd = Crowd::new()?;
-        let ear = Ear::start(&crowd.scene.targets[0].net)?;
+        let ear = Ear::start(&crowd.scene)?;
         let mut times = Vec::new();
         for round in 0..rounds {
             let began = Instant::now();
@@ -291,4 +321,46 @@ fn nobody_is_left_and_nobody_comes_in() -> Result<()> {
 
 fn killed(time: &Times) -> &'static str {
     if time.killed { " (killed)" } else { "" }
+}
+
+/// A server gives up a client that it has not heard of for 40 s; those that are there say something each second.
+#[test]
+fn who_falls_silent_is_given_up_and_who_is_idle_is_not() -> Result<()> {
+    lab::or_skip(|| {
+        let scene = Scene::new(SceneOptions { clients: 2, ..SceneOptions::default() })?;
+        let (_, [subnet, _]) = scene.make_vpc()?;
+        let endpoint = scene.make_endpoint(&[])?;
+        scene.authorize(&endpoint, "10.77.0.0/16")?;
+        scene.associate(&endpoint, &subnet)?;
+        let profile = scene.profile(&endpoint)?;
+        let (silent, idle) =
+            (scene.connect(0, &profile, "silent", &[])?, scene.connect(1, &profile, "idle", &[])?);
+        let state = |address: &str| -> Result<String> {
+            let answer = scene.ec2("DescribeClientVpnConnections", &[("ClientVpnEndpointId", &endpoint)])?;
+            let rows = answer.rows("connections");
+            let row = rows.iter().find(|row| row.text("clientIp").is_ok_and(|own| own == address));
+            row.context("its row")?.text("status/code")
+        };
+        let [one, other] = ["10.88.0.2", "10.88.0.3"];
+        eventually("both", PATIENCE, || {
+            [one, other].iter().all(|address| state(address).is_ok_and(|code| code == "active")).then_some(())
+        })?;
+        silent.freeze();
+        let since = Instant::now();
+        eventually("its end", DEAD_AFTER + GIVEN_UP_WITHIN, || {
+            state(one).ok().filter(|code| code == "terminated")
+        })
+        .with_context(|| scene.server_log())?;
+        let lasted = since.elapsed();
+        ensure!(lasted > DEAD_AFTER - GIVEN_UP_WITHIN, "given up after {lasted:?}");
+        ensure!(state(other)? == "active" && idle.times_up() == 1, "{}", idle.log());
+        ensure!(scene.reaches(1, TARGETS[0]), "{}", scene.server_log());
+        println!("given up after {lasted:?}");
+        // Awake again it finds that out by itself, and comes back.
+        silent.thaw();
+        let mut silent = silent;
+        silent.wait_up(2, PATIENCE)?;
+        ensure!(scene.reaches(0, TARGETS[0]), "{}", scene.server_log());
+        Ok(())
+    })
 }

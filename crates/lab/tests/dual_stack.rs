@@ -1,49 +1,19 @@
 //! IPv6 inside the tunnel, alone and beside IPv4, by real clients (spec: aws-client-vpn §3.4, §3.7).
 
+mod common;
+
 use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Echo, Net, Scene, SceneOptions, TARGETS, eventually, wait_until};
+use common::v6::{TARGETS as TARGETS_V6, scene, subnets};
+use common::wire::{Capture, mark};
+use lab::{Echo, Net, Scene, TARGETS, eventually, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(5);
-/// The targets' IPv6 addresses, in subnets fd77:0:0:1::/64 and fd77:0:0:2::/64.
-const TARGETS_V6: [&str; 2] = ["fd77:0:0:1::10", "fd77:0:0:2::10"];
-
 /// Of each association.
 const OWN_ROUTES: [[&str; 2]; 2] = [["10.101.0.0/16", "fd01::/64"], ["10.102.0.0/16", "fd02::/64"]];
-
-/// The usual scene with IPv6 beside IPv4 inside, and the targets' way back to clients.
-fn scene(clients: usize) -> Result<Scene> {
-    let scene = Scene::new(SceneOptions { clients, ..SceneOptions::default() })?;
-    for (number, (target, address)) in (1..).zip(scene.targets.iter().zip(TARGETS_V6)) {
-        let (near, far) = (format!("fd77:0:0:{number}::1"), format!("{address}/64"));
-        let inside = format!("inside{number}");
-        // Without duplicate address detection: it would take a second.
-        scene.server_net.ip(&["-6", "addr", "add", &format!("{near}/64"), "dev", &inside, "nodad"])?;
-        target.net.ip(&["-6", "addr", "add", &far, "dev", "eth0", "nodad"])?;
-        target.net.ip(&["-6", "route", "add", "default", "via", &near])?;
-    }
-    Ok(scene)
-}
-
-/// A VPC with the two subnets in both IP versions.
-fn subnets(scene: &Scene) -> Result<[String; 2]> {
-    let parameters = [("CidrBlock", "10.77.0.0/16"), ("Ipv6CidrBlock", "fd77::/48"), ("Ipv6Pool", "own")];
-    let vpc = scene.ec2("CreateVpc", &parameters)?.text("vpc/vpcId")?;
-    let subnet = |number: u8, zone: &str| -> Result<String> {
-        let (v4, v6) = (format!("10.77.{number}.0/24"), format!("fd77:0:0:{number}::/64"));
-        let parameters = [
-            ("VpcId", vpc.as_str()),
-            ("CidrBlock", v4.as_str()),
-            ("Ipv6CidrBlock", v6.as_str()),
-            ("AvailabilityZone", zone),
-        ];
-        scene.ec2("CreateSubnet", &parameters)?.text("subnet/subnetId")
-    };
-    Ok([subnet(1, "us-east-1a")?, subnet(2, "us-east-1b")?])
-}
 
 /// The addresses of the endpoint's only connection.
 fn addresses(scene: &Scene, endpoint: &str) -> Result<(Option<String>, Option<String>)> {
@@ -181,16 +151,27 @@ fn clients_speak_ipv6_only_as_themselves_and_by_a_local_route() -> Result<()> {
         ensure!(scene.reaches(0, TARGETS_V6[0]), "{}", scene.server_log());
         let tracked = scene.server_net.output("conntrack", &["-L", "-f", "ipv6"])?;
         ensure!(tracked.contains(&format!("src={own}")), "{tracked}");
-        // Somebody else's address, one of the pool and one of the target's network.
-        let other = Ipv6Addr::from(block + 0x77);
-        for address in [other, "fd77:0:0:1::77".parse()?] {
-            net.ip(&["-6", "addr", "add", &format!("{address}/128"), "dev", "tun0", "nodad"])?;
-            let from = address.to_string();
-            let spoofed = ["-c", "2", "-i", "0.1", "-W", "1", "-n", "-I", &from, TARGETS_V6[0]];
-            ensure!(net.output("ping", &spoofed).is_err(), "as {address}");
-            net.ip(&["-6", "addr", "del", &format!("{address}/128"), "dev", "tun0"])?;
+        // Somebody else's address, one of the pool and one of the target's network, and then its own: each asks with a
+        // mark, sent at the client and looked for at the target.
+        let (mut near, mut far) = (Capture::start(net)?, Capture::start(&scene.targets[0].net)?);
+        let others = [Ipv6Addr::from(block + 0x77), "fd77:0:0:1::77".parse()?];
+        for (number, address) in (0..).zip(others.into_iter().chain([own])) {
+            let with_length = format!("{address}/128");
+            if address != own {
+                net.ip(&["-6", "addr", "add", &with_length, "dev", "tun0", "nodad"])?;
+            }
+            let (from, pattern) =
+                (address.to_string(), mark(number).map(|byte| format!("{byte:02x}")).concat());
+            let asks = ["-c", "1", "-W", "1", "-n", "-p", &pattern, "-I", &from, TARGETS_V6[0]];
+            let answered = net.output("ping", &asks).is_ok();
+            ensure!(answered == (address == own), "as {address}: {answered}");
+            ensure!(near.seen()?.contains(&number), "as {address}: it was not even sent");
+            let passed = far.seen()?.contains(&number);
+            ensure!(passed == (address == own), "as {address}: {passed} at the target");
+            if address != own {
+                net.ip(&["-6", "addr", "del", &with_length, "dev", "tun0"])?;
+            }
         }
-        ensure!(net.pings(TARGETS_V6[0]), "as itself");
         // Client to client: neither by the rule alone nor by the local route of IPv4.
         let second = scene.connect(1, &profile, "second", &[])?;
         let of_second = Ipv6Addr::from(u128::from(own) + 1).to_string();

@@ -1,5 +1,7 @@
 //! What each farewell does to a real client, over UDP and TCP (spec: openvpn-protocol §9.5): terminated, revoked and timed
 //! out it stops; disassociated, drained and left without a server it comes back by itself. Many do not come back at once.
+//! That its endpoint was deleted no client can be told: an endpoint with an association is not deleted, and the end of the
+//! last one has sent everybody away before.
 
 mod common;
 
@@ -101,6 +103,14 @@ fn each_has_its_effect_over_udp_and_tcp() -> Result<()> {
     lab::or_skip(|| {
         let mut both = Both::new(&[], &[])?;
         let mut clients = both.connect("client1")?;
+
+        // An endpoint that anybody could be at is not deleted.
+        for endpoint in &both.endpoints {
+            let refused = both.scene.try_ec2("DeleteClientVpnEndpoint", &[("ClientVpnEndpointId", endpoint)]);
+            let code = refused.err().and_then(|error| error.code().map(str::to_owned));
+            ensure!(code.as_deref() == Some("ClientVpnEndpointAssociationExists"), "{code:?}");
+        }
+        ensure!(clients.iter().all(|client| client.times_up() == 1), "and nobody hears of it");
 
         // Disassociated: they come back when there is something to come back to.
         let before = said(&clients);

@@ -30,7 +30,7 @@ fn the_main_process_has_no_capability_and_cannot_exec() -> Result<()> {
                 assert_eq!(status(thread, set)?, "0000000000000000", "thread {thread}, {set}");
             }
             assert_eq!(status(thread, "NoNewPrivs")?, "1", "thread {thread}");
-            // A filter of system calls is in force; its one refusal is exec.
+            // A filter of system calls is in force; what it refuses is tried in tests/test_service.py.
             assert_eq!(status(thread, "Seccomp")?, "2", "thread {thread}");
         }
         assert!(threads > 4, "{threads} threads");

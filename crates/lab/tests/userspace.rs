@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::{ErrorKind, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,9 @@ const SETTLED: Duration = Duration::from_secs(15);
 const DENIED: &str = "700ms";
 /// The transfer's length, bytes each way.
 const TRANSFER_BYTES: usize = 4 << 20;
+
+/// An IPv6 address of the first target, in subnet fd77:0:0:1::/64.
+const TARGET_V6: &str = "fd77:0:0:1::10";
 
 /// A scene whose server runs with this fabric; in user space as nobody.
 fn scene(fabric: &str, more: &str) -> Result<Scene> {
@@ -298,6 +301,67 @@ fn two_hundred_clients_a_real_one_among_them_and_a_limit_that_is_polite() -> Res
         real.wait_for("Connection reset command was pushed by server", 0, PATIENCE)?;
         stream.set_read_timeout(Some(Duration::from_millis(300)))?;
         ensure!(!matches!(stream.read(&mut [0; 16]), Ok(1..)), "something still comes");
+        Ok(())
+    })
+}
+
+/// Sends a datagram to an echo service from this thread's network namespace, and gets it back.
+fn echoed(local: &str, far: SocketAddr, bytes: usize) -> Result<()> {
+    let socket = UdpSocket::bind((local, 0))?;
+    socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+    socket.connect(far)?;
+    let sent: Vec<u8> = (0..bytes).map(|n| u8::try_from(n % 251).unwrap_or_default()).collect();
+    let mut got = vec![0; bytes + 1];
+    let mut comes_back = || -> bool {
+        socket.send(&sent).is_ok()
+            && socket.recv(&mut got).is_ok_and(|length| got.get(..length) == Some(&sent[..]))
+    };
+    // Of many pieces one may be lost on a busy machine.
+    ensure!((0..5).any(|_| comes_back()), "a datagram of {bytes} bytes to {far}");
+    Ok(())
+}
+
+#[test]
+fn what_is_longer_than_the_tunnel_passes_both_ways() -> Result<()> {
+    lab::or_skip(|| {
+        let scene = scene("userspace", "")?;
+        let target = &scene.targets[0].net;
+        // Without duplicate address detection: it would take a second.
+        scene.server_net.ip(&["-6", "addr", "add", "fd77:0:0:1::1/64", "dev", "inside1", "nodad"])?;
+        target.ip(&["-6", "addr", "add", &format!("{TARGET_V6}/64"), "dev", "eth0", "nodad"])?;
+        let far: [SocketAddr; 2] =
+            [format!("{}:7", TARGETS[0]).parse()?, format!("[{TARGET_V6}]:7").parse()?];
+        let _echoes = [Echo::start(target, 7)?, Echo::start_at(target, far[1])?];
+        let vpc = [("CidrBlock", "10.77.0.0/16"), ("Ipv6CidrBlock", "fd77::/48"), ("Ipv6Pool", "own")];
+        let vpc = scene.ec2("CreateVpc", &vpc)?.text("vpc/vpcId")?;
+        let subnet = [
+            ("VpcId", vpc.as_str()),
+            ("CidrBlock", "10.77.1.0/24"),
+            ("Ipv6CidrBlock", "fd77:0:0:1::/64"),
+            ("AvailabilityZone", "us-east-1a"),
+        ];
+        let subnet = scene.ec2("CreateSubnet", &subnet)?.text("subnet/subnetId")?;
+        let endpoint = scene.make_endpoint(&[("TrafficIpAddressType", "dual-stack")])?;
+        scene.associate(&endpoint, &subnet)?;
+        scene.authorize(&endpoint, "10.77.1.0/24")?;
+        scene.authorize(&endpoint, "fd77:0:0:1::/64")?;
+        let real = scene.connect(0, &scene.profile(&endpoint)?, "real", &[])?;
+        let net = &scene.clients[0].net;
+        ensure!(net.ip(&["link", "show", "tun0"])?.contains("mtu 1500"));
+        for (target, local, far) in [(TARGETS[0], "0.0.0.0", far[0]), (TARGET_V6, "::", far[1])] {
+            ensure!(scene.reaches(0, target), "{target}: {}\n{}", real.log(), scene.server_log());
+            let pinged =
+                || net.output("ping", &["-c", "1", "-W", "2", "-n", "-q", "-s", "4000", target]).ok();
+            eventually("a ping of 4,000 bytes", PATIENCE, pinged).with_context(|| scene.server_log())?;
+            for bytes in [1_472, 1_473, 8_000, 60_000] {
+                net.run(|| echoed(local, far, bytes)).with_context(|| scene.server_log())?;
+            }
+        }
+        // Nothing of it contradicted itself; the longest there is passes too.
+        net.run(|| echoed("0.0.0.0", far[0], 65_507))?;
+        net.run(|| echoed("::", far[1], 65_527))?;
+        ensure!(counted(&scene, "bascule_userspace_refused_total{reason=\"fragment\"}")? == 0);
+        ensure!(real.times_up() == 1, "{}", real.log());
         Ok(())
     })
 }

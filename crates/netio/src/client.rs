@@ -21,7 +21,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// What the helper is told once, at its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HelperOptions {
-    /// Leave forwarding and reverse-path settings to the operator.
+    /// Write nothing under `/proc/sys`: forwarding is the operator's to open.
     pub leave_sysctls: bool,
 }
 

@@ -39,13 +39,19 @@ pub fn fabric_lacks() -> Vec<&'static str> {
     .collect()
 }
 
-/// Where `nft` is, by `PATH` and where distributions put it.
+/// Where `nft` is.
 #[must_use]
 pub fn nft_program() -> Option<PathBuf> {
+    host_program("nft")
+}
+
+/// Where a program of the host is, by `PATH` and where distributions put those that change networks.
+#[must_use]
+pub fn host_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])
-        .map(|folder| folder.join("nft"))
+        .map(|folder| folder.join(name))
         .find(|file| file.is_file())
 }
 

@@ -21,7 +21,7 @@ pub use fabric::{
 };
 pub use helper::{HELPER_ARGUMENT, run_fabric_helper};
 pub use host::{
-    InterfaceState, answers, fabric_available, fabric_lacks, host_addresses, interface_state,
+    InterfaceState, answers, fabric_available, fabric_lacks, host_addresses, host_program, interface_state,
     interfaces_toward, is_host_address, nft_program,
 };
 pub use kernel::bind::{bind_tcp, bind_udp};

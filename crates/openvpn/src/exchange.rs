@@ -6,7 +6,7 @@ use crate::Instant;
 use crate::reliable::{ACKS_RIDING, Received, Reliable};
 use crate::server::{Discard, FailReason};
 use crate::text::append_secret;
-use crate::tls::Tls;
+use crate::tls::{Forgotten, Tls};
 use crate::wire::{Control, MAX_ACKS, Opcode, SessionId};
 
 /// Longest datagram we send on the control channel, in bytes. spec: openvpn-protocol §3
@@ -60,6 +60,13 @@ impl Exchange {
 
     pub(crate) fn tls(&self) -> &dyn Tls {
         self.tls.as_ref()
+    }
+
+    /// Lets go of the TLS connection and of what it was to send; acknowledgements go on.
+    pub(crate) fn forget_tls(&mut self) {
+        self.tls = Box::new(Forgotten);
+        self.outgoing = Vec::new();
+        self.packed = 0;
     }
 
     /// Bytes that the peer has us keep: of a handshake under way, and ahead of what is missing.

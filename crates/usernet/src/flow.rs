@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use socket2::Socket;
 
+use crate::fragment;
 use crate::packet::{self, TCP, UDP, Unreachable};
 use crate::queue::Queue;
 use crate::share::Share;
@@ -65,14 +66,14 @@ pub(crate) struct Buffers {
     /// A fragment of it, or a segment.
     pub(crate) part: Vec<u8>,
     /// Identifies the next packet that goes in fragments.
-    pub(crate) ident: u16,
+    pub(crate) ident: u32,
 }
 
 impl Buffers {
     pub(crate) fn new() -> Self {
         Self {
-            data: vec![0; packet::DATAGRAM_MAX_BYTES],
-            packet: Vec::with_capacity(1 << 16),
+            data: vec![0; packet::LENGTH_MAX_BYTES],
+            packet: Vec::with_capacity(packet::IPV6_HEADER_BYTES + packet::LENGTH_MAX_BYTES),
             part: vec![0; usize::from(netio::MAX_TUN_MTU)],
             ident: 0,
         }
@@ -86,7 +87,7 @@ impl Work<'_> {
         *ident = ident.wrapping_add(1);
         let queue = &mut *self.queue;
         let mtu = queue.mtu();
-        if !packet::in_fragments(packet, mtu, *ident, part, |part| queue.send(part)) {
+        if !fragment::cut(packet, mtu, *ident, part, |part| queue.send(part)) {
             self.share.stats.refused(Refusal::TunnelFull);
         }
         // Stacks find it as long as ever.

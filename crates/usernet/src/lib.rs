@@ -11,6 +11,8 @@
 //! * **UDP**: a connected socket per pair of addresses and ports, until it is idle.
 //! * **ICMP echo**: an unprivileged ping socket, where `net.ipv4.ping_group_range` allows one.
 //!
+//! Fragments of clients are put together first: what follows sees whole packets only. Long answers go in fragments.
+//!
 //! What may leave is decided when a flow begins, by the rules of the association's outlet and by [`Options::own`]; when
 //! the outlet changes, flows that it no longer allows end. Everything else a client sends is dropped and counted.
 //!
@@ -22,10 +24,12 @@
 mod association;
 mod fabric;
 mod flow;
+mod fragment;
 mod outlet;
 mod packet;
 mod queue;
 mod reach;
+mod reassembly;
 mod shard;
 mod share;
 mod stats;

@@ -18,14 +18,14 @@ pub(crate) const ICMP_V6: u8 = 58;
 
 /// Hops a packet of ours may take.
 const HOP_LIMIT: u8 = 64;
-const IPV4_HEADER_BYTES: usize = 20;
-const IPV6_HEADER_BYTES: usize = 40;
+pub(crate) const IPV4_HEADER_BYTES: usize = 20;
+pub(crate) const IPV6_HEADER_BYTES: usize = 40;
+/// The longest that a packet may say it is: all of it for IPv4, what follows the header for IPv6.
+pub(crate) const LENGTH_MAX_BYTES: usize = 65_535;
 const UDP_HEADER_BYTES: usize = 8;
 const ECHO_HEADER_BYTES: usize = 8;
 /// Of a packet that an ICMP message is about, what follows its IP header: enough for ports.
 const QUOTED_BYTES: usize = 8;
-/// The unit of a fragment's offset.
-const FRAGMENT_UNIT_BYTES: usize = 8;
 
 /// A whole packet of a client.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ pub(crate) struct Segment {
     length: usize,
 }
 
-/// Looks at a packet of a client.
+/// Looks at a packet of a client, one that has been put together if it came in fragments.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Packet<'_>, Refusal> {
     let (source, destination, protocol, whole, payload) = match bytes.first().map(|first| first >> 4) {
         Some(4) => {
@@ -243,7 +243,7 @@ pub(crate) fn unreachable(about: &[u8], why: Unreachable, out: &mut Vec<u8>) -> 
     false
 }
 
-/// Writes a datagram, whatever its length.
+/// Writes a datagram with no more data than `datagram_max_bytes`.
 pub(crate) fn datagram(from: SocketAddr, to: SocketAddr, data: &[u8], out: &mut Vec<u8>) {
     let udp = UdpRepr { src_port: from.port(), dst_port: to.port() };
     let ip = header(from.ip(), to.ip(), IpProtocol::Udp, UDP_HEADER_BYTES + data.len());
@@ -259,8 +259,20 @@ pub(crate) fn datagram(from: SocketAddr, to: SocketAddr, data: &[u8], out: &mut 
     });
 }
 
-/// Most data of a datagram that an IP packet can carry, bytes.
-pub(crate) const DATAGRAM_MAX_BYTES: usize = 65_535 - IPV4_HEADER_BYTES - UDP_HEADER_BYTES;
+/// Most bytes behind the IP header of a packet from there.
+fn room_bytes(from: IpAddr) -> usize {
+    LENGTH_MAX_BYTES - if from.is_ipv4() { IPV4_HEADER_BYTES } else { 0 }
+}
+
+/// Most data of a datagram from there, bytes.
+pub(crate) fn datagram_max_bytes(from: IpAddr) -> usize {
+    room_bytes(from) - UDP_HEADER_BYTES
+}
+
+/// Most data of an echo reply from there, bytes.
+pub(crate) fn echo_max_bytes(from: IpAddr) -> usize {
+    room_bytes(from) - ECHO_HEADER_BYTES
+}
 
 /// An echo message by itself, as a ping socket takes it (which fills in identifier and checksum).
 pub(crate) fn echo_request(v6: bool, number: u16, data: &[u8], out: &mut Vec<u8>) {
@@ -278,7 +290,7 @@ pub(crate) fn echo_answer(message: &[u8]) -> Option<(u16, &[u8])> {
     Some((u16::from_be_bytes([high, low]), message.get(ECHO_HEADER_BYTES..)?))
 }
 
-/// Writes an echo reply for a client.
+/// Writes an echo reply for a client, with no more data than `echo_max_bytes`.
 pub(crate) fn echo_reply(from: IpAddr, to: IpAddr, ident: u16, seq_no: u16, data: &[u8], out: &mut Vec<u8>) {
     let checksums = ChecksumCapabilities::default();
     let length = ECHO_HEADER_BYTES + data.len();
@@ -301,53 +313,6 @@ pub(crate) fn echo_reply(from: IpAddr, to: IpAddr, ident: u16, seq_no: u16, data
         }
         _ => out.clear(),
     }
-}
-
-/// Gives a packet that `datagram` or `echo_reply` wrote to `send`, in fragments if it is longer than `mtu`: `scratch`
-/// holds them, `ident` is theirs. False if one of them found no room, or for what cannot be cut (IPv6).
-pub(crate) fn in_fragments(
-    packet: &[u8],
-    mtu: usize,
-    ident: u16,
-    scratch: &mut Vec<u8>,
-    mut send: impl FnMut(&[u8]) -> bool,
-) -> bool {
-    if packet.len() <= mtu {
-        return send(packet);
-    }
-    let (Some((header, payload)), Some(4)) =
-        (packet.split_at_checked(IPV4_HEADER_BYTES), packet.first().map(|first| first >> 4))
-    else {
-        return false;
-    };
-    let part_bytes = mtu.saturating_sub(IPV4_HEADER_BYTES) / FRAGMENT_UNIT_BYTES * FRAGMENT_UNIT_BYTES;
-    if part_bytes == 0 {
-        return false;
-    }
-    let parts = payload.len().div_ceil(part_bytes);
-    for (place, part) in payload.chunks(part_bytes).enumerate() {
-        scratch.clear();
-        scratch.extend_from_slice(header);
-        scratch.extend_from_slice(part);
-        let length = scratch.len();
-        let mut ip = Ipv4Packet::new_unchecked(&mut scratch[..]);
-        // No longer than the MTU, and no further than 65,535.
-        ip.set_total_len(u16::try_from(length).unwrap_or(u16::MAX));
-        ip.set_ident(ident);
-        ip.set_dont_frag(false);
-        ip.set_more_frags(place + 1 < parts);
-        ip.set_frag_offset(u16::try_from(place * part_bytes).unwrap_or(u16::MAX));
-        ip.fill_checksum();
-        if !send(scratch) {
-            return false;
-        }
-    }
-    true
-}
-
-/// Bytes that an IP header of ours takes.
-pub(crate) fn header_bytes(of: IpAddr) -> usize {
-    if of.is_ipv4() { IPV4_HEADER_BYTES } else { IPV6_HEADER_BYTES }
 }
 
 #[cfg(test)]
@@ -409,26 +374,5 @@ mod tests {
         assert_eq!(echo_answer(&request), None, "a request is no answer");
         request[0] = 0;
         assert_eq!(echo_answer(&request), Some((7, &b"data"[..])));
-    }
-
-    #[test]
-    fn a_long_datagram_goes_in_fragments_that_make_it_again() {
-        let data: Vec<u8> = (0..4000_u16).map(|n| n.to_be_bytes()[1]).collect();
-        let (mut whole, mut scratch, mut parts) = (Vec::new(), Vec::new(), Vec::new());
-        datagram(v4("10.0.0.1:53"), v4("10.8.0.2:5000"), &data, &mut whole);
-        assert!(in_fragments(&whole, 1500, 9, &mut scratch, |part| {
-            parts.push(part.to_vec());
-            true
-        }));
-        assert_eq!(parts.len(), 3);
-        let mut again = Vec::new();
-        for (place, part) in parts.iter().enumerate() {
-            let ip = Ipv4Packet::new_checked(&part[..]).unwrap();
-            assert!(part.len() <= 1500 && ip.verify_checksum() && ip.ident() == 9);
-            assert_eq!(usize::from(ip.frag_offset()), again.len());
-            assert_eq!(ip.more_frags(), place < 2);
-            again.extend_from_slice(ip.payload());
-        }
-        assert_eq!(again, whole[20..]);
     }
 }

@@ -24,8 +24,10 @@ use crate::flow::echo::Echo;
 use crate::flow::tcp::Tcp;
 use crate::flow::udp::{self, Udp};
 use crate::flow::{Buffers, Key, Kind, Next, Ready, Work};
+use crate::fragment::Fragment;
 use crate::packet::{self, ICMP, ICMP_V6, Inside, Packet, TCP, UDP, Unreachable};
 use crate::queue::Queue;
+use crate::reassembly::Reassembly;
 use crate::share::Share;
 use crate::stats::Refusal;
 
@@ -79,6 +81,9 @@ pub(crate) struct Shard {
     waiting: VecDeque<Waiting>,
     buffers: Buffers,
     inbound: Vec<u8>,
+    reassembly: Reassembly,
+    /// The packet that fragments have made.
+    joined: Vec<u8>,
     random: RandomState,
     connections: u64,
     started: Instant,
@@ -98,6 +103,8 @@ impl Shard {
             waiting: VecDeque::new(),
             buffers: Buffers::new(),
             inbound: vec![0; usize::from(u16::MAX)],
+            reassembly: Reassembly::default(),
+            joined: Vec::new(),
             random: RandomState::new(),
             connections: 0,
             started: now,
@@ -142,7 +149,8 @@ impl Shard {
         if !self.waiting.is_empty() {
             return Some(Timespec { tv_sec: 0, tv_nsec: 0 });
         }
-        let (when, _) = self.timers.first()?;
+        let turn = self.timers.first().map(|(when, _)| *when);
+        let when = turn.into_iter().chain(self.reassembly.next_end()).min()?;
         // Rounded up: waking just before it would mean waking twice.
         let wait = when.saturating_duration_since(self.now) + Duration::from_millis(1);
         Timespec::try_from(wait).ok()
@@ -194,6 +202,7 @@ impl Shard {
                 }
                 Command::Remove { id, done } => {
                     self.end_flows(id, |_| true);
+                    self.reassembly.forget_association(id);
                     self.associations.remove(&id);
                     done
                 }
@@ -228,6 +237,7 @@ impl Shard {
     }
 
     fn fire(&mut self) {
+        self.reassembly.expire(self.now, &self.wiring.share.stats);
         while let Some(&(when, slot)) = self.timers.first() {
             if when > self.now {
                 return;
@@ -269,7 +279,23 @@ impl Shard {
         self.inbound = inbound;
     }
 
+    /// A packet of a client, or the last fragment of one.
     fn packet(&mut self, id: u32, bytes: &[u8]) {
+        let stats = &self.wiring.share.stats;
+        match Fragment::of(bytes) {
+            Ok(None) => self.whole_packet(id, bytes),
+            Ok(Some(part)) => {
+                let mut joined = std::mem::take(&mut self.joined);
+                if self.reassembly.add(id, &part, self.now, stats, &mut joined) {
+                    self.whole_packet(id, &joined);
+                }
+                self.joined = joined;
+            }
+            Err(why) => stats.refused(why),
+        }
+    }
+
+    fn whole_packet(&mut self, id: u32, bytes: &[u8]) {
         let packet = match packet::parse(bytes) {
             Ok(packet) => packet,
             Err(why) => return self.wiring.share.stats.refused(why),

@@ -28,8 +28,14 @@ pub enum Refusal {
     NoPing,
     /// A packet of no flow that is known. TCP is reset.
     Stray,
-    /// A fragment: ports stand in the first only. Dropped.
+    /// A fragment that fits no packet, or contradicts others of its packet, which is dropped then, whole.
     Fragment,
+    /// The client has its most packets of which fragments are missing: the oldest of them is dropped.
+    ClientFragments,
+    /// There are the most such packets in all: the client's oldest is dropped, or the oldest of all.
+    Fragments,
+    /// Fragments of a packet did not come in time. Dropped.
+    FragmentMissing,
     /// Neither TCP, UDP nor an echo request. Dropped.
     Protocol,
     /// No packet at all. Dropped.
@@ -41,7 +47,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [(Self, &'static str); 16] = [
+    const ALL: [(Self, &'static str); 19] = [
         (Self::Egress, "egress"),
         (Self::Destination, "destination"),
         (Self::NoRoute, "no-route"),
@@ -54,6 +60,9 @@ impl Refusal {
         (Self::NoPing, "no-ping"),
         (Self::Stray, "stray"),
         (Self::Fragment, "fragment"),
+        (Self::ClientFragments, "client-fragments"),
+        (Self::Fragments, "fragments"),
+        (Self::FragmentMissing, "fragment-missing"),
         (Self::Protocol, "protocol"),
         (Self::Malformed, "malformed"),
         (Self::FarSideFull, "far-side-full"),

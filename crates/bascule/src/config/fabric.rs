@@ -32,6 +32,17 @@ pub(crate) enum FabricKind {
     None,
 }
 
+/// Who sets what the kernel fabric needs under `/proc/sys`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Sysctls {
+    /// The fabric, for the interfaces that need it, and back at the end.
+    #[default]
+    Set,
+    /// The operator, beforehand.
+    Leave,
+}
+
 /// Table `fabric`, or its kind alone.
 #[derive(Debug, Default)]
 pub(super) struct FabricTable(FabricKeys);
@@ -40,6 +51,7 @@ pub(super) struct FabricTable(FabricKeys);
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 struct FabricKeys {
     kind: Option<FabricKind>,
+    sysctls: Sysctls,
     flows: Option<usize>,
     association_flows: Option<usize>,
     client_flows: Option<usize>,
@@ -53,6 +65,11 @@ const MIN_BUFFER_BYTES: usize = 1 << 20;
 impl FabricTable {
     pub(super) fn kind(&self) -> Option<FabricKind> {
         self.0.kind
+    }
+
+    /// Whether `/proc/sys` is left as it is.
+    pub(super) fn leaves_sysctls(&self) -> bool {
+        self.0.sysctls == Sysctls::Leave
     }
 
     /// Which networks of this host subnets are.
@@ -152,6 +169,9 @@ mod tests {
         assert_eq!(load(with("fabric = 'none'")).unwrap().fabric, FabricKind::None);
         assert_eq!(load(with("[fabric]\nkind = 'kernel'")).unwrap().fabric, FabricKind::Kernel);
         assert!(refused(with("fabric = 'other'")).contains("other"));
+        assert!(!load(with("fabric = 'kernel'")).unwrap().leave_sysctls);
+        assert!(load(with("[fabric]\nsysctls = 'leave'")).unwrap().leave_sysctls);
+        assert!(refused(with("[fabric]\nsysctls = 'never'")).contains("never"));
         let limits = load(with("[fabric]\nclient-flows = 7")).unwrap().userspace_limits;
         assert_eq!(limits, usernet::Limits { client_flows: 7, ..usernet::Limits::default() });
         for (text, why) in

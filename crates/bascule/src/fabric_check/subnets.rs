@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net};
 use model::{SubnetMatch, Uplink, UplinkMatch, UplinkSource, Uplinks};
 use netio::InterfaceState;
 
-use super::{Finding, Good, lack, note};
+use super::{Finding, Good, lack, note, unknown};
 
 /// Everything about all of them; nothing when none is configured.
 pub(super) fn findings(uplinks: &Uplinks) -> Vec<Finding> {
@@ -41,6 +41,7 @@ fn of_one(matched: &UplinkMatch, uplink: &Uplink) -> Vec<Finding> {
         .map(|finding| match finding {
             Finding::Good(what) => Good(named(what)),
             Finding::Note { what, do_this } => note(named(what), do_this),
+            Finding::Unknown { what, do_this } => unknown(named(what), do_this),
             Finding::Lack { what, do_this } => lack(named(what), do_this),
         })
         .collect()

@@ -86,6 +86,9 @@ fn headers() {
         (Header::parse(&v4(&[1, 131, 3, 4], 6, 0, b"")), Malformed::SourceRoute),
         (Header::parse(&v4(&[137, 3, 4, 0], 6, 0, b"")), Malformed::SourceRoute),
         (Header::parse(&v6(43, &[6; 8])), Malformed::SourceRoute),
+        // Behind an authentication header, which counts in words of four bytes.
+        (Header::parse(&v6(51, &[&[43, 2][..], &[0; 14], &[6; 8]].concat())), Malformed::SourceRoute),
+        (Header::parse(&v6(51, &[6, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])), Malformed::Length),
         (Header::parse(&v6(0, &[6])), Malformed::Length),
         (Header::parse(&v6(0, &[6, 9, 0, 0, 0, 0, 0, 0])), Malformed::Length),
         (Header::parse(&v6(6, b"")[..39]), Malformed::Length),
@@ -99,6 +102,8 @@ fn headers() {
     assert_eq!(first_fragment.transport, Some(Transport { protocol: 6, offset_bytes: 24 }));
     let behind = Header::parse(&v6(60, &[44, 0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 1, 0, 0, 0, 9, 1, 2])).unwrap();
     assert_eq!(behind.transport, Some(Transport { protocol: 17, offset_bytes: 56 }));
+    let authenticated = Header::parse(&v6(51, &[&[6, 2][..], &[0; 14], b"x"].concat())).unwrap();
+    assert_eq!(authenticated.transport, Some(Transport { protocol: 6, offset_bytes: 56 }));
     assert_eq!(Header::parse(&v6(44, &[17, 0, 0, 8, 0, 0, 0, 9])).unwrap().transport, None);
 }
 

@@ -117,9 +117,17 @@ fn ip(source: &str, destination: &str, protocol: u8, payload: &[u8]) -> Vec<u8> 
     p
 }
 
+/// A later fragment: it says no more of its packet than whose it is.
+fn fragment(source: &str, destination: &str) -> Vec<u8> {
+    let mut p = ip(source, destination, 17, &[7; 16]);
+    p[6..8].copy_from_slice(&[0x20, 3]);
+    p
+}
+
 #[test]
 fn up_passes_only_what_is_its_own_routed_and_allowed() {
     let mut world = World::usual();
+    let part = fragment("10.9.0.2", "10.0.3.4");
     let good = udp("10.9.0.2", "10.0.3.4");
     let padded = [&good[..], &[0; 5]].concat();
     let six = [&[0x60, 0, 0, 0, 0, 0, 59, 1][..], &[0; 32]].concat();
@@ -128,6 +136,9 @@ fn up_passes_only_what_is_its_own_routed_and_allowed() {
         ("its own length counts", padded, Ok(Some(good.clone()))),
         ("another client", udp("10.9.0.2", "10.9.0.3"), Ok(Some(udp("10.9.0.2", "10.9.0.3")))),
         ("spoofed", udp("10.9.0.3", "10.0.3.4"), Err(DropReason::Spoofed)),
+        ("a fragment", part.clone(), Ok(Some(part))),
+        ("a spoofed fragment", fragment("10.9.0.3", "10.0.3.4"), Err(DropReason::Spoofed)),
+        ("a fragment to nowhere", fragment("10.9.0.2", "8.8.8.8"), Err(DropReason::NoRoute)),
         ("no route", udp("10.9.0.2", "8.8.8.8"), Err(DropReason::NoRoute)),
         ("IPv6", six, Err(DropReason::Ipv6)),
         ("noise", vec![0x10, 2, 3], Err(DropReason::Malformed)),
@@ -138,7 +149,7 @@ fn up_passes_only_what_is_its_own_routed_and_allowed() {
         assert_eq!(world.up(&payload), expect, "{name}");
     }
     let traffic = world.path.counters().read();
-    assert_eq!((traffic.ingress_packets, traffic.ingress_bytes), (3, 84));
+    assert_eq!((traffic.ingress_packets, traffic.ingress_bytes), (4, 120));
 }
 
 fn ip6(source: &str, destination: &str, next: u8, payload: &[u8]) -> Vec<u8> {
@@ -170,10 +181,11 @@ fn dual() -> World {
 fn ipv6_is_judged_as_ipv4_is() {
     let mut world = dual();
     let (own, far) = ("fd00:9::2", "2001:db8::1");
-    let fragment = ip6(own, far, 44, &[17, 0, 0, 9, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
+    let fragment = |from: &str| ip6(from, far, 44, &[17, 0, 0, 9, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
     for (name, packet, expect) in [
         ("allowed", udp6(own, far), None),
-        ("a later fragment", fragment, None),
+        ("a later fragment", fragment(own), None),
+        ("a spoofed fragment", fragment("fd00:9::3"), Some(DropReason::Spoofed)),
         ("another client", udp6(own, "fd00:9::3"), None),
         ("IPv4 beside it", udp("10.9.0.2", "10.0.3.4"), None),
         ("spoofed", udp6("fd00:9::3", far), Some(DropReason::Spoofed)),

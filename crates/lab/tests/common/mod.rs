@@ -6,4 +6,5 @@ pub mod groups;
 pub mod logs;
 pub mod peer;
 pub mod people;
+pub mod v6;
 pub mod wire;

@@ -1,7 +1,9 @@
 //! A client of our own over a real socket: quick to start, and whatever it sends can be copied and bent.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -9,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use lab::Net;
-use openvpn::client::{Event, Session, SessionConfig};
+use openvpn::client::{Event, Line, Session, SessionConfig};
 use openvpn::data::{Channel, Role};
 use openvpn::tls::{RustlsClient, Tls, client_config};
-use openvpn::wire::{AckIds, Control, Opcode, SessionId, opcode};
+use openvpn::wire::{AckIds, Control, Opcode, SessionId, frame, opcode};
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::aws_lc_rs;
@@ -95,9 +97,72 @@ struct Told {
 }
 
 impl Told {
-    fn address(&self) -> Option<std::net::Ipv4Addr> {
+    /// What stands behind a word of the push reply, up to one of these marks.
+    fn pushed<T: FromStr>(&self, word: &str, until: &[char]) -> Option<T> {
         let options = self.pushed.as_ref()?;
-        options.iter().find_map(|option| option.strip_prefix("ifconfig ")?.split(' ').next()?.parse().ok())
+        options.iter().find_map(|option| option.strip_prefix(word)?.split(until).next()?.parse().ok())
+    }
+
+    fn address(&self) -> Option<Ipv4Addr> {
+        self.pushed("ifconfig ", &[' '])
+    }
+}
+
+/// What a client's packets go by.
+enum Link {
+    Udp(UdpSocket),
+    /// With what has come of a frame.
+    Tcp(TcpStream, Vec<u8>),
+}
+
+impl Link {
+    fn udp(net: &Net, server: SocketAddr) -> Result<Self> {
+        let socket = net.run(|| UdpSocket::bind("0.0.0.0:0"))?;
+        socket.connect(server)?;
+        socket.set_read_timeout(Some(TURN))?;
+        Ok(Self::Udp(socket))
+    }
+
+    fn tcp(net: &Net, server: SocketAddr) -> Result<Self> {
+        let stream = net.run(|| TcpStream::connect(server))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TURN))?;
+        Ok(Self::Tcp(stream, Vec::new()))
+    }
+
+    fn send(&mut self, packet: &[u8]) {
+        match self {
+            Self::Udp(socket) => drop(socket.send(packet)),
+            Self::Tcp(stream, _) => {
+                let mut framed = Vec::new();
+                frame::append(&mut framed, |out| {
+                    out.extend_from_slice(packet);
+                    true
+                });
+                let _ = stream.write_all(&framed);
+            }
+        }
+    }
+
+    /// What has come within a turn. Refused where nobody listens (any more): as good as lost.
+    fn receive(&mut self) -> Vec<Vec<u8>> {
+        let mut buffer = [0; 4_096];
+        match self {
+            Self::Udp(socket) => {
+                let length = socket.recv(&mut buffer).ok();
+                length.and_then(|length| buffer.get(..length)).map(<[u8]>::to_vec).into_iter().collect()
+            }
+            Self::Tcp(stream, begun) => {
+                let length = stream.read(&mut buffer).unwrap_or_default();
+                begun.extend(buffer.iter().take(length));
+                let (mut packets, mut rest) = (Vec::new(), begun.as_mut_slice());
+                while let Ok(Some(packet)) = frame::cut(&mut rest) {
+                    packets.push(packet.to_vec());
+                }
+                *begun = rest.to_vec();
+                packets
+            }
+        }
     }
 }
 
@@ -127,10 +192,17 @@ impl Peer {
         tls: Arc<rustls::ClientConfig>,
         habits: Habits,
     ) -> Result<Self> {
+        Self::begin(Link::udp(net, server)?, tls, habits)
+    }
+
+    /// The same over TCP, and it says nothing by itself.
+    pub fn start_over_tcp(net: &Net, server: SocketAddr, tls: Arc<rustls::ClientConfig>) -> Result<Self> {
+        let config = Line::V2_6.config_over_tcp();
+        Self::begin(Link::tcp(net, server)?, tls, Habits { config, ..Habits::default() })
+    }
+
+    fn begin(link: Link, tls: Arc<rustls::ClientConfig>, habits: Habits) -> Result<Self> {
         let Habits { talks, beside, config, tongue } = habits;
-        let socket = net.run(|| UdpSocket::bind("0.0.0.0:0"))?;
-        socket.connect(server)?;
-        socket.set_read_timeout(Some(TURN))?;
         let mut tongues = tongue.clone();
         let factory = move || {
             let inner = Box::new(connection(&tls)?) as Box<dyn Tls>;
@@ -149,7 +221,7 @@ impl Peer {
         let stop = Arc::new(AtomicBool::new(false));
         let driver = Driver {
             origin: Instant::now(),
-            socket,
+            link,
             session,
             channel: Channel::new(Role::Client),
             told: Arc::clone(&told),
@@ -177,8 +249,13 @@ impl Peer {
     }
 
     /// Its address in the tunnel, once it is up.
-    pub fn address(&self) -> Option<std::net::Ipv4Addr> {
+    pub fn address(&self) -> Option<Ipv4Addr> {
         self.told(Told::address)
+    }
+
+    /// Its IPv6 address in the tunnel, once it is up and if it has one.
+    pub fn address_v6(&self) -> Option<Ipv6Addr> {
+        self.told(|told| told.pushed("ifconfig-ipv6 ", &['/', ' ']))
     }
 
     /// Sends inner packets, whatever they are.
@@ -218,7 +295,7 @@ impl Drop for Peer {
 
 struct Driver {
     origin: Instant,
-    socket: UdpSocket,
+    link: Link,
     session: Session,
     channel: Channel,
     told: Arc<Mutex<Told>>,
@@ -230,13 +307,10 @@ struct Driver {
 
 impl Driver {
     fn run(mut self, stop: &AtomicBool) {
-        let mut buffer = [0; 2_048];
         while !stop.load(Ordering::Relaxed) {
             self.transmit();
-            // Refused where nobody listens (any more): as good as lost.
-            if let Ok(length) = self.socket.recv(&mut buffer)
-                && let Some(packet) = buffer.get_mut(..length)
-            {
+            for mut packet in self.link.receive() {
+                let packet = packet.as_mut_slice();
                 if matches!(opcode(packet), Some((Opcode::DataV1 | Opcode::DataV2, _))) {
                     if let Ok(opened) = self.channel.open(packet) {
                         let inner = opened.payload.to_vec();
@@ -289,9 +363,9 @@ impl Driver {
     }
 
     fn send(&mut self, datagram: &[u8]) {
-        let _ = self.socket.send(datagram);
-        if let Some(beside) = &mut self.beside {
-            beside(&self.socket, datagram);
+        self.link.send(datagram);
+        if let (Some(beside), Link::Udp(socket)) = (&mut self.beside, &self.link) {
+            beside(socket, datagram);
         }
         self.tell(|told| told.sent.push(datagram.to_vec()));
     }
@@ -333,7 +407,7 @@ impl Driver {
 }
 
 /// A UDP packet from an inner address to the first target's discard port.
-pub fn inner(source: std::net::Ipv4Addr) -> Vec<u8> {
+pub fn inner(source: Ipv4Addr) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 36, 0, 0, 0x40, 0, 64, 17, 0, 0];
     packet.extend(source.octets());
     packet.extend([10, 77, 1, 10]);

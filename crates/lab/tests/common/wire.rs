@@ -2,20 +2,27 @@
 
 use std::collections::BTreeSet;
 use std::io::IoSlice;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::Result;
 use lab::Net;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendmmsg,
-    sendto, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, recv,
+    sendmmsg, sendto, setsockopt, socket, sockopt,
 };
 
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 pub const ICMP: u8 = 1;
+pub const ICMP_V6: u8 = 58;
+/// Extension headers of IPv6.
+pub const HOPS: u8 = 0;
+pub const ROUTING: u8 = 43;
+pub const FRAGMENT: u8 = 44;
+pub const AUTHENTICATION: u8 = 51;
+pub const OPTIONS: u8 = 60;
 /// What every marked packet has.
 const MARK: &[u8; 4] = b"\xc3MRK";
 /// Room for everything of one test that has not been looked at yet.
@@ -78,15 +85,17 @@ pub fn mend(packet: &mut [u8]) {
     bytes[10..12].copy_from_slice(&sum);
 }
 
-/// A transport header and a mark behind it, for an IPv4 packet.
-pub fn transport(
+/// A transport header and a mark behind it.
+pub fn transport<A: Into<IpAddr>>(
     protocol: u8,
-    source: (Ipv4Addr, u16),
-    destination: (Ipv4Addr, u16),
+    source: (A, u16),
+    destination: (A, u16),
     number: u32,
 ) -> Vec<u8> {
-    let mut bytes = match protocol {
+    let bytes = match protocol {
+        // An echo request.
         ICMP => vec![8, 0, 0, 0, 0x12, 0x34, 0, 1],
+        ICMP_V6 => vec![128, 0, 0, 0, 0x12, 0x34, 0, 1],
         UDP => [&source.1.to_be_bytes()[..], &destination.1.to_be_bytes(), &[0, 16, 0, 0]].concat(),
         // A SYN.
         _ => [
@@ -97,42 +106,78 @@ pub fn transport(
         ]
         .concat(),
     };
-    bytes.extend(mark(number));
+    summed(protocol, source.0, destination.0, [bytes, mark(number).to_vec()].concat())
+}
+
+/// A transport header with what is behind it, its checksum put right.
+pub fn summed<A: Into<IpAddr>>(protocol: u8, source: A, destination: A, mut bytes: Vec<u8>) -> Vec<u8> {
     let length = u16::try_from(bytes.len()).unwrap_or_default().to_be_bytes();
-    let pseudo = [&source.0.octets()[..], &destination.0.octets(), &[0, protocol], &length].concat();
-    let (at, sum) = match protocol {
-        ICMP => (2, checksum(&[&bytes])),
-        UDP => (6, checksum(&[&pseudo, &bytes])),
-        _ => (16, checksum(&[&pseudo, &bytes])),
+    let pseudo = match (source.into(), destination.into()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) if protocol != ICMP => {
+            [&source.octets()[..], &destination.octets(), &[0, protocol], &length].concat()
+        }
+        (IpAddr::V4(_), IpAddr::V4(_)) => Vec::new(),
+        (source, destination) => {
+            let (source, destination) = (six(source), six(destination));
+            [&source.octets()[..], &destination.octets(), &[0, 0], &length, &[0, 0, 0, protocol]].concat()
+        }
     };
-    bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    let at = match protocol {
+        ICMP | ICMP_V6 => 2,
+        UDP => 6,
+        _ => 16,
+    };
+    bytes[at..at + 2].fill(0);
+    let sum = checksum(&[&pseudo, &bytes]).to_be_bytes();
+    bytes[at..at + 2].copy_from_slice(&sum);
     bytes
 }
 
-/// A whole marked packet.
-pub fn marked(protocol: u8, source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16), number: u32) -> Vec<u8> {
-    ipv4(source.0, destination.0, protocol, &[], &transport(protocol, source, destination, number))
+/// A whole marked packet, of the IP version of its addresses.
+pub fn marked<A: Into<IpAddr> + Copy>(
+    protocol: u8,
+    source: (A, u16),
+    destination: (A, u16),
+    number: u32,
+) -> Vec<u8> {
+    let payload = transport(protocol, source, destination, number);
+    match (source.0.into(), destination.0.into()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => ipv4(source, destination, protocol, &[], &payload),
+        (source, destination) => ipv6(six(source), six(destination), &[], protocol, &payload),
+    }
 }
 
-/// A marked IPv6 packet: UDP behind these extension headers, each with its own number.
-pub fn ipv6(source: Ipv6Addr, destination: Ipv6Addr, extensions: &[u8], number: u32) -> Vec<u8> {
-    let mut payload = Vec::new();
-    for (at, _) in extensions.iter().enumerate() {
-        let next = extensions.get(at + 1).copied().unwrap_or(UDP);
-        payload.extend([next, 0, 0, 0, 0, 0, 0, 0]);
+/// An address as one of IPv6, mapped if it is none.
+pub fn six(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V6(address) => address,
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
     }
-    let mut udp = [&7000_u16.to_be_bytes()[..], &9_u16.to_be_bytes(), &[0, 16, 0, 0]].concat();
-    udp.extend(mark(number));
-    let pseudo = [&source.octets()[..], &destination.octets(), &[0, 0, 0, 16, 0, 0, 0, UDP]].concat();
-    let sum = checksum(&[&pseudo, &udp]).to_be_bytes();
-    udp[6..8].copy_from_slice(&sum);
-    payload.extend(udp);
-    let length = u16::try_from(payload.len()).unwrap_or_default().to_be_bytes();
-    let first = extensions.first().copied().unwrap_or(UDP);
+}
+
+/// An extension header: its number, and all its bytes; the first of them is made to say what is next.
+pub type Extension<'b> = (u8, &'b [u8]);
+
+/// An IPv6 packet.
+pub fn ipv6(
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+    extensions: &[Extension<'_>],
+    protocol: u8,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (at, (_, bytes)) in extensions.iter().enumerate() {
+        body.push(extensions.get(at + 1).map_or(protocol, |(next, _)| *next));
+        body.extend(bytes.iter().skip(1));
+    }
+    body.extend(payload);
+    let length = u16::try_from(body.len()).unwrap_or_default().to_be_bytes();
+    let first = extensions.first().map_or(protocol, |(number, _)| *number);
     let mut packet = vec![0x60, 0, 0, 0, length[0], length[1], first, 64];
     packet.extend(source.octets());
     packet.extend(destination.octets());
-    packet.extend(payload);
+    packet.extend(body);
     packet
 }
 
@@ -186,33 +231,43 @@ impl Capture {
     }
 }
 
-/// Sends IPv4 packets of any form from a namespace.
-pub struct Raw(OwnedFd);
+/// Sends IP packets of any form from a namespace.
+pub struct Raw {
+    v4: OwnedFd,
+    v6: OwnedFd,
+}
 
 impl Raw {
     pub fn open(net: &Net) -> Result<Self> {
-        let socket =
-            net.run(|| socket(AddressFamily::Inet, SockType::Raw, SockFlag::empty(), SockProtocol::Raw))?;
-        setsockopt(&socket, sockopt::Broadcast, &true)?;
-        Ok(Self(socket))
+        let open = |family| socket(family, SockType::Raw, SockFlag::empty(), SockProtocol::Raw);
+        let (v4, v6) = net.run(|| (open(AddressFamily::Inet), open(AddressFamily::Inet6)));
+        let (v4, v6) = (v4?, v6?);
+        setsockopt(&v4, sockopt::Broadcast, &true)?;
+        Ok(Self { v4, v6 })
     }
 
     /// Where it goes is read from the packet.
     pub fn send(&self, packet: &[u8]) -> Result<()> {
-        let destination = Ipv4Addr::new(packet[16], packet[17], packet[18], packet[19]);
-        let address = SockaddrIn::from(SocketAddrV4::new(destination, 0));
-        sendto(self.0.as_raw_fd(), packet, &address, MsgFlags::empty())?;
+        if packet[0] >> 4 == 6 {
+            let destination: [u8; 16] = packet[24..40].try_into()?;
+            let address = SockaddrIn6::from(SocketAddrV6::new(destination.into(), 0, 0, 0));
+            sendto(self.v6.as_raw_fd(), packet, &address, MsgFlags::empty())?;
+        } else {
+            let destination = Ipv4Addr::new(packet[16], packet[17], packet[18], packet[19]);
+            let address = SockaddrIn::from(SocketAddrV4::new(destination, 0));
+            sendto(self.v4.as_raw_fd(), packet, &address, MsgFlags::empty())?;
+        }
         Ok(())
     }
 
-    /// Many to one destination, in few calls.
+    /// Many IPv4 packets to one destination, in few calls.
     pub fn send_all(&self, destination: Ipv4Addr, packets: &[Vec<u8>]) -> Result<()> {
         let address = SockaddrIn::from(SocketAddrV4::new(destination, 0));
         let mut headers = MultiHeaders::<SockaddrIn>::preallocate(packets.len(), None);
         let slices: Vec<[IoSlice<'_>; 1]> = packets.iter().map(|packet| [IoSlice::new(packet)]).collect();
         let addresses = vec![Some(address); packets.len()];
         let sent =
-            sendmmsg(self.0.as_raw_fd(), &mut headers, &slices, &addresses, [], MsgFlags::empty())?.count();
+            sendmmsg(self.v4.as_raw_fd(), &mut headers, &slices, &addresses, [], MsgFlags::empty())?.count();
         anyhow::ensure!(sent == packets.len(), "{sent} of {}", packets.len());
         Ok(())
     }

@@ -92,6 +92,12 @@ impl Opened {
         self.v6.iter().try_for_each(|interface| sysctl::open_forwarding(Family::V6, interface))
     }
 
+    /// Says what is noted, where the operator is to open it.
+    pub(super) fn tell(&self, key: &str) {
+        sysctl::tell_closed(Family::V4, &self.v4, key);
+        sysctl::tell_closed(Family::V6, &self.v6, key);
+    }
+
     /// Everything as it was.
     pub(super) fn close(&mut self) -> Result<(), FabricError> {
         if !self.is_open_since() {

@@ -220,6 +220,7 @@ impl KernelFabric {
             self.netlink.set_uplinks(&[(table, uplink)])?.into_iter().try_for_each(|set| set.map(drop))?;
         }
         let queues = tun_device::create(&link, association.queues)?;
+        self.netlink.open_tun(&link)?;
         sysctl::prepare_tun(&link, self.leave_sysctls, association.client_cidr.v6.is_some())?;
         let index = self.netlink.raise_link(&link, association.mtu)?;
         self.netlink.add_routes(index, ruleset::table(association.index), association.client_cidr)?;
@@ -237,7 +238,13 @@ impl KernelFabric {
     }
 
     fn note_opening(&mut self, association: &FabricAssociation) -> Result<(), FabricError> {
-        if self.leave_sysctls { Ok(()) } else { self.opened.note(&self.netlink, association).map(drop) }
+        if !self.leave_sysctls {
+            return self.opened.note(&self.netlink, association).map(drop);
+        }
+        let mut closed = Opened::default();
+        closed.note(&self.netlink, association)?;
+        closed.tell(&association.key);
+        Ok(())
     }
 
     /// Removes what is left of one that is no longer live; each step whatever became of the others.

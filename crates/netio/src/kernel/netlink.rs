@@ -6,9 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use futures_util::{Stream, TryStreamExt};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::ClientNets;
+use rtnetlink::packet_core::{DefaultNla, Emitable, NLA_F_NESTED};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
+};
 use rtnetlink::packet_route::neighbour::NeighbourMessage;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType,
@@ -27,6 +31,18 @@ use crate::failpoint;
 pub(super) const RULE_PRIORITY: u32 = 0x0ba5;
 /// Where packets skip to that our tables do not concern.
 const SKIP_PRIORITY: u32 = RULE_PRIORITY + 2;
+
+/// Attribute of a link's IPv4 settings (linux/if_link.h, `IFLA_INET_CONF`); asked for, it is a list of numbered ones.
+const INET_CONF: u16 = 1;
+/// Settings of a TUN device that let IPv4 packets through, by their numbers in linux/ip.h. The reverse-path check takes the
+/// stricter of this device's and the operator's setting for all; `src_valid_mark` makes it look into the association's
+/// table, where it succeeds.
+const TUN_SETTINGS: [(u16, u32); 4] = [
+    (1, 1),  // forwarding
+    (6, 0),  // send_redirects
+    (8, 0),  // rp_filter
+    (24, 1), // src_valid_mark
+];
 
 /// A conversation with the kernel.
 #[derive(Debug)]
@@ -104,11 +120,42 @@ impl Netlink {
         }
     }
 
+    /// Has a TUN device of ours let packets through, without an address of the kernel's own. Not by way of `/proc/sys`,
+    /// which containers have read-only.
+    pub(super) fn open_tun(&self, name: &str) -> Result<(), FabricError> {
+        let link = self.tun(name)?;
+        let set = |settings: AfSpecUnspec| {
+            let message = LinkUnspec::new_with_index(link)
+                .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![settings]))
+                .build();
+            self.handle.link().set(message).execute()
+        };
+        let settings: Vec<DefaultNla> = TUN_SETTINGS
+            .iter()
+            .map(|(number, value)| DefaultNla::new(*number, value.to_ne_bytes().to_vec()))
+            .collect();
+        let mut bytes = vec![0; settings.as_slice().buffer_len()];
+        settings.as_slice().emit(&mut bytes);
+        let settings = AfSpecInet::Other(DefaultNla::new(INET_CONF | NLA_F_NESTED, bytes));
+        self.change("let a TUN device forward", set(AfSpecUnspec::Inet(vec![settings])))?;
+        let no_address = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+        let done = self.runtime.block_on(set(AfSpecUnspec::Inet6(vec![no_address])));
+        failpoint::kernel_changed();
+        match done {
+            // A kernel without IPv6, or a device too narrow for it.
+            Err(error) if errno(&error) == Some(libc::EAFNOSUPPORT) => Ok(()),
+            other => other.map_err(|error| explain("keep IPv6 addresses off a TUN device", &error)),
+        }
+    }
+
+    fn tun(&self, name: &str) -> Result<u32, FabricError> {
+        let found = self.link(name)?.map(|link| link.header.index);
+        found.ok_or_else(|| FabricError::Transient(format!("TUN device {name} vanished")))
+    }
+
     /// Sets the MTU and the device up; its index comes back.
     pub(super) fn raise_link(&self, name: &str, mtu: u16) -> Result<u32, FabricError> {
-        let link =
-            self.link(name)?.ok_or_else(|| FabricError::Transient(format!("TUN device {name} vanished")))?;
-        let index = link.header.index;
+        let index = self.tun(name)?;
         let message = LinkUnspec::new_with_index(index).mtu(mtu.into()).up().build();
         self.change("set a TUN device up", self.handle.link().set(message).execute())?;
         Ok(index)

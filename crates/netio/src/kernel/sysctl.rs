@@ -1,5 +1,9 @@
 //! Settings of interfaces under `/proc/sys`. Each change is logged in one line.
+//!
+//! It may be read-only, as in containers. Then what is so already is enough, and what is not fails with what to set; what
+//! our own devices cannot do without goes by netlink where it can ([`super::netlink::Netlink::open_tun`]).
 
+use std::collections::BTreeSet;
 use std::io;
 
 use ipnet::IpNet;
@@ -40,34 +44,62 @@ impl Family {
 
 const FORCE_FORWARDING: &str = "force_forwarding";
 
-/// Settings of a TUN device that are ours alone to decide, whatever the options, where no IPv6 goes through it: the kernel
-/// shall not try.
+/// Settings of a TUN device by which the kernel does not listen to who is at its other end. Not needed, as the gateway lets
+/// nothing through but packets from clients' own addresses.
+const TUN_DEAF: [(&str, &str); 2] = [("accept_ra", "0"), ("accept_redirects", "0")];
+/// The same where no IPv6 goes through the device: the kernel shall not try.
 const TUN_WITHOUT_V6: [(&str, &str); 1] = [("disable_ipv6", "1")];
-/// The same where IPv6 goes through it: the kernel itself has no address there, and listens to nobody.
-const TUN_WITH_V6: [(&str, &str); 4] =
-    [("addr_gen_mode", "1"), ("accept_ra", "0"), ("accept_redirects", "0"), ("disable_ipv6", "0")];
-/// Settings of a TUN device that let packets through. The reverse-path check takes the stricter of this device's and
-/// the operator's setting for all; `src_valid_mark` makes it look into the association's table, where it succeeds.
-const TUN_FORWARDING: [(&str, &str); 4] =
-    [("rp_filter", "0"), ("src_valid_mark", "1"), ("send_redirects", "0"), ("forwarding", "1")];
 
+/// What a TUN device needs for IPv6, or to go without. With `leave` nothing is written.
 pub(super) fn prepare_tun(link: &str, leave: bool, v6: bool) -> Result<(), FabricError> {
-    for (name, value) in if v6 { &TUN_WITH_V6[..] } else { &TUN_WITHOUT_V6[..] } {
-        // A kernel without IPv6 has no such setting.
-        match set(Family::V6, link, name, value) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !v6 => {}
-            other => other.map(drop).map_err(|e| failed(link, name, &e))?,
+    if !leave {
+        for (name, value) in if v6 { &TUN_DEAF[..] } else { &TUN_WITHOUT_V6[..] } {
+            match set(Family::V6, link, name, value) {
+                // A kernel without IPv6 has no such setting.
+                Err(error) if is_read_only(&error) || error.kind() == io::ErrorKind::NotFound => {}
+                other => other.map(drop).map_err(|e| failed(Family::V6, link, name, &e))?,
+            }
         }
+    }
+    if !v6 {
+        return Ok(());
     }
     if !leave {
-        for (name, value) in TUN_FORWARDING {
-            set(Family::V4, link, name, value).map_err(|e| failed(link, name, &e))?;
-        }
-        if v6 {
-            open_forwarding(Family::V6, link)?;
-        }
+        set(Family::V6, link, "disable_ipv6", "0")
+            .map_err(|error| failed(Family::V6, link, "disable_ipv6", &error))?;
+        return match open_forwarding(Family::V6, link) {
+            Err(_) if forwards_everywhere(Family::V6) => Ok(()),
+            other => other,
+        };
     }
-    Ok(())
+    match read(Family::V6, link, "disable_ipv6") {
+        Ok(value) if value == "0" => Ok(()),
+        Ok(_) => Err(FabricError::Permanent(format!(
+            "IPv6 is off on {link}, and fabric.sysctls = leave: sysctl -w net.ipv6.conf.default.disable_ipv6=0"
+        ))),
+        Err(error) => Err(failed(Family::V6, link, "disable_ipv6", &error)),
+    }
+}
+
+/// Whether a setting cannot be written, whatever it is.
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+}
+
+/// Says what an operator who sets everything himself has not set: interfaces that packets of an association come and go by,
+/// and that do not forward.
+pub(super) fn tell_closed(family: Family, interfaces: &BTreeSet<String>, key: &str) {
+    let all = match family {
+        Family::V4 => "net.ipv4.ip_forward",
+        Family::V6 => "net.ipv6.conf.all.forwarding",
+    };
+    for interface in interfaces {
+        let folder = family.folder();
+        log(&format!(
+            "fabric: {folder} is not forwarded by {interface}, and fabric.sysctls = leave: association {key} carries nothing \
+             there until sysctl -w {all}=1"
+        ));
+    }
 }
 
 /// Whether an interface forwards. One that is not there needs no opening.
@@ -80,7 +112,7 @@ pub(super) fn open_forwarding(family: Family, interface: &str) -> Result<(), Fab
     let name = family.forwarding(interface);
     match set(family, interface, name, "1") {
         // Gone since we looked; or a kernel that knows no forwarding by interface.
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(interface, name, &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(family, interface, name, &error)),
         _ => Ok(()),
     }
 }
@@ -89,7 +121,7 @@ pub(super) fn open_forwarding(family: Family, interface: &str) -> Result<(), Fab
 pub(super) fn close_forwarding(family: Family, interface: &str) -> Result<(), FabricError> {
     let name = family.forwarding(interface);
     match set(family, interface, name, "0") {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(interface, name, &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(family, interface, name, &error)),
         _ => Ok(()),
     }
 }
@@ -106,7 +138,7 @@ pub(super) fn forwards_ipv6_by_interface() -> bool {
 
 /// Interfaces that take router advertisements as long as the host does not forward.
 pub(super) fn accept_advertisements() -> Result<Vec<String>, FabricError> {
-    let unread = |error: io::Error| failed(ALL, "accept_ra", &error);
+    let unread = |error: io::Error| failed(Family::V6, ALL, "accept_ra", &error);
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc/sys/net/ipv6/conf").map_err(unread)? {
         let Ok(interface) = entry.map_err(unread)?.file_name().into_string() else { continue };
@@ -132,7 +164,7 @@ pub(super) fn accept_advertisements_as_before(interface: &str) -> Result<(), Fab
 fn accept_ra(interface: &str, from: &str, to: &str) -> Result<(), FabricError> {
     if read(Family::V6, interface, "accept_ra").is_ok_and(|value| value == from) {
         set(Family::V6, interface, "accept_ra", to)
-            .map_err(|error| failed(interface, "accept_ra", &error))?;
+            .map_err(|error| failed(Family::V6, interface, "accept_ra", &error))?;
     }
     Ok(())
 }
@@ -161,8 +193,10 @@ fn set(family: Family, interface: &str, name: &str, value: &str) -> io::Result<b
     Ok(true)
 }
 
-fn failed(interface: &str, name: &str, error: &io::Error) -> FabricError {
+fn failed(family: Family, interface: &str, name: &str, error: &io::Error) -> FabricError {
     FabricError::Permanent(format!(
-        "cannot set {name} of {interface}: {error}; set it yourself and start with the setting that leaves sysctls alone"
+        "cannot set net.{}.conf.{interface}.{name}: {error}; set it yourself where /proc/sys can be written (bascule fabric \
+         check says what), or say sysctls = \"leave\" in the table [fabric] of the configuration",
+        family.folder()
     ))
 }

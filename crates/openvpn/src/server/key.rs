@@ -36,7 +36,7 @@ pub(super) struct Key {
     pub(super) installed: bool,
     /// A farewell has been queued on this key.
     pub(super) said_goodbye: bool,
-    /// The negotiation must be over by then; `None` once it is.
+    /// The negotiation must be over by then; `None` once it is. Of a replaced key: when its TLS is let go.
     pub(super) deadline: Option<Instant>,
     /// A key-method-2 message that may lack its peer info is taken as it is then.
     grace: Option<Instant>,

@@ -232,6 +232,12 @@ impl Session {
         if self.old.as_ref().is_some_and(|(_, until)| *until <= now) {
             self.retire_old();
         }
+        if let Some((old, _)) = &mut self.old
+            && old.deadline.is_some_and(|deadline| deadline <= now)
+        {
+            old.deadline = None;
+            old.exchange.forget_tls();
+        }
         if self.goodbye.as_ref().is_some_and(|goodbye| !goodbye.done && goodbye.until <= now) {
             self.finish_goodbye();
         }
@@ -498,7 +504,9 @@ impl Session {
         next.deadline = None;
         self.retire_old();
         self.events.push_back(Event::SendKey { key_id: next.id() });
-        let old = std::mem::replace(&mut self.current, next);
+        let mut old = std::mem::replace(&mut self.current, next);
+        // Its data key stays; of its TLS, only what is under way now is waited for.
+        old.deadline = Some(now + self.config.handshake_timeout);
         self.old = Some((old, now + self.config.lame_duck));
         self.settled_at = now;
         self.tell_update();

@@ -17,6 +17,9 @@ pub enum TlsError {
     /// A certificate or key cannot be used.
     #[error("TLS configuration: {0}")]
     Config(String),
+    /// The connection was forgotten.
+    #[error("TLS: the connection is over")]
+    Over,
     /// The scripted double says no.
     #[error("scripted failure: {0}")]
     Scripted(&'static str),
@@ -25,6 +28,37 @@ pub enum TlsError {
 impl From<rustls::Error> for TlsError {
     fn from(error: rustls::Error) -> Self {
         Self::Tls(error)
+    }
+}
+
+/// A connection that is over and forgotten: what still comes is passed over.
+pub(crate) struct Forgotten;
+
+impl Tls for Forgotten {
+    fn feed(&mut self, _bytes: &[u8]) -> Result<(), TlsError> {
+        Ok(())
+    }
+
+    fn drain(&mut self, _out: &mut Vec<u8>) {}
+
+    fn write(&mut self, _plaintext: &[u8]) -> Result<(), TlsError> {
+        Err(TlsError::Over)
+    }
+
+    fn read(&mut self, _out: &mut Vec<u8>) -> Result<(), TlsError> {
+        Ok(())
+    }
+
+    fn handshaking(&self) -> bool {
+        false
+    }
+
+    fn peer_certificates(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    fn export(&self, _label: &str, _out: &mut [u8]) -> Result<(), TlsError> {
+        Err(TlsError::Over)
     }
 }
 

@@ -16,8 +16,6 @@ use crate::stats::Refusal;
 const IDLE: Duration = Duration::from_secs(30);
 /// Answers taken before others have their turn.
 const ANSWERS_PER_TURN: usize = 64;
-/// Bytes of an echo message before its data.
-const ECHO_HEADER_BYTES: usize = 8;
 
 #[derive(Debug)]
 pub(crate) struct Echo {
@@ -70,7 +68,7 @@ impl Echo {
                 Ok((length, _)) => {
                     self.seen_at = work.now;
                     // No longer than what one packet of the client asked for, but who knows who answers.
-                    let room = usize::from(u16::MAX) - packet::header_bytes(key.far.ip()) - ECHO_HEADER_BYTES;
+                    let room = packet::echo_max_bytes(key.far.ip());
                     let message = work.buffers.data.get(..length).unwrap_or_default();
                     if let Some((number, data)) = packet::echo_answer(message)
                         && data.len() <= room

@@ -70,6 +70,7 @@ impl Udp {
 
     /// Takes what the far side has sent.
     pub(crate) fn step(&mut self, key: &Key, work: &mut Work<'_>) -> Next {
+        let max_bytes = packet::datagram_max_bytes(key.far.ip());
         for _ in 0..DATAGRAMS_PER_TURN {
             if !self.readable {
                 break;
@@ -78,7 +79,8 @@ impl Udp {
                 // What does not fit into the socket meanwhile is lost, as it is at any router.
                 return Next::Starved;
             }
-            match rustix::net::recv(&self.socket, &mut work.buffers.data[..], RecvFlags::DONTWAIT) {
+            let Some(room) = work.buffers.data.get_mut(..max_bytes) else { break };
+            match rustix::net::recv(&self.socket, room, RecvFlags::DONTWAIT) {
                 Ok((length, _)) => {
                     (self.seen_at, self.is_answered) = (work.now, true);
                     let data = work.buffers.data.get(..length).unwrap_or_default();

@@ -1,7 +1,9 @@
 //! Datagrams, echo requests, and what is no flow at all.
 
 use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{Icmpv4Message, Icmpv4Packet, Icmpv4Repr, IpProtocol, Ipv4Packet, Ipv4Repr};
+use smoltcp::wire::{
+    Icmpv4Message, Icmpv4Packet, Icmpv4Repr, IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
+};
 
 use super::*;
 
@@ -49,6 +51,87 @@ fn a_datagram_longer_than_the_tunnel_comes_in_fragments() {
         .flat_map(|part| Ipv4Packet::new_unchecked(&part[..]).payload().to_vec())
         .collect();
     assert_eq!(whole[8..], long);
+}
+
+/// A datagram of the client in fragments, their own order.
+fn in_fragments(far: SocketAddr, data: &[u8], ident: u16) -> Vec<Vec<u8>> {
+    let IpAddr::V4(dst_addr) = far.ip() else { return Vec::new() };
+    let src_addr = "10.8.0.2".parse().unwrap();
+    let udp = UdpRepr { src_port: 7_000, dst_port: far.port() };
+    let mut inside = vec![0; 8 + data.len()];
+    udp.emit(
+        &mut UdpPacket::new_unchecked(&mut inside[..]),
+        &IpAddr::from(src_addr).into(),
+        &far.ip().into(),
+        data.len(),
+        |into| into.copy_from_slice(data),
+        &ChecksumCapabilities::default(),
+    );
+    let count = inside.len().div_ceil(1_200);
+    let part = |(place, part): (usize, &[u8])| {
+        let ip = Ipv4Repr {
+            src_addr,
+            dst_addr,
+            next_header: IpProtocol::Udp,
+            payload_len: part.len(),
+            hop_limit: 64,
+        };
+        let mut packet = vec![0; ip.buffer_len()];
+        let mut view = Ipv4Packet::new_unchecked(&mut packet[..]);
+        ip.emit(&mut view, &ChecksumCapabilities::default());
+        view.set_dont_frag(false);
+        view.set_ident(ident);
+        view.set_more_frags(place + 1 < count);
+        view.set_frag_offset(u16::try_from(place * 1_200).unwrap());
+        view.fill_checksum();
+        packet.extend_from_slice(part);
+        packet
+    };
+    inside.chunks(1_200).enumerate().map(part).collect()
+}
+
+#[test]
+fn a_datagram_in_fragments_arrives_whole_and_is_judged_once() {
+    let (server, far) = match own() {
+        Some(_) => udp_server(),
+        None => return,
+    };
+    let (allowed, port) = (Some(UDP), far.port());
+    let Some((site, mut client)) = Site::new(Limits::default(), &[(allowed, Some((port, port)))]) else {
+        return;
+    };
+    let elsewhere = SocketAddr::new(far.ip(), port.wrapping_add(1));
+    let long = pattern(20_000);
+    for part in in_fragments(elsewhere, &long, 1) {
+        client.send_raw(&part);
+    }
+    site.until(&mut client, "the refusal", |figures| figures.refused["egress"] == 1);
+    let mut buffer = vec![0; 65_536];
+    for (ident, reversed) in [(2, false), (3, true)] {
+        let mut parts = in_fragments(far, &long, ident);
+        if reversed {
+            parts.reverse();
+        }
+        for part in parts {
+            client.send_raw(&part);
+        }
+        let (length, _) = client.until("the datagram", |_| server.recv_from(&mut buffer).ok());
+        assert_eq!(buffer[..length], long);
+    }
+    let figures = site.figures();
+    assert_eq!((figures.begun["udp"], figures.refused["egress"]), (1, 1));
+    assert_eq!(figures.refused.values().sum::<u64>(), 1, "{figures:?}");
+    // What contradicts itself is counted, and nothing of it arrives.
+    let mut parts = in_fragments(far, &long, 4);
+    parts.insert(1, parts[1].clone());
+    *parts[2].last_mut().unwrap() ^= 1;
+    let count = u64::try_from(parts.len()).unwrap();
+    for part in parts {
+        client.send_raw(&part);
+    }
+    // The first two were in order.
+    site.until(&mut client, "the refusals", |figures| figures.refused["fragment"] == count - 2);
+    assert!(server.recv_from(&mut buffer).is_err());
 }
 
 #[test]
