@@ -5,12 +5,15 @@ mod world;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gateway::desired::{Route, Target};
 use gateway::{DropReason, EndReason, Limits, PathNotice};
 use openvpn::client::{HandshakeOrder, SessionConfig};
+use openvpn::server::TlsFactory;
+use openvpn::tls::Tls;
+use openvpn::tls::double::{Double, Script};
 use openvpn::wire::{AckIds, Control, Opcode};
 use world::pki::{client, pki};
 use world::{Told, World, association, association_id, endpoint, endpoint_id, route, rule, udp, udp_back};
@@ -330,6 +333,34 @@ fn a_revocation_list_cuts_the_revoked_only() {
     world.run(secs(1));
     assert_eq!((world.gateway.stats().unreadable_crls, world.live().len()), (1, 1));
     assert!(world.gateway.stats().gate_closed > shut);
+}
+
+/// Clients show the authority between theirs and the endpoint's too, which can be revoked as well.
+#[test]
+fn a_revocation_list_cuts_those_below_a_revoked_authority() {
+    let mut world = World::serving(&[1]);
+    let alice = world.connected(&client(0));
+    let chain = vec![pki().below.clone(), pki().sub.clone()];
+    let shown = Arc::new(Mutex::new(chain[0].clone()));
+    let tls: TlsFactory = Box::new(move || {
+        let script = Script { seed: 4_000, certificates: chain.clone(), ..Script::default() };
+        Ok(Box::new(Double::client(script)) as Box<dyn Tls>)
+    });
+    let at = "198.51.100.77:7".parse().unwrap();
+    let below = world.client_with(endpoint_id(1), at, shown, SessionConfig::default(), tls);
+    world.run(secs(6));
+    assert!(world.clients[below].ip().is_some(), "{:?}", world.clients[below].told);
+    // One that has expired cuts nobody that it does not name.
+    world.endpoint().crl = Some(world::pki::crl(&[2], world::EPOCH + 5).into());
+    world.apply();
+    world.run(secs(2));
+    assert_eq!((&world.clients[alice].told, &world.clients[below].told), (&None, &None));
+    let serial = pki().sub_serial.clone();
+    world.endpoint().crl = Some(world::pki::crl_of(&[serial], world::EPOCH + 86_400).into());
+    world.apply();
+    world.run(secs(2));
+    let told = Some(Told::Rejected("Client certificate revoked".to_owned()));
+    assert_eq!((&world.clients[alice].told, &world.clients[below].told), (&None, &told));
 }
 
 #[test]

@@ -129,17 +129,9 @@ impl Gateway {
                 if matches!(self.slots.get(&id).map(|slot| &slot.stage), Some(Stage::HalfOpen { .. })) {
                     self.stats.handshakes_failed += 1;
                 }
+                // One that failed while it said farewell is gone with its next transmission: it says no more.
                 self.end(id, None, EndReason::ProtocolError, now);
-                self.close(id);
             }
-        }
-    }
-
-    /// A session that failed while it said farewell says no more.
-    fn close(&mut self, id: SlotId) {
-        if let Some(slot) = self.slots.get_mut(&id) {
-            slot.stage = Stage::Closing;
-            self.leaving.remove(&id);
         }
     }
 

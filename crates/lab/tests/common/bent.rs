@@ -17,7 +17,7 @@ use openvpn::wire::Control;
 use super::peer::{Habits, Peer, inner};
 
 /// Honest messages and packets in this many of a thousand: or few sessions came far.
-const HONEST_PER_MILLE: u64 = 600;
+const HONEST_PER_MILLE: u64 = 500;
 /// Payloads of one session.
 const PAYLOADS: usize = 60;
 /// How long one that is honest at first may take to come up.
@@ -128,7 +128,7 @@ impl Tls for Bent {
             let texts = TEXTS.map(<[u8]>::to_vec);
             let dice = &mut self.tongue.dice;
             if dice.chance(300) {
-                message.extend_from_slice(dice.pick(&texts));
+                message.extend_from_slice(dice.pick::<Vec<u8>>(&texts));
             }
             bend(dice, &mut message, &texts);
         }
