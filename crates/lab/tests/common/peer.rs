@@ -31,6 +31,7 @@ const TALK_EVERY: Duration = Duration::from_millis(10);
 pub type Beside = Box<dyn FnMut(&UdpSocket, &[u8]) + Send>;
 
 /// How a client behaves.
+#[derive(Default)]
 pub struct Habits {
     /// Once connected it sends small inner packets.
     pub talks: bool,
@@ -38,12 +39,6 @@ pub struct Habits {
     pub config: SessionConfig,
     /// It bends what it says.
     pub tongue: Option<Tongue>,
-}
-
-impl Default for Habits {
-    fn default() -> Self {
-        Self { talks: false, beside: None, config: SessionConfig::default(), tongue: None }
-    }
 }
 
 /// A hard reset as clients send it first, without a wrapping.
