@@ -25,6 +25,12 @@ fn leaves() {
         extension.set_criticality(critical);
         vec![extension]
     };
+    let holding = |oid: &[u64], critical, content: &[u8]| {
+        let mut extension = CustomExtension::from_oid_content(oid, content.to_vec());
+        extension.set_criticality(critical);
+        with(client("a"), |params| params.custom_extensions = vec![extension])
+    };
+    let (policies, names) = ([2, 5, 29, 32], [2, 5, 29, 17]);
     let usage = |usages: &[ExtendedKeyUsagePurpose]| {
         let usages = usages.to_vec();
         with(client("a"), |params| params.extended_key_usages = usages)
@@ -55,6 +61,10 @@ fn leaves() {
             with(client("a"), |p| p.custom_extensions = unknown(true)),
             Err(Refusal::UnknownCriticalExtension("1.2.3.4".to_owned())),
         ),
+        ("any policy, critical", holding(&policies, true, &[0x30, 6, 0x30, 4, 6, 2, 0x2a, 3]), Ok(())),
+        // Of what decides nothing it does not matter whether it can be read; of what does, it does.
+        ("policies that cannot be read", holding(&policies, false, &[5, 0]), Ok(())),
+        ("names that cannot be read", holding(&names, false, &[5, 0]), Err(Refusal::Malformed)),
         (
             "extension twice",
             with(client("a"), |p| p.custom_extensions = [unknown(false), unknown(false)].concat()),
@@ -89,6 +99,23 @@ fn leaves() {
         let leaf = root.issue(params);
         assert_eq!(verdict(&[&leaf], &[&root]).map(|_| ()), expected, "{name}");
     }
+}
+
+#[test]
+fn certificates_may_be_as_long_as_they_may() {
+    const MOST: usize = 64 * 1024;
+    let root = Forged::root(authority("root"));
+    // How long a signature is depends on chance.
+    let of_length = |bytes: usize| {
+        (0..).find_map(|more| {
+            let padding = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5; bytes - 600 + more % 500]);
+            let leaf = root.issue(with(client("a"), |p| p.custom_extensions = vec![padding]));
+            (leaf.der.len() == bytes).then_some(leaf)
+        })
+    };
+    let (longest, longer) = (of_length(MOST).unwrap(), of_length(MOST + 1).unwrap());
+    assert_eq!(verdict(&[&longest], &[&root]).as_deref(), Ok("a"));
+    assert_eq!(verdict(&[&longer], &[&root]), Err(Refusal::TooLarge));
 }
 
 #[test]
