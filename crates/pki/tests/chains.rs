@@ -420,6 +420,24 @@ fn revocation() {
     assert_eq!(check(&leaf(&silent), &silent, &made), Err(Refusal::CrlUntrusted));
 }
 
+/// They hold for every certificate below, but for those that an authority issued to itself (RFC 5280, 6.1.3).
+#[test]
+fn name_constraints_hold_for_authorities_below() {
+    let permitted_subtrees = vec![GeneralSubtree::DnsName("example.com".to_owned())];
+    let constraints = NameConstraints { permitted_subtrees, excluded_subtrees: vec![] };
+    let top = Forged::root(with(authority("top"), |p| p.name_constraints = Some(constraints)));
+    for (name, dns, expected) in [
+        ("sub", "b.example.com", Ok(())),
+        ("sub", "b.example.org", Err(Refusal::NameConstraint)),
+        ("top", "b.example.org", Ok(())),
+    ] {
+        let names = vec![SanType::DnsName(dns.try_into().unwrap())];
+        let sub = top.issue(with(authority(name), |p| p.subject_alt_names = names));
+        let leaf = sub.issue(client("a"));
+        assert_eq!(verdict(&[&leaf, &sub], &[&top]).map(|_| ()), expected, "{name} {dns}");
+    }
+}
+
 #[test]
 fn a_revoked_intermediate_takes_its_clients_along() {
     let root = Forged::root(authority("root"));
