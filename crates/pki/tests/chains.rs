@@ -192,6 +192,10 @@ fn issuers() {
         // The same certificate as the anchor must satisfy the same rules.
         assert_eq!(verdict(&[&leaf], &[&sub]).map(|_| ()), expected, "{name} as anchor");
     }
+    // Of version 3 a root has to say that it is one, too.
+    let silent = Forged::root(with(authority("root"), |p| p.is_ca = IsCa::NoCa));
+    let leaf = silent.issue(client("a"));
+    assert_eq!(verdict(&[&leaf], &[&silent]), Err(Refusal::NotAnAuthority));
 }
 
 /// `length` authorities below a root, leaf first, and the root.
