@@ -94,13 +94,8 @@ impl Crl {
     }
 
     /// How many certificates it revokes.
-    pub fn len(&self) -> usize {
+    pub fn entries(&self) -> usize {
         self.revoked.len()
-    }
-
-    /// Whether it revokes none.
-    pub fn is_empty(&self) -> bool {
-        self.revoked.is_empty()
     }
 
     /// From when it holds, seconds since the Unix epoch.

@@ -487,14 +487,19 @@ fn partial_lists_are_not_taken() {
 }
 
 #[test]
-fn twenty_thousand_entries() {
+fn tens_of_thousands_of_entries() {
     let root = Forged::root(authority("root"));
-    let serials: Vec<Vec<u8>> = (0..20_000_u32).map(|n| (n * 2).to_be_bytes().to_vec()).collect();
+    // As long as serial numbers may be (RFC 5280, 4.1.2.2), and more of them than the API takes.
+    let serial = |n: u32| [&[1; 16][..], &n.to_be_bytes()].concat();
+    let serials: Vec<Vec<u8>> = (0..30_000_u32).map(|n| serial(n * 2)).collect();
     let text = issue::crl(&root.pem, &root.key.serialize_pem(), &serials, NOW - 1, NOW + 1, 1).unwrap();
+    assert!(text.len() > 1_500_000);
     let crl = Crl::from_pem(&text).unwrap();
-    assert_eq!(crl.len(), 20_000);
-    assert!(crl.revokes(&30_000_u32.to_be_bytes()));
-    assert!(!crl.revokes(&30_001_u32.to_be_bytes()));
+    assert_eq!(crl.entries(), 30_000);
+    assert!(Crl::from_der(crl.der()).unwrap() == crl);
+    assert!(crl.revokes(&serial(30_000)));
+    assert!(!crl.revokes(&serial(30_001)));
+    assert_eq!(format!("{crl:?}"), format!("Crl {{ next_update: Some({}), entries: 30000, .. }}", NOW + 1));
 }
 
 #[test]

@@ -99,5 +99,8 @@ fn a_list_knows_its_signer() {
     let crl = Crl::from_pem(fixture!("crl")).unwrap();
     assert!(crl.is_signed_by_any(&anchors(&[CA_RSA, CA_ECDSA])));
     assert!(!crl.is_signed_by_any(&anchors(&[CA_RSA])));
-    assert_eq!((crl.len(), crl.this_update(), crl.next_update()), (1, 1_704_067_200, Some(2_524_521_600)));
+    assert_eq!(
+        (crl.entries(), crl.this_update(), crl.next_update()),
+        (1, 1_704_067_200, Some(2_524_521_600))
+    );
 }

@@ -35,7 +35,7 @@ impl Action for ImportClientVpnClientCertificateRevocationList {
         let list =
             Crl::from_pem(&self.certificate_revocation_list).map_err(|error| invalid(&error.to_string()))?;
         let most = cx.config.quotas.revocation_list_entries;
-        if list.len() > most {
+        if list.entries() > most {
             let message = format!("The certificate revocation list has more than {most} entries");
             return Err(ApiError::new("ClientVpnCertificateRevocationListLimitExceeded", message));
         }
