@@ -396,6 +396,7 @@ fn revocation() {
             Err(Refusal::Revoked),
         ),
         ("another", list(&root, &[vec![0x91, 2], vec![4]], NOW - day, NOW + day), Ok(())),
+        ("first second", list(&root, none, NOW, NOW + day), Ok(())),
         ("last second", list(&root, none, NOW - day, NOW), Ok(())),
         ("expired", list(&root, none, NOW - day, NOW - 1), Err(Refusal::CrlExpired)),
         ("future", list(&root, none, NOW + 1, NOW + day), Err(Refusal::CrlNotYetValid)),
@@ -482,6 +483,22 @@ fn partial_lists_are_not_taken() {
     };
     let list = params.signed_by(&rcgen::Issuer::from_params(&root.params, &root.key)).unwrap();
     assert!(Crl::from_der(list.der()).is_err());
+    // That extension's name and whether it is critical: a part of the truth whatever it says of itself, another one if it
+    // has to be understood.
+    let (id, der) = ([6, 3, 0x55, 0x1d, 28, 1, 1, 0xff], list.der().to_vec());
+    let at = der.windows(id.len()).position(|bytes| bytes == id).unwrap();
+    for (last, critical, taken) in [
+        (28, 0xff, false),
+        (28, 0, false),
+        (27, 0xff, false),
+        (27, 0, false),
+        (99, 0xff, false),
+        (99, 0, true),
+    ] {
+        let mut bent = der.clone();
+        (bent[at + 4], bent[at + 7]) = (last, critical);
+        assert_eq!(Crl::from_der(&bent).is_ok(), taken, "{last} {critical}");
+    }
     assert!(Crl::from_pem(&format!("{0}{0}", include_str!("certs/crl.pem"))).is_err());
     assert!(Crl::from_pem(include_str!("certs/ca-rsa.pem")).is_err());
 }

@@ -241,3 +241,19 @@ fn a_certificate_followed_by_bytes_is_none() {
     der.push(0);
     assert!(facts(&der).is_err());
 }
+
+#[test]
+fn what_is_signed_as_nobody_checks_is_not_imported() {
+    let pem = include_str!("certs/ca-ecdsa.pem");
+    let der = pki::certificates_from_pem(pem).unwrap().remove(0);
+    assert_eq!(pki::importable(&der), Ok(()));
+    // ECDSA with SHA-256, and with SHA-224: named twice.
+    let (known, unknown) = ([0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2], [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 1]);
+    let mut bent = der;
+    for _ in 0..2 {
+        let at = bent.windows(known.len()).position(|bytes| bytes == known).unwrap();
+        bent[at..at + known.len()].copy_from_slice(&unknown);
+    }
+    let why = pki::importable(&bent).unwrap_err();
+    assert!(why.ends_with("which is not supported"), "{why}");
+}
