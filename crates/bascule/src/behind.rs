@@ -146,6 +146,9 @@ impl Plane {
         let mut settings = EngineConfig::new(seed);
         settings.workers = config.workers.unwrap_or(0);
         settings.wrap = wrap;
+        if let Some(packets) = config.rekey_packets {
+            settings.limits.rekey_packets = packets;
+        }
         let engine = Engine::start(settings, fabric)?;
         Ok(Self { plane: engine.clone(), figures: Figures { engine: Some(engine), user } })
     }

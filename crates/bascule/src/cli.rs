@@ -208,6 +208,9 @@ pub(crate) struct Serve {
     /// How long an hour of a session timeout lasts, to try out its end [default: 3600]
     #[arg(long, value_name = "SECONDS", env = "BASCULE_SESSION_HOUR_SECONDS", hide = true)]
     pub session_hour_seconds: Option<u64>,
+    /// Packets sent with a data key before the next one is negotiated, to try that out
+    #[arg(long, value_name = "N", env = "BASCULE_REKEY_PACKETS", hide = true)]
+    pub rekey_packets: Option<u32>,
     /// Threads that carry packets [default: one per core]
     #[arg(long, value_name = "N", env = "BASCULE_WORKERS")]
     pub workers: Option<u16>,

@@ -49,6 +49,7 @@ struct File {
     master_key_file: Option<PathBuf>,
     workers: Option<u16>,
     session_hour_seconds: Option<u64>,
+    rekey_packets: Option<u32>,
     connection_log_seconds: Option<u64>,
     throttle: Option<bool>,
     endpoint_operations: Option<usize>,
@@ -118,6 +119,7 @@ pub(crate) struct Config {
     pub master_key_file: PathBuf,
     pub workers: Option<u16>,
     pub session_hour: Option<Duration>,
+    pub rekey_packets: Option<u32>,
     pub connection_log_interval: Option<Duration>,
     pub quotas: Quotas,
     pub throttle: Option<Throttle>,
@@ -226,6 +228,7 @@ impl Config {
                 .session_hour_seconds
                 .or(file.session_hour_seconds)
                 .map(|seconds| Duration::from_secs(seconds.max(1))),
+            rekey_packets: flags.rekey_packets.or(file.rekey_packets),
             connection_log_interval: flags
                 .connection_log_seconds
                 .or(file.connection_log_seconds)

@@ -31,6 +31,8 @@ pub struct Limits {
     pub max_returns_per_s: u32,
     /// Stateless answers waiting to be polled.
     pub max_waiting_answers: usize,
+    /// Packets sent with a data key before its successor is asked for.
+    pub rekey_packets: u32,
 }
 
 impl Default for Limits {
@@ -49,6 +51,7 @@ impl Default for Limits {
             max_answers_per_prefix_per_s: 4_096,
             max_returns_per_s: 256,
             max_waiting_answers: 1_024,
+            rekey_packets: openvpn::data::Limits::default().rekey_packet_id,
         }
     }
 }

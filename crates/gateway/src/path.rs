@@ -37,6 +37,8 @@ pub struct PathStart {
     pub policy: Arc<Policy>,
     /// Where to count.
     pub counters: Arc<Counters>,
+    /// Packets sent with a key before its successor is asked for.
+    pub rekey_packets: u32,
 }
 
 /// One session's data channel. Owned by one worker; no allocation, lock or log per packet (I-9).
@@ -145,7 +147,10 @@ impl DataPath {
     /// A path without keys: it drops everything until it has some.
     pub fn new(start: PathStart, now: Instant) -> Self {
         Self {
-            channel: Channel::new(Role::Server),
+            channel: Channel::with_limits(
+                Role::Server,
+                data::Limits { rekey_packet_id: start.rekey_packets, ..data::Limits::default() },
+            ),
             room_bytes: inner_room_bytes(&start.peer),
             start,
             last_sent: now,

@@ -16,10 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PINGS: u32 = 1_400;
 
 /// A server that can be reached over both families.
-fn scene(clients: usize) -> Result<Scene> {
+fn scene(clients: usize, environment: &[(&str, &str)]) -> Result<Scene> {
     let mut options = SceneOptions { clients, ..SceneOptions::default() };
     let addresses = format!("10.99.0.1,{V6}");
     options.server.arguments = ["--workers", "2", "--gateway-address", &addresses].map(str::to_owned).into();
+    options.server.environment =
+        environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let mut scene = Scene::without_server(options)?;
     scene.server_net.ip(&["-6", "addr", "add", &format!("{V6}/64"), "dev", "outside", "nodad"])?;
     for (number, client) in scene.clients.iter().enumerate() {
@@ -42,7 +44,7 @@ fn endpoint(scene: &Scene, subnet: &str, transport: &str) -> Result<String> {
 #[test]
 fn a_dual_stack_endpoint_is_reached_both_ways() -> Result<()> {
     lab::or_skip(|| {
-        let scene = scene(2)?;
+        let scene = scene(2, &[])?;
         let (_, [subnet, _]) = scene.make_vpc()?;
         for transport in ["udp", "tcp"] {
             let endpoint = scene.make_endpoint(&[
@@ -80,7 +82,7 @@ fn a_dual_stack_endpoint_is_reached_both_ways() -> Result<()> {
 #[test]
 fn every_transport_family_version_and_cipher() -> Result<()> {
     lab::or_skip(|| {
-        let scene = scene(VERSIONS.len() * CIPHERS.len())?;
+        let scene = scene(VERSIONS.len() * CIPHERS.len(), &[])?;
         let (_, [subnet, _]) = scene.make_vpc()?;
         let mut families = Vec::new();
         for transport in ["udp", "udp", "tcp", "tcp"] {
@@ -126,7 +128,7 @@ fn every_transport_family_version_and_cipher() -> Result<()> {
 #[test]
 fn renegotiations_under_traffic_lose_nothing() -> Result<()> {
     lab::or_skip(|| {
-        let scene = scene(2)?;
+        let scene = scene(2, &[])?;
         let (_, [subnet, _]) = scene.make_vpc()?;
         let mut clients = Vec::new();
         for (number, transport) in ["udp", "tcp"].into_iter().enumerate() {
@@ -134,29 +136,61 @@ fn renegotiations_under_traffic_lose_nothing() -> Result<()> {
             clients.push(scene.connect(number, &profile, transport, &["--reneg-sec", "2"])?);
             ensure!(scene.reaches(number, TARGETS[0]));
         }
-        std::thread::scope(|scope| -> Result<()> {
-            let count = PINGS.to_string();
-            let pinging: Vec<_> = scene
-                .clients
-                .iter()
-                .map(|client| {
-                    let arguments = ["-c", &count, "-i", "0.005", "-W", "2", "-n", "-q", TARGETS[0]];
-                    let arguments: Vec<String> = arguments.iter().map(|it| (*it).to_owned()).collect();
-                    scope.spawn(move || {
-                        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-                        client.net.output("ping", &arguments)
-                    })
-                })
-                .collect();
-            for pings in pinging {
-                let said = pings.join().ok().context("the pings")??;
-                ensure!(said.contains(" 0% packet loss"), "{said}");
-            }
-            Ok(())
-        })?;
+        ping_all(&scene)?;
         for client in &clients {
             let again = client.log().matches("TLS: soft reset").count();
             ensure!(again >= 2 && client.times_up() == 1, "{again} renegotiations: {}", client.log());
+        }
+        Ok(())
+    })
+}
+
+/// Clients of AWS's profile never ask for new keys: the server does, before one is used up.
+#[test]
+fn renegotiations_that_the_server_asks_for_lose_nothing() -> Result<()> {
+    lab::or_skip(|| {
+        let scene = scene(3, &[("BASCULE_REKEY_PACKETS", "400")])?;
+        let (_, [subnet, _]) = scene.make_vpc()?;
+        let mut clients = Vec::new();
+        // The second of a transport has the other address, of the other family.
+        for (number, transport) in ["udp", "udp", "tcp"].into_iter().enumerate() {
+            let profile = scene.profile(&endpoint(&scene, &subnet, transport)?)?;
+            clients.push(scene.connect(number, &profile, &format!("{transport}-{number}"), &[])?);
+            ensure!(scene.reaches(number, TARGETS[0]));
+        }
+        let six = clients.iter().filter(|client| client.log().contains("[AF_INET6]fd99::1:443")).count();
+        ensure!(six == 1, "{six} clients by IPv6");
+        ping_all(&scene)?;
+        for client in &clients {
+            let log = client.log();
+            // Each negotiation is told in such a line.
+            let keys = log.matches("Control Channel: TLSv1").count();
+            ensure!(keys >= 3 && client.times_up() == 1, "{keys} keys: {log}");
+            ensure!(!log.contains("TLS: soft reset sec"), "its own doing: {log}");
+        }
+        Ok(())
+    })
+}
+
+/// Every client pings for a while, and nothing is lost.
+fn ping_all(scene: &Scene) -> Result<()> {
+    std::thread::scope(|scope| -> Result<()> {
+        let count = PINGS.to_string();
+        let pinging: Vec<_> = scene
+            .clients
+            .iter()
+            .map(|client| {
+                let arguments = ["-c", &count, "-i", "0.005", "-W", "2", "-n", "-q", TARGETS[0]];
+                let arguments: Vec<String> = arguments.iter().map(|it| (*it).to_owned()).collect();
+                scope.spawn(move || {
+                    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+                    client.net.output("ping", &arguments)
+                })
+            })
+            .collect();
+        for pings in pinging {
+            let said = pings.join().ok().context("the pings")??;
+            ensure!(said.contains(" 0% packet loss"), "{said}");
         }
         Ok(())
     })

@@ -428,6 +428,7 @@ impl Gateway {
             client_cidr: wanted.client_cidr,
             policy: Arc::clone(&held.policy),
             counters: Arc::clone(&held.counters),
+            rekey_packets: self.limits.rekey_packets,
         };
         let mut path = Box::new(DataPath::new(start, now));
         path.apply(update, now);

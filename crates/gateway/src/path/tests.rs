@@ -48,6 +48,7 @@ impl World {
             client_cidr: nets,
             policy,
             counters: Arc::default(),
+            rekey_packets: u32::MAX,
         };
         let mut world =
             Self { path: DataPath::new(start, at(0)), client: Channel::new(Role::Client), now: at(0), v2 };
