@@ -494,6 +494,7 @@ mod tests {
         &[("master-key-file", "m", "'m'")],
         &[("workers", "3", "3")],
         &[("session-hour-seconds", "5", "5")],
+        &[("rekey-packets", "400", "400")],
         &[("connection-log-seconds", "5", "5")],
         &[("throttle", "true", "true")],
         &[("endpoint-operations", "10", "10")],
