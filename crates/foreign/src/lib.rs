@@ -5,6 +5,10 @@
 //! a target is told the row to add, and adds it with the reason. `BASCULE_FUZZ` sets how many mutations each target takes.
 #![allow(clippy::panic)]
 
+mod said;
+
+pub use said::{bent_message, bent_packet};
+
 use std::path::Path;
 
 /// splitmix64: small, seeded, good enough to bend bytes.

@@ -613,10 +613,7 @@ fn the_gate_is_shut_until_the_fabric_is_ready() {
 fn the_gate_is_looked_at_when_somebody_logs_in() {
     let mut world = World::serving(&[1]);
     let it = world.client(&client(0));
-    for _ in 0..3 {
-        let flying = world.wire.remove(0);
-        world.deliver(flying);
-    }
+    begin(&mut world);
     assert_eq!(world.gateway.half_open_count(), 1);
     world.set_ready(1, false);
     world.run(secs(3));
@@ -873,27 +870,13 @@ fn bounds_hold() {
         max_farewells: 1,
         ..Limits::default()
     };
-    let mut world = World::new(limits);
-    let mut wanted = endpoint(1);
-    wanted.associations.insert(association_id(1), association(1));
-    world.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
-    world.apply();
-    world.set_ready(1, true);
-    // Clients that prove their address and then stall: their datagrams get lost from the third on.
-    let stall = |world: &mut World, host: u8, port: u16| {
-        world.client_at(SocketAddr::from(([192, 0, 2, host], port)), &client(0), SessionConfig::default());
-        for _ in 0..3 {
-            let flying = world.wire.remove(0);
-            world.deliver(flying);
-        }
-        world.wire.clear();
-    };
+    let mut world = World::serving_within(limits, &[1]);
     for port in 0..5 {
-        stall(&mut world, 1, port);
+        stalled(&mut world, 1, port);
     }
     assert_eq!((world.gateway.half_open_count(), world.gateway.stats().half_open_source_refused), (3, 2));
     for host in 2..6 {
-        stall(&mut world, host, 1);
+        stalled(&mut world, host, 1);
     }
     // The oldest two have made room.
     assert_eq!((world.gateway.half_open_count(), world.gateway.stats().half_open_cut), (5, 2));
@@ -923,10 +906,27 @@ fn bounds_hold() {
     assert_eq!((world.live().len(), world.gateway.session_count()), (0, 0));
 }
 
-/// In the name of the client at this address, what its TLS cannot take.
-fn spoil(world: &mut World, peer: SocketAddr) {
+/// Carries the first three datagrams: the client has proved its address, and its session begins.
+fn begin(world: &mut World) {
+    for _ in 0..3 {
+        let flying = world.wire.remove(0);
+        world.deliver(flying);
+    }
+}
+
+/// A client that proves its address and then stalls: its datagrams get lost from the third on. Where it is.
+fn stalled(world: &mut World, host: u8, port: u16) -> SocketAddr {
+    let peer = SocketAddr::from(([192, 0, 2, host], port));
+    world.client_at(peer, &client(0), SessionConfig::default());
+    begin(world);
+    world.wire.clear();
+    peer
+}
+
+/// Control messages with these ids, in the name of the client at this address.
+fn say_for(world: &mut World, peer: SocketAddr, ids: std::ops::Range<u32>, payload: &[u8]) {
     let sid = world.known.iter().find(|((at, _), n)| *at == peer && **n > 0).map(|((_, sid), _)| *sid);
-    for id in 1..30 {
+    for id in ids {
         let mut packet = Vec::new();
         Control {
             opcode: Opcode::ControlV1,
@@ -935,7 +935,7 @@ fn spoil(world: &mut World, peer: SocketAddr) {
             acks: AckIds::default(),
             peer_session: None,
             message_id: Some(id),
-            payload: &[0xff, 0, 0, 0, 0],
+            payload,
         }
         .encode(&mut packet);
         world.gateway.handle_control(&endpoint_id(1), peer, &packet, world.now, world.wall());
@@ -943,16 +943,15 @@ fn spoil(world: &mut World, peer: SocketAddr) {
     }
 }
 
+/// The same of what its TLS cannot take.
+fn spoil(world: &mut World, peer: SocketAddr) {
+    say_for(world, peer, 1..30, &[0xff, 0, 0, 0, 0]);
+}
+
 #[test]
 fn sessions_that_fail_are_counted_and_gone() {
     let mut world = World::serving(&[1]);
-    let peer = SocketAddr::from(([192, 0, 2, 1], 1));
-    world.client_at(peer, &client(0), SessionConfig::default());
-    for _ in 0..3 {
-        let flying = world.wire.remove(0);
-        world.deliver(flying);
-    }
-    world.wire.clear();
+    let peer = stalled(&mut world, 1, 1);
     assert_eq!((world.gateway.half_open_count(), world.gateway.stats().handshakes_failed), (1, 0));
     spoil(&mut world, peer);
     assert_eq!((world.gateway.half_open_count(), world.gateway.stats().handshakes_failed), (0, 1));
@@ -971,38 +970,12 @@ fn sessions_that_fail_are_counted_and_gone() {
 
 #[test]
 fn what_strangers_have_us_keep_is_bounded() {
-    let mut world = World::new(Limits { max_half_open_bytes: 10_000, ..Limits::default() });
-    let mut wanted = endpoint(1);
-    wanted.associations.insert(association_id(1), association(1));
-    world.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
-    world.apply();
-    world.set_ready(1, true);
+    let limits = Limits { max_half_open_bytes: 10_000, ..Limits::default() };
+    let mut world = World::serving_within(limits, &[1]);
     // A client proves its address, and sends what comes behind something that never comes.
     let greedy = |world: &mut World, host: u8| {
-        let peer = SocketAddr::from(([192, 0, 2, host], 1));
-        world.client_at(peer, &client(0), SessionConfig::default());
-        for _ in 0..3 {
-            let flying = world.wire.remove(0);
-            world.deliver(flying);
-        }
-        world.wire.clear();
-        let sid = world.known.iter().find(|((at, _), n)| *at == peer && **n > 0).map(|((_, sid), _)| *sid);
-        for id in 4..8 {
-            let mut packet = Vec::new();
-            let ahead = Control {
-                opcode: Opcode::ControlV1,
-                key_id: 0,
-                session: sid.unwrap(),
-                acks: AckIds::default(),
-                peer_session: None,
-                message_id: Some(id),
-                payload: &[0; 1_000],
-            };
-            ahead.encode(&mut packet);
-            let endpoint = endpoint_id(1);
-            world.gateway.handle_control(&endpoint, peer, &packet, world.now, world.wall());
-            world.drain_gateway();
-        }
+        let peer = stalled(world, host, 1);
+        say_for(world, peer, 4..8, &[0; 1_000]);
         // It says no more.
         world.wire.clear();
         world.clients.clear();

@@ -10,12 +10,12 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use foreign::{Dice, bend};
+use foreign::{Dice, bend, bent_message, bent_packet};
 use openvpn::client::Line;
 use openvpn::data;
 use openvpn::tls::double::{Double, Script};
 use openvpn::tls::{Tls, TlsError};
-use openvpn::wire::{self, Control};
+use openvpn::wire;
 use world::pki::client;
 use world::{World, endpoint_id, rule, udp, udp_back};
 
@@ -67,23 +67,10 @@ impl Tls for Bent {
         out.append(&mut records);
     }
     fn write(&mut self, plaintext: &[u8]) -> Result<(), TlsError> {
-        let mut message = plaintext.to_vec();
         if self.bends(Where::Messages) {
-            let texts: [&[u8]; 6] = [
-                b"PUSH_REQUEST\0",
-                b"EXIT\0",
-                b"CR_RESPONSE,AAAA\0",
-                b"PUSH_REQUEST,EXIT\0\0\0",
-                b"INFO,\x1b[2J\r\n%s%n\0",
-                b"AUTH_FAILED\0",
-            ];
-            let texts = texts.map(<[u8]>::to_vec);
-            if self.dice.chance(300) {
-                message.extend_from_slice(&texts[self.dice.place(texts.len())]);
-            }
-            bend(&mut self.dice, &mut message, &texts);
+            return self.inner.write(&bent_message(&mut self.dice, plaintext));
         }
-        self.inner.write(&message)
+        self.inner.write(plaintext)
     }
     fn read(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
         self.inner.read(out)
@@ -101,35 +88,6 @@ impl Tls for Bent {
 
 /// Honest control packets in this many of a thousand.
 const HONEST_PER_MILLE: u64 = 600;
-
-/// A control packet that still has the form of one.
-fn bent_packet(dice: &mut Dice, packet: &[u8]) -> Vec<u8> {
-    let Ok(mut control) = Control::parse(packet) else { return packet.to_vec() };
-    let mut ids: Vec<u32> = control.acks.as_slice().to_vec();
-    match dice.below(7) {
-        0 => control.key_id = dice.byte() & 7,
-        1 => {
-            control.message_id =
-                control.message_id.map(|id| id.wrapping_add(u32::from(dice.byte())).wrapping_sub(3))
-        }
-        2 => control.message_id = control.message_id.map(|_| u32::MAX - u32::from(dice.byte() & 1)),
-        3 => {
-            ids.push(u32::from(dice.byte()));
-            control.peer_session.get_or_insert(control.session);
-        }
-        4 => control.peer_session = control.peer_session.map(|_| control.session),
-        5 => control.payload = &control.payload[dice.place(control.payload.len() + 1)..],
-        _ => {
-            let mut bytes = packet.to_vec();
-            bend(dice, &mut bytes, &[]);
-            return bytes;
-        }
-    }
-    control.acks = ids.into_iter().take(8).collect();
-    let mut out = Vec::new();
-    control.encode(&mut out);
-    out
-}
 
 /// Delivers everything; what the client sends is bent, if its kind is.
 fn run(world: &mut World, it: usize, place: Where, active: &Mutex<bool>, dice: &mut Dice, time: Duration) {

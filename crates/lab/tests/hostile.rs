@@ -7,6 +7,7 @@ mod common;
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use common::bent;
 use common::peer::{self, Beside, Peer};
 use foreign::Dice;
-use lab::{AwsClient, AwsError, Net, Scene, SceneOptions, TARGETS, events, figure, wait_until};
+use lab::{AwsClient, AwsError, Net, OpenVpn, Scene, SceneOptions, TARGETS, events, figure, wait_until};
 use openvpn::tls::Tls as _;
 use openvpn::wire::{AckIds, Control, Opcode, SessionId};
 
@@ -506,7 +507,7 @@ fn nonsense(client: &AwsClient, action: &str, parameters: &[(String, String)]) -
     }
 }
 
-/// The server's resident memory, KiB.
+/// Handshakes that were begun.
 fn handshakes_begun(scene: &Scene) -> Result<u64> {
     events(&scene.metrics()?, "handshakes")
 }
@@ -521,9 +522,16 @@ fn looked_at(scene: &Scene) -> Result<u64> {
     Ok(sum)
 }
 
-#[test]
-fn nothing_a_stranger_sends_harms() -> Result<()> {
-    lab::or_skip(|| {
+/// A server with a stock client that is connected, while others try to harm it.
+struct Beset {
+    started: Instant,
+    scene: Scene,
+    profile: PathBuf,
+    client: OpenVpn,
+}
+
+impl Beset {
+    fn new() -> Result<Self> {
         let started = Instant::now();
         let scene = Scene::new(SceneOptions { clients: 3, ..SceneOptions::default() })?;
         let (_, [subnet, _]) = scene.make_vpc()?;
@@ -531,13 +539,38 @@ fn nothing_a_stranger_sends_harms() -> Result<()> {
         scene.associate(&endpoint, &subnet)?;
         scene.authorize(&endpoint, "10.77.0.0/16")?;
         let profile = scene.profile(&endpoint)?;
-        let mut client = scene.connect(0, &profile, "client", &[])?;
+        let client = scene.connect(0, &profile, "client", &[])?;
         assert!(scene.reaches(0, TARGETS[0]));
+        Ok(Self { started, scene, profile, client })
+    }
+
+    /// The client of before is in the same session, a new one comes in, and nothing of the server was lost.
+    fn goes_on(&mut self) -> Result<()> {
+        let Self { started, scene, profile, client } = self;
+        assert!(scene.reaches(0, TARGETS[0]), "{}", scene.server().log());
+        assert_eq!(client.times_up(), 1, "{}", client.log());
+        assert!(client.wait_end(Duration::ZERO).is_none());
+        let fresh = scene.connect(2, profile, "fresh", &[])?;
+        assert!(scene.reaches(2, TARGETS[0]));
+        drop(fresh);
+        let log = scene.server().log();
+        assert!(!log.contains("panicked"), "{log}");
+        assert_eq!(figure(&scene.metrics()?, "bascule_worker_losses_total")?, 0);
+        assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
+        Ok(())
+    }
+}
+
+#[test]
+fn nothing_a_stranger_sends_harms() -> Result<()> {
+    lab::or_skip(|| {
+        let mut beset = Beset::new()?;
+        let scene = &beset.scene;
         for last in ADDRESSES {
             scene.clients[1].net.ip(&["addr", "add", &format!("10.99.0.{last}/24"), "dev", "eth0"])?;
         }
         let mut attacker = Attacker {
-            scene: &scene,
+            scene,
             net: &scene.clients[1].net,
             server: "10.99.0.1:443".parse()?,
             tls: peer::tls(&scene.certificates.dir)?,
@@ -546,32 +579,21 @@ fn nothing_a_stranger_sends_harms() -> Result<()> {
         };
         attacker.dose(WARM_UP)?;
         let (before, looked, handshakes) =
-            (scene.resident_kib()?, looked_at(&scene)?, handshakes_begun(&scene)?);
+            (scene.resident_kib()?, looked_at(scene)?, handshakes_begun(scene)?);
         attacker.seen = 0;
         attacker.dose(FULL)?;
         let (after, seen) = (scene.resident_kib()?, attacker.seen);
-        let (looked, begun) = (looked_at(&scene)? - looked, handshakes_begun(&scene)? - handshakes);
+        let (looked, begun) = (looked_at(scene)? - looked, handshakes_begun(scene)? - handshakes);
         println!(
             "{seen} datagrams, {looked} looked at; {before} KiB, then {after} KiB; {:?}",
-            started.elapsed()
+            beset.started.elapsed()
         );
         assert!(looked >= seen / 100 * 95, "{seen} datagrams were sent, {looked} looked at");
         let wanted = u64::try_from(FULL.hellos + FULL.bent_sessions)?;
         assert!(begun >= wanted, "{begun} handshakes begun of {wanted}");
         let growth_max = GROWTH_MAX_KIB + wanted * HANDSHAKE_MAX_KIB;
         assert!(after <= before + growth_max, "resident memory went from {before} to {after} KiB");
-        // The client of before, in the same session; and a new one.
-        assert!(scene.reaches(0, TARGETS[0]), "{}", scene.server().log());
-        assert_eq!(client.times_up(), 1, "{}", client.log());
-        assert!(client.wait_end(Duration::ZERO).is_none());
-        let fresh = scene.connect(2, &profile, "fresh", &[])?;
-        assert!(scene.reaches(2, TARGETS[0]));
-        drop(fresh);
-        let log = scene.server().log();
-        assert!(!log.contains("panicked"), "{log}");
-        assert_eq!(figure(&scene.metrics()?, "bascule_worker_losses_total")?, 0);
-        assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
-        Ok(())
+        beset.goes_on()
     })
 }
 
@@ -580,14 +602,8 @@ fn nothing_a_stranger_sends_harms() -> Result<()> {
 #[test]
 fn nothing_a_client_with_keys_says_harms() -> Result<()> {
     lab::or_skip(|| {
-        let started = Instant::now();
-        let scene = Scene::new(SceneOptions { clients: 3, ..SceneOptions::default() })?;
-        let (_, [subnet, _]) = scene.make_vpc()?;
-        let endpoint = scene.make_endpoint(&[])?;
-        scene.associate(&endpoint, &subnet)?;
-        scene.authorize(&endpoint, "10.77.0.0/16")?;
-        let profile = scene.profile(&endpoint)?;
-        let mut client = scene.connect(0, &profile, "client", &[])?;
+        let mut beset = Beset::new()?;
+        let scene = &beset.scene;
         let (server, tls) = ("10.99.0.1:443".parse()?, peer::tls(&scene.certificates.dir)?);
         let ours = Peer::start(&scene.clients[0].net, server, Arc::clone(&tls), true, None)?;
         assert!(wait_until(PATIENCE, || ours.is_up()), "{:?}", ours.over());
@@ -610,18 +626,9 @@ fn nothing_a_client_with_keys_says_harms() -> Result<()> {
             assert!(scene.reaches(0, TARGETS[0]), "{}", scene.server().log());
             assert!(ours.is_up(), "{:?}", ours.over());
         }
-        println!("{up} came in, {over} were over, {bends} things were bent; {:?}", started.elapsed());
+        println!("{up} came in, {over} were over, {bends} things were bent; {:?}", beset.started.elapsed());
         // Of those that came in, 60 payloads each besides.
         assert!(up > KEYED_SESSIONS / 2 && bends > KEYED_SESSIONS / 2, "{up} came in, {bends} bends");
-        assert_eq!(client.times_up(), 1, "{}", client.log());
-        assert!(client.wait_end(Duration::ZERO).is_none());
-        let fresh = scene.connect(2, &profile, "fresh", &[])?;
-        assert!(scene.reaches(2, TARGETS[0]));
-        drop(fresh);
-        let log = scene.server().log();
-        assert!(!log.contains("panicked"), "{log}");
-        assert_eq!(figure(&scene.metrics()?, "bascule_worker_losses_total")?, 0);
-        assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
-        Ok(())
+        beset.goes_on()
     })
 }

@@ -7,44 +7,18 @@ mod world;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openvpn::tls::{Tls, TlsError};
+use openvpn::tls::Tls;
 use openvpn::{client, server};
-use world::{Action, MakeTls, Net, Rng, World, double_pair};
-
-/// A connection that is counted for as long as it lives.
-struct Counted(Box<dyn Tls>, #[allow(dead_code)] Arc<()>);
-
-impl Tls for Counted {
-    fn feed(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
-        self.0.feed(bytes)
-    }
-    fn drain(&mut self, out: &mut Vec<u8>) {
-        self.0.drain(out);
-    }
-    fn write(&mut self, plaintext: &[u8]) -> Result<(), TlsError> {
-        self.0.write(plaintext)
-    }
-    fn read(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
-        self.0.read(out)
-    }
-    fn handshaking(&self) -> bool {
-        self.0.handshaking()
-    }
-    fn peer_certificates(&self) -> Vec<Vec<u8>> {
-        self.0.peer_certificates()
-    }
-    fn export(&self, label: &str, out: &mut [u8]) -> Result<(), TlsError> {
-        self.0.export(label, out)
-    }
-}
+use world::{Action, MakeTls, Net, Rng, Spy, World, double_pair};
 
 #[test]
 fn tls_of_a_replaced_key_goes_and_its_data_key_stays() {
     let (client_tls, mut server_tls) = double_pair(&mut Rng(7));
-    let living = Arc::new(());
-    let counted = Arc::clone(&living);
+    // Each connection has it, for as long as it lives.
+    let living = Arc::default();
+    let written = Arc::clone(&living);
     let server_tls: MakeTls =
-        Box::new(move || Ok(Box::new(Counted(server_tls()?, Arc::clone(&counted))) as Box<dyn Tls>));
+        Box::new(move || Ok(Box::new(Spy(server_tls()?, Arc::clone(&written))) as Box<dyn Tls>));
     // This one, and the maker's.
     let connections = || Arc::strong_count(&living) - 2;
     let (client, server) = (client::SessionConfig::default(), server::SessionConfig::default());

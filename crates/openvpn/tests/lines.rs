@@ -11,11 +11,11 @@ use openvpn::Instant;
 use openvpn::client::{self, Line, SessionConfig};
 use openvpn::km2::{ClientMessage, ClientParser};
 use openvpn::server;
+use openvpn::tls::Tls;
 use openvpn::tls::double::{Double, Script};
-use openvpn::tls::{Tls, TlsError};
 use openvpn::wire::{Control, Opcode, SessionId};
 use serde_json::Value;
-use world::{Action, Net, Rng, World, double_pair};
+use world::{Action, Net, Rng, Spy, World, double_pair};
 
 const FILES: [(&str, Line); 6] = [
     ("openvpn-2.4.12", Line::V2_4),
@@ -114,34 +114,6 @@ fn the_first_packets_are_those_of_the_real_client() {
     assert!(count > 70, "{count}");
 }
 
-/// Writes down what is written.
-struct Spy(Double, Arc<Mutex<Vec<Vec<u8>>>>);
-
-impl Tls for Spy {
-    fn feed(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
-        self.0.feed(bytes)
-    }
-    fn drain(&mut self, out: &mut Vec<u8>) {
-        self.0.drain(out);
-    }
-    fn write(&mut self, plaintext: &[u8]) -> Result<(), TlsError> {
-        self.1.lock().unwrap().push(plaintext.to_vec());
-        self.0.write(plaintext)
-    }
-    fn read(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
-        self.0.read(out)
-    }
-    fn handshaking(&self) -> bool {
-        self.0.handshaking()
-    }
-    fn peer_certificates(&self) -> Vec<Vec<u8>> {
-        self.0.peer_certificates()
-    }
-    fn export(&self, label: &str, out: &mut [u8]) -> Result<(), TlsError> {
-        self.0.export(label, out)
-    }
-}
-
 fn parsed(bytes: &[u8]) -> ClientMessage {
     ClientParser::default().feed(bytes).unwrap().unwrap().message
 }
@@ -170,7 +142,7 @@ fn messages_are_those_of_the_real_client() {
         let client_tls = Box::new(move || {
             seed += 1;
             let double = Double::client(Script { seed, ..Script::default() });
-            Ok(Box::new(Spy(double, Arc::clone(&written))) as Box<dyn Tls>)
+            Ok(Box::new(Spy(Box::new(double), Arc::clone(&written))) as Box<dyn Tls>)
         });
         let tls = (client_tls as world::MakeTls, server_tls);
         let mut world = World::new(1, Net::PERFECT, config, server::SessionConfig::default(), tls);

@@ -275,10 +275,10 @@ impl Stopped {
         let inner: Vec<&str> =
             self.within.iter().map(String::as_str).filter(|within| *within != key.name).collect();
         let inner = if inner.is_empty() { String::new() } else { format!(" (in {})", inner.join(" and ")) };
+        let stopped: BTreeSet<&str> = self.groups.iter().map(|(group, _)| group.as_str()).collect();
         let whole = if door {
             self.groups.iter().any(is_shut)
         } else {
-            let stopped: BTreeSet<&str> = self.groups.iter().map(|(group, _)| group.as_str()).collect();
             let known = ways.inside.get(usize::from(ipv6)).map(Vec::len).unwrap_or_default();
             self.certain || known <= stopped.len()
         };
@@ -289,10 +289,7 @@ impl Stopped {
             (false, false) => "clients reach no network behind some interfaces",
         };
         let by = match (door, whole) {
-            (false, false) => {
-                let names: BTreeSet<&str> = self.groups.iter().map(|(group, _)| group.as_str()).collect();
-                format!(" ({})", names.into_iter().collect::<Vec<_>>().join(", "))
-            }
+            (false, false) => format!(" ({})", stopped.into_iter().collect::<Vec<_>>().join(", ")),
             _ => String::new(),
         };
         let what = format!(

@@ -7,12 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use foreign::{Dice, bend, mutate};
+use foreign::{Dice, bent_message, bent_packet, mutate};
 use lab::{Net, wait_until};
 use openvpn::client::Line;
 use openvpn::data;
 use openvpn::tls::{Tls, TlsError};
-use openvpn::wire::Control;
 
 use super::peer::{Habits, Peer, inner};
 
@@ -62,38 +61,7 @@ impl Tongue {
 
     /// What becomes of a control packet.
     pub fn packet(&mut self, packet: &[u8]) -> Vec<u8> {
-        if !self.bends(Where::Packets) {
-            return packet.to_vec();
-        }
-        let dice = &mut self.dice;
-        let mut bytes = packet.to_vec();
-        let Ok(mut control) = Control::parse(packet) else { return bytes };
-        let mut acks: Vec<u32> = control.acks.as_slice().to_vec();
-        match dice.below(7) {
-            0 => control.key_id = dice.byte() & 7,
-            1 => {
-                let by = u32::from(dice.byte()).wrapping_sub(3);
-                control.message_id = control.message_id.map(|id| id.wrapping_add(by));
-            }
-            2 => control.message_id = control.message_id.map(|_| u32::MAX - u32::from(dice.byte() & 1)),
-            3 => {
-                acks.push(u32::from(dice.byte()));
-                control.peer_session.get_or_insert(control.session);
-            }
-            4 => control.peer_session = control.peer_session.map(|_| control.session),
-            5 => {
-                let from = dice.place(control.payload.len() + 1);
-                control.payload = control.payload.get(from..).unwrap_or_default();
-            }
-            _ => {
-                bend(dice, &mut bytes, &[]);
-                return bytes;
-            }
-        }
-        control.acks = acks.into_iter().take(8).collect();
-        bytes.clear();
-        control.encode(&mut bytes);
-        bytes
+        if self.bends(Where::Packets) { bent_packet(&mut self.dice, packet) } else { packet.to_vec() }
     }
 }
 
@@ -103,18 +71,6 @@ pub struct Bent {
     pub tongue: Tongue,
 }
 
-/// What clients and servers say; servers expect some of it of nobody.
-const TEXTS: [&[u8]; 8] = [
-    b"PUSH_REQUEST\0",
-    b"EXIT\0",
-    b"CR_RESPONSE,AAAA\0",
-    b"PUSH_REQUEST,EXIT\0\0\0",
-    b"INFO,\x1b[2J\r\n%s%n\0",
-    b"AUTH_FAILED\0",
-    b"PUSH_REPLY,ifconfig 10.0.0.1 255.0.0.0\0",
-    b"RESTART,[P]",
-];
-
 impl Tls for Bent {
     fn feed(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
         self.inner.feed(bytes)
@@ -123,16 +79,10 @@ impl Tls for Bent {
         self.inner.drain(out);
     }
     fn write(&mut self, plaintext: &[u8]) -> Result<(), TlsError> {
-        let mut message = plaintext.to_vec();
         if self.tongue.bends(Where::Messages) {
-            let texts = TEXTS.map(<[u8]>::to_vec);
-            let dice = &mut self.tongue.dice;
-            if dice.chance(300) {
-                message.extend_from_slice(dice.pick::<Vec<u8>>(&texts));
-            }
-            bend(dice, &mut message, &texts);
+            return self.inner.write(&bent_message(&mut self.tongue.dice, plaintext));
         }
-        self.inner.write(&message)
+        self.inner.write(plaintext)
     }
     fn read(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
         self.inner.read(out)

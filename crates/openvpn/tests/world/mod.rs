@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use foreign::Dice as Rng;
@@ -142,6 +142,34 @@ pub fn double_pair(rng: &mut Rng) -> (MakeTls, MakeTls) {
             })))
         }),
     )
+}
+
+/// Writes down what is written.
+pub struct Spy(pub Box<dyn Tls>, pub Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Tls for Spy {
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
+        self.0.feed(bytes)
+    }
+    fn drain(&mut self, out: &mut Vec<u8>) {
+        self.0.drain(out);
+    }
+    fn write(&mut self, plaintext: &[u8]) -> Result<(), TlsError> {
+        self.1.lock().unwrap().push(plaintext.to_vec());
+        self.0.write(plaintext)
+    }
+    fn read(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
+        self.0.read(out)
+    }
+    fn handshaking(&self) -> bool {
+        self.0.handshaking()
+    }
+    fn peer_certificates(&self) -> Vec<Vec<u8>> {
+        self.0.peer_certificates()
+    }
+    fn export(&self, label: &str, out: &mut [u8]) -> Result<(), TlsError> {
+        self.0.export(label, out)
+    }
 }
 
 impl World {
