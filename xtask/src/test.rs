@@ -17,6 +17,11 @@ const NICER: u8 = 5;
 /// What a test prints, alone on a line and followed by the reason, when it cannot run where it is.
 const SKIP: &str = "SKIP: ";
 
+/// The program that tells the Python tests which members the API has.
+const MEMBERS: &str = "members";
+/// What makes the programs that tests run, with the features that tests have: others would build the libraries anew.
+pub(crate) const PROGRAMS: &[&str] = &["build", "--quiet", "--workspace", "--bins", "--example", MEMBERS];
+
 #[derive(Default)]
 struct Count {
     passed: usize,
@@ -35,13 +40,12 @@ pub(crate) fn run() -> Outcome<bool> {
     }
     tidy_step(&mut count)?;
     one("cargo fmt --check", &mut count, cargo().args(["fmt", "--all", "--check"]))?;
-    let programs = ["build", "--quiet", "--workspace", "--bins", "--examples"];
-    one("cargo build --bins --examples", &mut count, cargo().args(programs))?;
+    one("cargo build", &mut count, cargo().args(PROGRAMS))?;
     let slow = Aside::start("Python, slow", "slow", WAITING, 0);
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     one("cargo clippy", &mut count, cargo().args(clippy))?;
     // One selection for everything: another one would build the libraries anew with other features.
-    let everything = ["--workspace", "--lib", "--bins", "--tests", "--examples"];
+    let everything = ["--workspace", "--lib", "--bins", "--tests", "--example", MEMBERS];
     let build = ["test", "--quiet", "--no-run"];
     one("cargo test --no-run", &mut count, cargo().args(build).args(everything))?;
     let long = Aside::start("Python, long", "long", COMPUTING, NICER);

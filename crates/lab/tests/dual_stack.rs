@@ -1,14 +1,12 @@
 //! IPv6 inside the tunnel, alone and beside IPv4, by real clients (spec: aws-client-vpn §3.4, §3.7).
 
-mod common;
-
 use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::common::v6::{TARGETS as TARGETS_V6, scene, subnets};
+use crate::common::wire::{Capture, mark};
 use anyhow::{Context, Result, ensure};
-use common::v6::{TARGETS as TARGETS_V6, scene, subnets};
-use common::wire::{Capture, mark};
 use lab::{Echo, Net, Scene, TARGETS, eventually, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(5);
