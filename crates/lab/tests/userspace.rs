@@ -7,10 +7,12 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::fabrics::scene;
 use crate::common::groups::{self, BATTERY, Rule, SETS};
+use crate::common::v6::{TARGETS as TARGETS_V6, inside, subnets};
 use crate::common::wire::{ICMP, TCP, UDP};
 use anyhow::{Context, Result, ensure};
-use lab::{Echo, Scene, SceneOptions, TARGETS, eventually, transfer, wait_until};
+use lab::{Echo, Scene, TARGETS, eventually, transfer, wait_until};
 use swarm::{Dialect, Expectation, Group, Profile, Setup, Swarm};
 
 const ECHO_REQUEST: u16 = 8;
@@ -23,24 +25,6 @@ const SETTLED: Duration = Duration::from_secs(15);
 const DENIED: &str = "700ms";
 /// The transfer's length, bytes each way.
 const TRANSFER_BYTES: usize = 4 << 20;
-
-/// An IPv6 address of the first target, in subnet fd77:0:0:1::/64.
-const TARGET_V6: &str = "fd77:0:0:1::10";
-
-/// A scene whose server runs with this fabric; in user space as nobody.
-fn scene(fabric: &str, more: &str) -> Result<Scene> {
-    let mut scene = Scene::without_server(SceneOptions::default())?;
-    // Ping sockets for everybody: what a distribution sets.
-    let range = "net.ipv4.ping_group_range=0 2147483647";
-    scene.server_net.output("sysctl", &["-q", "-w", range])?;
-    let config = scene.dir().join("bascule.toml");
-    std::fs::write(&config, format!("[fabric]\nkind = '{fabric}'\n{more}"))?;
-    let options = scene.server_options();
-    options.as_nobody = fabric == "userspace";
-    options.arguments.extend(["--config".to_owned(), config.display().to_string()]);
-    scene.start_server()?;
-    Ok(scene)
-}
 
 fn client(scene: &Scene, endpoint: &str, count: usize) -> Result<Swarm> {
     let profile = Profile::load(&scene.profile(endpoint)?)?;
@@ -430,21 +414,11 @@ fn what_is_longer_than_the_tunnel_passes_both_ways() -> Result<()> {
     lab::or_skip(|| {
         let scene = scene("userspace", "")?;
         let target = &scene.targets[0].net;
-        // Without duplicate address detection: it would take a second.
-        scene.server_net.ip(&["-6", "addr", "add", "fd77:0:0:1::1/64", "dev", "inside1", "nodad"])?;
-        target.ip(&["-6", "addr", "add", &format!("{TARGET_V6}/64"), "dev", "eth0", "nodad"])?;
+        inside(&scene)?;
         let far: [SocketAddr; 2] =
-            [format!("{}:7", TARGETS[0]).parse()?, format!("[{TARGET_V6}]:7").parse()?];
+            [format!("{}:7", TARGETS[0]).parse()?, format!("[{}]:7", TARGETS_V6[0]).parse()?];
         let _echoes = [Echo::start(target, 7)?, Echo::start_at(target, far[1])?];
-        let vpc = [("CidrBlock", "10.77.0.0/16"), ("Ipv6CidrBlock", "fd77::/48"), ("Ipv6Pool", "own")];
-        let vpc = scene.ec2("CreateVpc", &vpc)?.text("vpc/vpcId")?;
-        let subnet = [
-            ("VpcId", vpc.as_str()),
-            ("CidrBlock", "10.77.1.0/24"),
-            ("Ipv6CidrBlock", "fd77:0:0:1::/64"),
-            ("AvailabilityZone", "us-east-1a"),
-        ];
-        let subnet = scene.ec2("CreateSubnet", &subnet)?.text("subnet/subnetId")?;
+        let [subnet, _] = subnets(&scene)?;
         let endpoint = scene.make_endpoint(&[("TrafficIpAddressType", "dual-stack")])?;
         scene.associate(&endpoint, &subnet)?;
         scene.authorize(&endpoint, "10.77.1.0/24")?;
@@ -452,7 +426,7 @@ fn what_is_longer_than_the_tunnel_passes_both_ways() -> Result<()> {
         let real = scene.connect(0, &scene.profile(&endpoint)?, "real", &[])?;
         let net = &scene.clients[0].net;
         ensure!(net.ip(&["link", "show", "tun0"])?.contains("mtu 1500"));
-        for (target, local, far) in [(TARGETS[0], "0.0.0.0", far[0]), (TARGET_V6, "::", far[1])] {
+        for (target, local, far) in [(TARGETS[0], "0.0.0.0", far[0]), (TARGETS_V6[0], "::", far[1])] {
             ensure!(scene.reaches(0, target), "{target}: {}\n{}", real.log(), scene.server_log());
             let pinged =
                 || net.output("ping", &["-c", "1", "-W", "2", "-n", "-q", "-s", "4000", target]).ok();
