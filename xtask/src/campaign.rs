@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::host;
 use crate::run::{Outcome, cargo, command, root, shown};
-use crate::test::built;
+use crate::test::{PROGRAMS, built};
 
 /// A test that takes its length from a variable.
 pub(crate) struct Campaign {
@@ -60,7 +60,7 @@ pub(crate) const CAMPAIGNS: &[Campaign] = &[
     Campaign {
         name: "schedules",
         test: Test::Rust(
-            &[&["--test", "simulation", "--"]],
+            &[&["--test", "gateway-simulation", "--test", "openvpn-simulation", "--"]],
             &["crates/gateway/tests/simulation/main.rs", "crates/openvpn/tests/simulation.rs"],
         ),
         variable: "BASCULE_SCHEDULES",
@@ -70,7 +70,11 @@ pub(crate) const CAMPAIGNS: &[Campaign] = &[
     Campaign {
         name: "fuzz",
         test: Test::Rust(
-            &[&["--test", "foreign", "--test", "keyed", "--"], &["--lib", "--", "foreign_"]],
+            &[
+                &["--test", "foreign", "--"],
+                &["--test", "openvpn-tests", "--test", "gateway-tests", "--", "foreign::", "keyed::"],
+                &["--lib", "--", "foreign_"],
+            ],
             &["crates/foreign/src/lib.rs", "crates/gateway/tests/keyed.rs"],
         ),
         variable: "BASCULE_FUZZ",
@@ -79,7 +83,10 @@ pub(crate) const CAMPAIGNS: &[Campaign] = &[
     },
     Campaign {
         name: "disassociations",
-        test: Test::Rust(&[&["--test", "disassociations", "--"]], &["crates/lab/tests/disassociations.rs"]),
+        test: Test::Rust(
+            &[&["--test", "lab-load", "--", "disassociations::"]],
+            &["crates/lab/tests/disassociations.rs"],
+        ),
         variable: "BASCULE_DISASSOCIATIONS",
         whole: 20,
         what: "last disassociations under 1,000 clients with kills: nobody left, nobody admitted, no packet afterwards",
@@ -87,7 +94,7 @@ pub(crate) const CAMPAIGNS: &[Campaign] = &[
     Campaign {
         name: "flood",
         test: Test::Rust(
-            &[&["--test", "flood", "--", "--exact", "real_clients_get_in_and_stay_in"]],
+            &[&["--test", "lab-load", "--", "--exact", "flood::real_clients_get_in_and_stay_in"]],
             &["crates/lab/tests/flood.rs"],
         ),
         variable: "BASCULE_FLOOD",
@@ -97,7 +104,7 @@ pub(crate) const CAMPAIGNS: &[Campaign] = &[
     Campaign {
         name: "half-open",
         test: Test::Rust(
-            &[&["--test", "flood", "--", "--exact", "half_open_sessions_are_small_and_short"]],
+            &[&["--test", "lab-load", "--", "--exact", "flood::half_open_sessions_are_small_and_short"]],
             &["crates/lab/tests/flood.rs"],
         ),
         variable: "BASCULE_HALF_OPEN",
@@ -126,7 +133,7 @@ pub(crate) fn run(name: &str, length: Option<&str>) -> Outcome<bool> {
         Some(text) => text.parse().map_err(|_| format!("{text} is no number"))?,
     };
     println!("{name}: {length} {} ({})", campaign.what, campaign.test.place());
-    if !shown(cargo().args(["build", "--quiet", "--workspace", "--bins", "--examples"]))? {
+    if !shown(cargo().args(PROGRAMS))? {
         return Ok(false);
     }
     let started = Instant::now();

@@ -17,12 +17,12 @@ const SETS: &[Set] = &[
     Set {
         name: "cookie and replay window",
         files: &["crates/openvpn/src/server/cookie.rs", "crates/openvpn/src/data/replay.rs"],
-        tests: &["--lib", "--test", "cookie", "--test", "wrapped"],
+        tests: &["--lib", "--test", "openvpn-tests"],
     },
     Set {
         name: "admission gate",
         files: &["crates/gateway/src/brain/admission.rs", "crates/gateway/src/brain/apply.rs"],
-        tests: &["--test", "brain", "--test", "admission", "--test", "authorization", "--test", "simulation"],
+        tests: &["--test", "gateway-tests", "--test", "gateway-simulation"],
     },
     Set {
         name: "certificates and revocation lists",

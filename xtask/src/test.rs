@@ -14,8 +14,15 @@ const COMPUTING: u8 = 2;
 const WAITING: u8 = 4;
 /// How much nicer than others those are that compute for minutes.
 const NICER: u8 = 5;
+/// So many of the slowest tests of each Python group are named: they are what to look at when the whole takes too long.
+const SLOWEST: u8 = 3;
 /// What a test prints, alone on a line and followed by the reason, when it cannot run where it is.
 const SKIP: &str = "SKIP: ";
+
+/// The program that tells the Python tests which members the API has.
+const MEMBERS: &str = "members";
+/// What makes the programs that tests run, with the features that tests have: others would build the libraries anew.
+pub(crate) const PROGRAMS: &[&str] = &["build", "--quiet", "--workspace", "--bins", "--example", MEMBERS];
 
 #[derive(Default)]
 struct Count {
@@ -35,13 +42,12 @@ pub(crate) fn run() -> Outcome<bool> {
     }
     tidy_step(&mut count)?;
     one("cargo fmt --check", &mut count, cargo().args(["fmt", "--all", "--check"]))?;
-    let programs = ["build", "--quiet", "--workspace", "--bins", "--examples"];
-    one("cargo build --bins --examples", &mut count, cargo().args(programs))?;
+    one("cargo build", &mut count, cargo().args(PROGRAMS))?;
     let slow = Aside::start("Python, slow", "slow", WAITING, 0);
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     one("cargo clippy", &mut count, cargo().args(clippy))?;
     // One selection for everything: another one would build the libraries anew with other features.
-    let everything = ["--workspace", "--lib", "--bins", "--tests", "--examples"];
+    let everything = ["--workspace", "--lib", "--bins", "--tests", "--example", MEMBERS];
     let build = ["test", "--quiet", "--no-run"];
     one("cargo test --no-run", &mut count, cargo().args(build).args(everything))?;
     let long = Aside::start("Python, long", "long", COMPUTING, NICER);
@@ -143,6 +149,8 @@ fn pytest(interpreter: &Path, markers: &str, at_a_time: u8, nicer: u8) -> Comman
             "pytest",
             "-q",
             "-rs",
+            "--durations",
+            &SLOWEST.to_string(),
             "-p",
             "no:cacheprovider",
             "-n",
@@ -206,6 +214,9 @@ fn count_python(name: &str, count: &mut Count, held: bool, text: &str, started: 
     }
     for line in text.lines().filter(|line| line.starts_with("SKIPPED")) {
         println!("{line}");
+    }
+    for line in text.lines().filter(|line| line.contains("s call ")) {
+        println!("slow: {}", line.trim());
     }
     println!(
         "{name}: {passed} passed, {failed} failed, {skipped} skipped ({} s)",

@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod world;
-
 use std::sync::Arc;
 
+use crate::world::*;
 use engine::{DataPlane, InMemory};
 use model::*;
 use store::{MemoryStore, Op, Store, Transaction, typed};
-use world::*;
 
 #[tokio::test]
 async fn an_association_opens_the_endpoint_and_its_end_closes_it() {

@@ -2,11 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod world;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::world::*;
 use agent::Lines;
 use engine::{DataPlane, InMemory};
 use gateway::cedar::{Decision, Record, Value, Verdict};
@@ -16,7 +15,6 @@ use serde_json::{Value as Json, json};
 use store::{MemoryStore, Op, Outcome, Store, Transaction, typed};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use world::*;
 
 use Decision::{Deny, Error, Permit};
 use EvaluationType::{ConnectionAttempt, Periodic};

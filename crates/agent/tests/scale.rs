@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod world;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::world::{LIMIT, World, association, endpoint, scope};
 use engine::InMemory;
 use model::*;
 use store::counted::{Counted, Counts};
 use store::{Listing, MemoryStore, Op, Outcome, Revision, Store, StoreError, Transaction, Watch, typed};
-use world::{LIMIT, World, association, endpoint, scope};
 
 /// Endpoints of the two states, and rules of each.
 const SMALL: u128 = 2;

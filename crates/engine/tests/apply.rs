@@ -1,12 +1,10 @@
 //! Putting snapshots in force: sockets, fabric, failures, order, drain. No clients.
 #![allow(clippy::unwrap_used)] // the helpers here are tests too
 
-mod common;
-
 use std::net::{SocketAddr, UdpSocket};
 use std::task::Poll;
 
-use common::{FakeFabric, association_id, desired, endpoint, endpoint_id, start};
+use crate::common::{FakeFabric, association_id, desired, endpoint, endpoint_id, start};
 use engine::{Applied, DataPlane, Engine};
 use model::Failure;
 use netio::FabricError;
@@ -96,7 +94,7 @@ async fn what_cannot_be_served_says_why() {
 async fn fabric_failures_are_told_and_go_away_when_applied_again() {
     let permanent = FabricError::Permanent("type this".to_owned());
     let transient = FabricError::Transient("busy".to_owned());
-    type Break = fn(&mut common::World, Option<FabricError>);
+    type Break = fn(&mut crate::common::World, Option<FabricError>);
     let rows: [(&str, Break, FabricError); 4] = [
         ("add", |world, error| world.fail_add = error, transient.clone()),
         ("add", |world, error| world.fail_add = error, permanent.clone()),

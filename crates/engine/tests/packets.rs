@@ -1,15 +1,13 @@
 //! Packets of real clients through the running engine: both ways, over both workers, and not one after the end.
 #![allow(clippy::unwrap_used)] // the helpers here are tests too
 
-mod common;
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use common::client::{Authority, Client, Farewell, packet};
-use common::{FakeFabric, World, association_id, desired, endpoint, endpoint_id, start_with};
+use crate::common::client::{Authority, Client, Farewell, packet};
+use crate::common::{FakeFabric, World, association_id, desired, endpoint, endpoint_id, start_with};
 use engine::{Applied, DataPlane, Engine, EngineConfig, SessionEvent};
 use gateway::cedar::Decision;
 use gateway::desired::AuthorizationPolicy;

@@ -1,15 +1,13 @@
 //! Clients over TCP, friendly and hostile, at the running engine.
 #![allow(clippy::unwrap_used, clippy::panic)] // the helpers here are tests too
 
-mod common;
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::client::{Authority, Client, Farewell, packet};
-use common::{FakeFabric, World, association_id, desired, endpoint, endpoint_id, start_with};
+use crate::common::client::{Authority, Client, Farewell, packet};
+use crate::common::{FakeFabric, World, association_id, desired, endpoint, endpoint_id, start_with};
 use engine::{DataPlane, Engine, EngineConfig, SessionEvent, StreamLimits};
 use gateway::EndReason;
 use model::Transport;

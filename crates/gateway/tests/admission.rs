@@ -5,25 +5,23 @@
 //! `SEEDS=from..to` in the environment runs others than the usual ones.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
-mod world;
-
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::world::pki::{client, pki};
+use crate::world::{World, association, association_id, endpoint, endpoint_id, only, route, rule, udp};
 use gateway::Limits;
 use gateway::desired::AuthorizationPolicy;
 use model::AssociationId;
 use openvpn::client::{HandshakeOrder, SessionConfig};
-use world::pki::{client, pki};
-use world::{World, association, association_id, endpoint, endpoint_id, only, route, rule, udp};
 
 /// A list that revokes one client; made once, for signing is slow.
 fn revoking(n: usize) -> Arc<Vec<u8>> {
     static LISTS: OnceLock<Vec<Arc<Vec<u8>>>> = OnceLock::new();
-    let list = |n| Arc::new(world::pki::crl(&[n], world::EPOCH + 86_400));
+    let list = |n| Arc::new(crate::world::pki::crl(&[n], crate::world::EPOCH + 86_400));
     Arc::clone(&LISTS.get_or_init(|| (0..4).map(list).collect())[n])
 }
 

@@ -1,18 +1,16 @@
 //! Authorization policies on the whole gateway under virtual time: who is let in, and who may stay.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod world;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::world::pki::client;
+use crate::world::{Told, World, association, association_id, endpoint, only, rule, udp};
 use gateway::cedar::{Decision, Value};
 use gateway::desired::AuthorizationPolicy;
 use gateway::{EndReason, EvaluationType, Limits, PolicyEvaluation};
 use openvpn::client::{HandshakeOrder, SessionConfig};
-use world::pki::client;
-use world::{Told, World, association, association_id, endpoint, only, rule, udp};
 
 const ALICE: &str = "alice.example";
 const BOB: &str = "bob.example";
@@ -106,7 +104,7 @@ fn lets_in_whom_it_permits_and_tells_the_others() {
     assert_eq!((world.refused.len(), denied.passes(), asked.passes()), (1, false, true));
     let evaluated = start.counters.policy_evaluated_at().unwrap();
     assert_eq!(evaluated, asked.at);
-    assert!((0..=3).contains(&(evaluated.0 - world::EPOCH)), "{evaluated:?}");
+    assert!((0..=3).contains(&(evaluated.0 - crate::world::EPOCH)), "{evaluated:?}");
 }
 
 #[test]

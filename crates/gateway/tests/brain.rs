@@ -1,13 +1,15 @@
 //! Scenarios, one by one, on the whole gateway under virtual time.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod world;
-
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::world::pki::{client, pki};
+use crate::world::{
+    Told, World, association, association_id, endpoint, endpoint_id, route, rule, udp, udp_back,
+};
 use gateway::desired::{Route, Target};
 use gateway::{DropReason, EndReason, Limits, PathNotice};
 use openvpn::client::{HandshakeOrder, SessionConfig};
@@ -15,8 +17,6 @@ use openvpn::server::TlsFactory;
 use openvpn::tls::Tls;
 use openvpn::tls::double::{Double, Script};
 use openvpn::wire::{AckIds, Control, Opcode};
-use world::pki::{client, pki};
-use world::{Told, World, association, association_id, endpoint, endpoint_id, route, rule, udp, udp_back};
 
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -54,7 +54,7 @@ fn connects_and_carries_packets() {
     world.run(secs(120));
     assert_eq!(world.live().len(), 2);
     let start = world.live()[0].clone();
-    assert_eq!((start.established_at.0 - world::EPOCH, start.association), (0, association_id(1)));
+    assert_eq!((start.established_at.0 - crate::world::EPOCH, start.association), (0, association_id(1)));
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn a_banner_is_shown_to_new_sessions_only() {
 fn a_revocation_list_cuts_the_revoked_only() {
     let mut world = World::serving(&[1]);
     let (alice, bob) = (world.connected(&client(0)), world.connected(&client(1)));
-    world.endpoint().crl = Some(world::pki::crl(&[0], world::EPOCH + 86_400).into());
+    world.endpoint().crl = Some(crate::world::pki::crl(&[0], crate::world::EPOCH + 86_400).into());
     world.apply();
     world.run(secs(2));
     let told = Some(Told::Rejected("Client certificate revoked".to_owned()));
@@ -318,7 +318,7 @@ fn a_revocation_list_cuts_the_revoked_only() {
     assert!(matches!(world.clients[again].told, Some(Told::Rejected(_))));
     world.connected(&client(2));
     // One that has expired admits nobody, and still cuts no others than those it names.
-    world.endpoint().crl = Some(world::pki::crl(&[2], world::EPOCH + 5).into());
+    world.endpoint().crl = Some(crate::world::pki::crl(&[2], crate::world::EPOCH + 5).into());
     world.apply();
     world.run(secs(2));
     assert_eq!(world.live().len(), 1);
@@ -351,12 +351,12 @@ fn a_revocation_list_cuts_those_below_a_revoked_authority() {
     world.run(secs(6));
     assert!(world.clients[below].ip().is_some(), "{:?}", world.clients[below].told);
     // One that has expired cuts nobody that it does not name.
-    world.endpoint().crl = Some(world::pki::crl(&[2], world::EPOCH + 5).into());
+    world.endpoint().crl = Some(crate::world::pki::crl(&[2], crate::world::EPOCH + 5).into());
     world.apply();
     world.run(secs(2));
     assert_eq!((&world.clients[alice].told, &world.clients[below].told), (&None, &None));
     let serial = pki().sub_serial.clone();
-    world.endpoint().crl = Some(world::pki::crl_of(&[serial], world::EPOCH + 86_400).into());
+    world.endpoint().crl = Some(crate::world::pki::crl_of(&[serial], crate::world::EPOCH + 86_400).into());
     world.apply();
     world.run(secs(2));
     let told = Some(Told::Rejected("Client certificate revoked".to_owned()));

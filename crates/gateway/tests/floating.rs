@@ -1,16 +1,14 @@
 //! Clients that move to another address, and addresses that two claim (spec: openvpn-protocol §12).
 #![allow(clippy::unwrap_used)]
 
-mod world;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::world::pki::{client, pki};
+use crate::world::{Told, World, udp, udp_back};
 use gateway::{DropReason, EndReason};
 use openvpn::client::SessionConfig;
 use openvpn::data;
-use world::pki::{client, pki};
-use world::{Told, World, udp, udp_back};
 
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)

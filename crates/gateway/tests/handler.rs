@@ -1,13 +1,11 @@
 //! Connect handlers on the whole gateway under virtual time: logins wait for the answer, and what changes meanwhile counts.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod world;
-
 use std::time::Duration;
 
+use crate::world::pki::client;
+use crate::world::{Told, World, only};
 use gateway::{EndReason, HandlerAnswer, HandlerFailure, HandlerVerdict, Limits, Question};
-use world::pki::client;
-use world::{Told, World, only};
 
 const FUNCTION: &str = "arn:aws:lambda:us-east-1:000000000000:function:AWSClientVPN-ask";
 const FAILED: &str = "Error establishing connection. Please contact your administrator.";
@@ -157,7 +155,7 @@ fn what_changed_meanwhile_counts() {
 #[test]
 fn those_that_may_not_in_anyway_are_not_asked_about() {
     let mut world = asking();
-    let stranger = world.client(&world::pki::pki().stranger);
+    let stranger = world.client(&crate::world::pki::pki().stranger);
     world.run(secs(5));
     assert!(world.questions.is_empty() && world.clients[stranger].ip().is_none());
     // Nor is a session that renews its keys.

@@ -4,20 +4,18 @@
 #![allow(clippy::disallowed_methods)] // a test is told its length and seed by variables
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod world;
-
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::world::pki::client;
+use crate::world::{World, endpoint_id, rule, udp, udp_back};
 use foreign::{Dice, bend, bent_message, bent_packet};
 use openvpn::client::Line;
 use openvpn::data;
 use openvpn::tls::double::{Double, Script};
 use openvpn::tls::{Tls, TlsError};
 use openvpn::wire;
-use world::pki::client;
-use world::{World, endpoint_id, rule, udp, udp_back};
 
 /// Sessions of continuous integration; each bends hundreds of things.
 const SESSIONS: u64 = 400;

@@ -2,15 +2,13 @@
 //! at the login.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod world;
-
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::world::{Told, World, association, association_id, endpoint, endpoint_id, real, udp};
 use gateway::{DropReason, Limits, Rustls};
 use openvpn::client::SessionConfig;
-use world::{Told, World, association, association_id, endpoint, endpoint_id, real, udp};
 
 /// Shows no certificate.
 const NOBODY: usize = usize::MAX;
@@ -48,7 +46,7 @@ fn connects_renegotiates_and_is_revoked() {
     let ip = world.clients[alice].ip().unwrap();
     assert!(world.send(alice, &udp(ip, "10.0.5.5")).is_ok());
     assert_eq!(world.live().len(), 2);
-    world.endpoint().crl = Some(world::pki::crl(&[0], world::EPOCH + 80 * 365 * 86_400).into());
+    world.endpoint().crl = Some(crate::world::pki::crl(&[0], crate::world::EPOCH + 80 * 365 * 86_400).into());
     world.apply();
     world.run(Duration::from_secs(2));
     assert!(matches!(world.clients[alice].told, Some(Told::Rejected(_))));

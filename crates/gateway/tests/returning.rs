@@ -1,15 +1,13 @@
 //! When clients that are sent away come back (spec: openvpn-protocol §9.5): not all at once, and not each second for ever.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod world;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::world::pki::client;
+use crate::world::{Told, World};
 use gateway::Limits;
 use openvpn::client::{Line, SessionConfig};
-use world::pki::client;
-use world::{Told, World};
 
 /// Clients that are up, each at an address of its own.
 fn crowd(world: &mut World, size: u16, config: &SessionConfig) -> Vec<usize> {

@@ -1,16 +1,14 @@
 //! Clients over TCP: a connection carries one session, and either's end is the other's.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod world;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::world::pki::client;
+use crate::world::{Told, World, association_id, endpoint_id, udp, udp_back};
 use gateway::{DropReason, EndReason, Limits};
 use model::Transport;
 use openvpn::client::SessionConfig;
-use world::pki::client;
-use world::{Told, World, association_id, endpoint_id, udp, udp_back};
 
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -19,9 +17,9 @@ fn secs(n: u64) -> Duration {
 /// A world whose endpoint is served over TCP.
 fn over_tcp() -> World {
     let mut world = World::serving(&[]);
-    let mut wanted = world::endpoint(2);
+    let mut wanted = crate::world::endpoint(2);
     wanted.transport = Transport::Tcp;
-    wanted.associations = [(association_id(7), world::association(7))].into();
+    wanted.associations = [(association_id(7), crate::world::association(7))].into();
     world.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
     world.apply();
     world.set_ready(7, true);
@@ -156,9 +154,9 @@ fn shut_gates_and_bounds_close_connections() {
     assert_eq!((world.closed.len(), world.gateway.stats().gate_closed), (1, 1));
 
     let mut world = World::new(Limits { max_half_open_per_source: 1, ..Limits::default() });
-    let mut wanted = world::endpoint(2);
+    let mut wanted = crate::world::endpoint(2);
     wanted.transport = Transport::Tcp;
-    wanted.associations = [(association_id(7), world::association(7))].into();
+    wanted.associations = [(association_id(7), crate::world::association(7))].into();
     world.desired.endpoints.insert(wanted.id.clone(), Arc::new(wanted));
     world.apply();
     world.set_ready(7, true);
@@ -178,7 +176,7 @@ fn shut_gates_and_bounds_close_connections() {
 #[test]
 fn a_refused_certificate_is_told_so() {
     let mut world = over_tcp();
-    let it = connect(&mut world, &world::pki::pki().stranger, 1, SessionConfig::default());
+    let it = connect(&mut world, &crate::world::pki::pki().stranger, 1, SessionConfig::default());
     assert!(matches!(world.clients[it].told, Some(Told::Rejected(_))), "{:?}", world.clients[it].told);
     assert_eq!(world.closed.len(), 1);
 }

@@ -94,7 +94,10 @@ impl Echo {
 
 /// Sends back what comes, until either side ends.
 fn echo(mut stream: TcpStream, stop: &AtomicBool) {
-    let set = stream.set_nonblocking(false).and_then(|()| stream.set_read_timeout(Some(LOOK)));
+    let set = stream
+        .set_nonblocking(false)
+        .and_then(|()| stream.set_read_timeout(Some(LOOK)))
+        .and_then(|()| stream.set_write_timeout(Some(LOOK)));
     let mut buffer = vec![0; 65_536];
     while set.is_ok() && !stop.load(Ordering::Relaxed) {
         let length = match stream.read(&mut buffer) {
@@ -103,8 +106,14 @@ fn echo(mut stream: TcpStream, stop: &AtomicBool) {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
             Err(_) => return,
         };
-        if stream.write_all(buffer.get(..length).unwrap_or_default()).is_err() {
-            return;
+        let mut rest = buffer.get(..length).unwrap_or_default();
+        // Who does not read may keep it waiting until the end.
+        while !rest.is_empty() && !stop.load(Ordering::Relaxed) {
+            match stream.write(rest) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(_) => return,
+            }
         }
     }
 }

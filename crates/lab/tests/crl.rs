@@ -1,12 +1,10 @@
 //! A certificate revocation list with real clients: the revoked one goes within a second and nobody else does; an expired
 //! list lets nobody in and says so.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
+use crate::common::people::{heard_for, nothing_lost, pki, profile};
 use anyhow::{Context, Result, ensure};
-use common::people::{heard_for, nothing_lost, pki, profile};
 use lab::{OpenVpn, Scene, SceneOptions, Sender, Sink, TARGETS, eventually, wait_until};
 
 const PORT: u16 = 7777;

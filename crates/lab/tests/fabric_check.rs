@@ -1,7 +1,5 @@
 //! `bascule fabric check` against hosts that stand in the way, and its advice followed to the letter.
 
-mod common;
-
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -32,14 +30,14 @@ fn said(output: Output) -> Result<(bool, String)> {
 }
 
 fn check(net: &Net, arguments: &[&str]) -> Result<(bool, String)> {
-    let program = common::people::program()?;
+    let program = crate::common::people::program()?;
     said(net.command(program).args(["fabric", "check"]).args(arguments).output()?)
 }
 
 /// The same, `before` having been typed where nobody else sees what it mounts.
 fn check_after(net: &Net, before: &str, wrapper: &str) -> Result<(bool, String)> {
     let line = format!("{before}\nexec {wrapper} \"$0\" fabric check --gateway-address 10.99.0.2");
-    said(net.command("sh").args(["-e", "-c", &line]).arg(common::people::program()?).output()?)
+    said(net.command("sh").args(["-e", "-c", &line]).arg(crate::common::people::program()?).output()?)
 }
 
 fn load(net: &Net, rules: &str) -> Result<()> {

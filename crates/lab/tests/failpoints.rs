@@ -1,8 +1,6 @@
 //! The server is killed at every store commit and at every fabric command while a user associates, connects and
 //! disassociates. Nothing answered is lost, and in the end everything is as if nothing had happened.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
@@ -11,8 +9,8 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::common::peer::{self, Peer};
 use anyhow::{Context, Result, bail, ensure};
-use common::peer::{self, Peer};
 use lab::{Answer, OpenVpn, Scene, SceneOptions, TARGETS, wait_until};
 
 const STORE: &str = "BASCULE_FAILPOINT_STORE";

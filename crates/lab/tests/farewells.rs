@@ -3,15 +3,13 @@
 //! That its endpoint was deleted no client can be told: an endpoint with an association is not deleted, and the end of the
 //! last one has sent everybody away before.
 
-mod common;
-
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::people::{pki, profile};
 use anyhow::{Context, Result, ensure};
-use common::people::{pki, profile};
 use lab::{OpenVpn, Scene, SceneOptions, TARGETS, eventually};
 use swarm::{Dialect, Group, Profile, Setup, Swarm};
 

@@ -3,8 +3,6 @@
 //!
 //! `cargo xtask campaign flood` and `campaign half-open` take the whole.
 
-mod common;
-
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,9 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::common::peer;
+use crate::common::wire::{Raw, UDP, ipv4};
 use anyhow::{Context, Result, ensure};
-use common::peer;
-use common::wire::{Raw, UDP, ipv4};
 use foreign::Dice;
 use lab::{Scene, SceneOptions, Sender, Sink, TARGETS, events, eventually};
 use openvpn::tls::Tls as _;

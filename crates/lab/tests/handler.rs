@@ -1,8 +1,6 @@
 //! Connect handlers with real clients: one that allows, denies, hangs, lies, fails, dies, is a Lambda-compatible server, or
 //! a program (spec: aws-client-vpn §4.5).
 
-mod common;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -10,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::common::logs;
 use anyhow::{Context, Result, ensure};
-use common::logs;
 use lab::{OpenVpn, Scene, SceneOptions, TARGETS, eventually, wait_until};
 use serde_json::{Value, json};
 

@@ -2,8 +2,6 @@
 //! client may that has all keys. The server lives, says nothing of a panic, grows by little, and its real clients notice
 //! nothing.
 
-mod common;
-
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -11,9 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::common::bent;
+use crate::common::peer::{self, Beside, Peer};
 use anyhow::{Context, Result, ensure};
-use common::bent;
-use common::peer::{self, Beside, Peer};
 use foreign::Dice;
 use lab::{AwsClient, AwsError, Net, OpenVpn, Scene, SceneOptions, TARGETS, events, figure, wait_until};
 use openvpn::tls::Tls as _;

@@ -1,7 +1,5 @@
 //! The layouts of `docs/fabric.md`, as they stand there: its host commands, its configuration, and what it says of them.
 
-mod common;
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::Output;
@@ -111,7 +109,7 @@ fn answer(scene: &Scene, client: usize, address: &str) -> Result<String> {
 }
 
 fn check(scene: &Scene, config: &std::path::Path) -> Result<(bool, String)> {
-    let mut command = scene.server_net.command(common::people::program()?);
+    let mut command = scene.server_net.command(crate::common::people::program()?);
     command.args(["fabric", "check", "--gateway-address", "10.99.0.2", "--config"]).arg(config);
     let output: Output = command.output()?;
     Ok((output.status.success(), String::from_utf8([output.stdout, output.stderr].concat())?))

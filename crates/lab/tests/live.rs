@@ -1,14 +1,12 @@
 //! Changes under flows that run: clients that take PUSH_UPDATE are told and lose nothing, stock 2.6 comes back by itself where
 //! it has to, and where nobody has to, nobody notices.
 
-mod common;
-
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::people::{heard_for, nothing_lost, pki};
 use anyhow::{Context, Result, ensure};
-use common::people::{heard_for, nothing_lost, pki};
 use lab::{Scene, SceneOptions, Sender, Sink, TARGETS, wait_until};
 use swarm::{Dialect, Group, Profile, Pushed, Setup, Swarm};
 

@@ -1,12 +1,10 @@
 //! What `ModifyClientVpnEndpoint` and `ApplySecurityGroupsToClientVpnTargetNetwork` do to real clients and packets: every
 //! field that is in force.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
+use crate::common::people::{echoes, pki, profile};
 use anyhow::{Context, Result, ensure};
-use common::people::{echoes, pki, profile};
 use lab::{Answer, Echo, OpenVpn, Scene, SceneOptions, TARGETS, eventually, wait_until};
 
 const PORT: u16 = 7778;

@@ -1,7 +1,5 @@
 //! What an endpoint's options do to real clients: session timeout, login banner, connection logs.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -9,9 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::common::logs::{GROUP, entries, make_group};
+use crate::common::people::profile;
 use anyhow::{Context, Result, ensure};
-use common::logs::{GROUP, entries, make_group};
-use common::people::profile;
 use lab::{OpenVpn, Scene, SceneOptions, TARGETS, eventually};
 
 const SOON: Duration = Duration::from_secs(5);

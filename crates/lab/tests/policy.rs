@@ -1,13 +1,11 @@
 //! Authorization policies with real clients: who is let in, who is cut when the policy changes, and that shadow mode cuts
 //! nobody.
 
-mod common;
-
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::common::logs;
+use crate::common::people::{heard_for, nothing_lost, pki, profile};
 use anyhow::{Context, Result, ensure};
-use common::logs;
-use common::people::{heard_for, nothing_lost, pki, profile};
 use lab::{OpenVpn, Scene, SceneOptions, Sender, Sink, TARGETS, eventually, wait_until};
 use serde_json::{Value, json};
 

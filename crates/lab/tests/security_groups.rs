@@ -1,17 +1,15 @@
 //! Security groups on packets: sets of rules against a battery of packets of all kinds, through one tunnel of a real
 //! client; answers, and changes under flows that go on.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::common::groups::{self, BATTERY, GRE, Rule, SETS};
+use crate::common::people;
+use crate::common::wire::{Capture, ICMP, Raw, TCP, UDP, checksum, ipv4, mark, transport};
 use anyhow::{Context, Result, ensure};
-use common::groups::{self, Rule};
-use common::people;
-use common::wire::{Capture, ICMP, Raw, TCP, UDP, checksum, ipv4, mark, transport};
 use lab::{Echo, OpenVpn, Scene, SceneOptions, Sender, Sink, TARGETS, eventually, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -22,74 +20,6 @@ const FIRST_BARRIER: u16 = 20_000;
 /// Numbers of a battery's packets begin here, and those of packets that are sent once more here above.
 const FIRST_MARK: u32 = 1_000_000;
 const FIRST_AGAIN: u32 = 1_000_000;
-const GRE: u8 = 47;
-const ESP: u8 = 50;
-
-/// What is tried at each target under each set: name, protocol, port (or ICMP type).
-const BATTERY: [(&str, u8, u16); 13] = [
-    ("tcp 443", TCP, 443),
-    ("tcp 999", TCP, 999),
-    ("tcp 1000", TCP, 1000),
-    ("tcp 1500", TCP, 1500),
-    ("tcp 2000", TCP, 2000),
-    ("tcp 2001", TCP, 2001),
-    ("udp 53", UDP, 53),
-    ("udp 443", UDP, 443),
-    ("udp 1500", UDP, 1500),
-    ("echo", ICMP, 8),
-    ("timestamp", ICMP, 13),
-    ("gre", GRE, 0),
-    ("esp", ESP, 0),
-];
-const ALL: &[&str] = &[
-    "tcp 443",
-    "tcp 999",
-    "tcp 1000",
-    "tcp 1500",
-    "tcp 2000",
-    "tcp 2001",
-    "udp 53",
-    "udp 443",
-    "udp 1500",
-    "echo",
-    "timestamp",
-    "gre",
-    "esp",
-];
-const ALL_TCP: &[&str] = &["tcp 443", "tcp 999", "tcp 1000", "tcp 1500", "tcp 2000", "tcp 2001"];
-const RANGE: &[&str] = &["tcp 1000", "tcp 1500", "tcp 2000"];
-
-/// A set of rules, and what of the battery passes to the first target and to the second; nothing else does.
-const SETS: [(&[Rule], [&[&str]; 2]); 15] = [
-    (&[("-1", -1, -1, "10.77.2.0/24")], [&[], ALL]),
-    (&[("-1", -1, -1, "10.77.1.10/32")], [ALL, &[]]),
-    // Beside the target: the block ends just before it.
-    (&[("-1", -1, -1, "10.77.1.8/31")], [&[], &[]]),
-    (&[("tcp", 443, 443, "10.77.1.10/32")], [&["tcp 443"], &[]]),
-    (&[("tcp", 1000, 2000, "10.77.0.0/16")], [RANGE, RANGE]),
-    (&[("tcp", 0, 65_535, "10.77.1.0/24")], [ALL_TCP, &[]]),
-    (&[("6", 443, 443, "10.77.0.0/16")], [&["tcp 443"], &["tcp 443"]]),
-    (&[("udp", 443, 443, "10.77.0.0/16")], [&["udp 443"], &["udp 443"]]),
-    (
-        &[("udp", 0, 65_535, "10.77.2.0/24"), ("tcp", 999, 999, "10.77.1.0/24")],
-        [&["tcp 999"], &["udp 53", "udp 443", "udp 1500"]],
-    ),
-    (&[("icmp", -1, -1, "10.77.1.0/24")], [&["echo", "timestamp"], &[]]),
-    (&[("icmp", 8, -1, "10.77.0.0/16")], [&["echo"], &["echo"]]),
-    (&[("icmp", 13, 0, "10.77.1.0/24"), ("icmp", 8, 1, "10.77.2.0/24")], [&["timestamp"], &[]]),
-    (&[("47", -1, -1, "10.77.1.0/24"), ("50", -1, -1, "10.77.2.0/24")], [&["gre"], &["esp"]]),
-    (
-        &[
-            ("tcp", 443, 443, "10.77.1.0/24"),
-            ("tcp", 1000, 2000, "10.77.2.10/32"),
-            ("udp", 53, 53, "10.77.0.0/16"),
-            ("icmp", 8, 0, "10.77.2.0/24"),
-        ],
-        [&["tcp 443", "udp 53"], &["tcp 1000", "tcp 1500", "tcp 2000", "udp 53", "echo"]],
-    ),
-    // The last: it covers everything, so that no packet could tell whether another is in force.
-    (&[("-1", -1, -1, "0.0.0.0/0")], [ALL, ALL]),
-];
 
 struct Lab {
     scene: Scene,

@@ -1,14 +1,12 @@
 //! `bascule client` and its library against a real server: crowds, expectations and their exit codes, comebacks, dialects.
 
-mod common;
-
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::common::people;
 use anyhow::{Context, Result, ensure};
-use common::people;
 use lab::{Echo, OpenVpn, Scene, SceneOptions, TARGETS, eventually};
 use swarm::{Dialect, Group, Profile, Setup, Swarm};
 

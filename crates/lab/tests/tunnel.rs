@@ -1,15 +1,13 @@
 //! What a tunnel leads to and carries, with stock clients: split and full by one and two associations, many routes, other
 //! clients, the size of packets, the last address.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::wire::Capture;
 use anyhow::{Context, Result, ensure};
-use common::wire::Capture;
 use lab::{Echo, Net, OpenVpn, Scene, SceneOptions, TARGETS, eventually, wait_until};
 use swarm::{Dialect, Group, Profile, Setup, Swarm};
 
@@ -258,11 +256,11 @@ fn when_the_last_address_is_given_everybody_hears_why() -> Result<()> {
         // A /22 without network, gateway and broadcast.
         const ADDRESSES: usize = 1_021;
         let scene = Scene::new(SceneOptions { clients: 2, ..SceneOptions::default() })?;
-        common::logs::make_group(&scene)?;
+        crate::common::logs::make_group(&scene)?;
         let (_, [a, _]) = scene.make_vpc()?;
         let endpoint = scene.make_endpoint(&[
             ("ConnectionLogOptions.Enabled", "true"),
-            ("ConnectionLogOptions.CloudwatchLogGroup", common::logs::GROUP),
+            ("ConnectionLogOptions.CloudwatchLogGroup", crate::common::logs::GROUP),
             ("ConnectionLogOptions.CloudwatchLogStream", "shortage"),
         ])?;
         scene.associate(&endpoint, &a)?;
@@ -289,7 +287,7 @@ fn when_the_last_address_is_given_everybody_hears_why() -> Result<()> {
         let metrics = scene.server_net.run(|| scene.server().client().get("/metrics"))?;
         ensure!(counted(&metrics), "{metrics}");
         eventually("the connection log", Duration::from_secs(10), || {
-            let entries: Vec<serde_json::Value> = common::logs::entries(&scene, "shortage").ok()?;
+            let entries: Vec<serde_json::Value> = crate::common::logs::entries(&scene, "shortage").ok()?;
             entries.iter().any(|entry| entry["connection-attempt-failure-reason"] == reason).then_some(())
         })?;
         eventually("the client", SOON, || late.log().contains("No client address is left").then_some(()))

@@ -2,8 +2,6 @@
 //! machine (docs/runbooks.md). Nobody touches a client; each one's datagrams are seen all the while, and what it has open
 //! goes on.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -14,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::common::people::program;
 use anyhow::{Context, Result, ensure};
-use common::people::program;
 use lab::{Echo, Net, OpenVpn, Scene, SceneOptions, TARGETS, wait_until};
 use redb::{Database, ReadableTable, TableDefinition};
 

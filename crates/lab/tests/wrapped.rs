@@ -1,8 +1,6 @@
 //! Wrapped control channels with real clients: tls-crypt and tls-crypt-v2, over UDP and TCP, from `bascule pki` to a flow;
 //! and whoever has no key is not answered at all.
 
-mod common;
-
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
 use std::path::PathBuf;
@@ -10,8 +8,8 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::peer;
 use anyhow::{Context, Result, ensure};
-use common::peer;
 use lab::{OpenVpn, Scene, SceneOptions, TARGETS};
 use openvpn::client::{Session, SessionConfig, Wrap, WrapKey};
 use openvpn::tls::Tls;

@@ -2,18 +2,16 @@
 //! whole, over UDP behind a cookie and over TCP, and with one byte more nobody comes in.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod world;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::world::{Net, Rng, World, double_pair};
 use openvpn::client::{self, Line};
 use openvpn::server::{Event, FailReason, Outcome, Session, SessionConfig, tcp_reset};
 use openvpn::tls::Tls;
 use openvpn::tls::double::{Double, Script};
 use openvpn::wire::SessionId;
 use openvpn::{Instant, server};
-use world::{Net, Rng, World, double_pair};
 
 /// Lengths of the AWS dialect have 32 bits; what it may be is said.
 const AWS_MAX_BYTES: usize = 128 * 1024;

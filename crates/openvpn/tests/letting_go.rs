@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod world;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::world::{Action, MakeTls, Net, Rng, Spy, World, double_pair};
 use openvpn::tls::Tls;
 use openvpn::{client, server};
-use world::{Action, MakeTls, Net, Rng, Spy, World, double_pair};
 
 #[test]
 fn tls_of_a_replaced_key_goes_and_its_data_key_stays() {

@@ -1,12 +1,11 @@
 //! The client lines our client machine imitates, byte for byte against recorded sessions of the real ones.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod world;
-
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::world::{Action, Net, Rng, Spy, World, double_pair};
 use openvpn::Instant;
 use openvpn::client::{self, Line, SessionConfig};
 use openvpn::km2::{ClientMessage, ClientParser};
@@ -15,7 +14,6 @@ use openvpn::tls::Tls;
 use openvpn::tls::double::{Double, Script};
 use openvpn::wire::{Control, Opcode, SessionId};
 use serde_json::Value;
-use world::{Action, Net, Rng, Spy, World, double_pair};
 
 const FILES: [(&str, Line); 6] = [
     ("openvpn-2.4.12", Line::V2_4),
@@ -144,7 +142,7 @@ fn messages_are_those_of_the_real_client() {
             let double = Double::client(Script { seed, ..Script::default() });
             Ok(Box::new(Spy(Box::new(double), Arc::clone(&written))) as Box<dyn Tls>)
         });
-        let tls = (client_tls as world::MakeTls, server_tls);
+        let tls = (client_tls as crate::world::MakeTls, server_tls);
         let mut world = World::new(1, Net::PERFECT, config, server::SessionConfig::default(), tls);
         // Long enough for the first request, too short for a second.
         world.auth_delay_us = 3_000_000;

@@ -1,8 +1,6 @@
 //! Sessions over TCP: no cookie, the answer to the reset is the session's own, nothing is sent twice.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod world;
-
 use std::sync::Arc;
 use std::time::Duration;
 

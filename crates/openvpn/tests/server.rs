@@ -1,18 +1,16 @@
 //! The server's session under a client that is written packet by packet: what is pushed to whom, and what is refused.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod world;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::world::{Net, Rng, World, double_pair};
 use openvpn::km2::{ClientMessage, Dialect};
 use openvpn::server::{Discard, Event, FailReason, Farewell, Outcome, Session, SessionConfig};
 use openvpn::tls::Tls;
 use openvpn::tls::double::{Double, Script};
 use openvpn::wire::{AckIds, Control, Opcode, SessionId};
 use openvpn::{Instant, client, keys};
-use world::{Net, Rng, World, double_pair};
 
 const CLIENT: SessionId = SessionId([1; 8]);
 const SERVER: SessionId = SessionId([2; 8]);

@@ -1,11 +1,10 @@
 //! The real TLS under the same bad network: 1.2 and 1.3, with and without client certificate; no resumption.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod world;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::world::{MakeTls, Net, Rng, World};
 use openvpn::server::FailReason;
 use openvpn::tls::{RustlsClient, RustlsServer, Tls, client_config, server_config};
 use openvpn::{client, server};
@@ -22,7 +21,6 @@ use rustls::{
     SupportedProtocolVersion,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use world::{MakeTls, Net, Rng, World};
 
 fn algorithms() -> WebPkiSupportedAlgorithms {
     aws_lc_rs::default_provider().signature_verification_algorithms
@@ -162,9 +160,9 @@ fn connects_and_renegotiates_over_a_bad_network() {
         up += 1;
         world.run(Duration::from_secs(5), |_| false);
         world.act(if seed % 5 < 2 {
-            world::Action::ClientRenegotiates
+            crate::world::Action::ClientRenegotiates
         } else {
-            world::Action::ServerRenegotiates
+            crate::world::Action::ServerRenegotiates
         });
         let renewed = world.run(Duration::from_secs(61), |w| {
             w.seen.server_failed.is_some() || w.seen.client_sends.len() > 1 && w.seen.server_sends.len() > 1

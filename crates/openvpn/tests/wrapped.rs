@@ -2,12 +2,11 @@
 //! packets.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod world;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::world::{Net, Rng, World, double_pair};
 use openvpn::client::{HandshakeOrder, Line, Wrap, WrapKey};
 use openvpn::server::{
     CookieJar, Discard, FirstPacket, Session, SessionConfig, tcp_reset, tcp_reset_wrapped,
@@ -17,7 +16,6 @@ use openvpn::tls::double::{Double, Script};
 use openvpn::wire::SessionId;
 use openvpn::wrap::{ClientKey, ControlWrap, KeyFileError, ServerKey, StaticKey, WrapKeyError};
 use openvpn::{Instant, UnixTime, client, server};
-use world::{Net, Rng, World, double_pair};
 
 const NOW: Instant = Instant(100_000_000);
 const WALL: UnixTime = UnixTime(1_700_000_000);

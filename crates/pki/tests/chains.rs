@@ -7,9 +7,7 @@ use rcgen::{
     GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints, SanType, date_time_ymd,
 };
 
-#[path = "forge/mod.rs"]
-mod forge;
-use forge::{Forged, NOW, authority, blank, client, with};
+use crate::forge::{Forged, NOW, authority, blank, client, with};
 
 fn verdict(chain: &[&Forged], anchors: &[&Forged]) -> Result<String, Refusal> {
     let chain: Vec<Vec<u8>> = chain.iter().map(|forged| forged.der.clone()).collect();

@@ -5,9 +5,7 @@ use pki::{
     Facts, PkiError, certificates_from_pem, facts, has_domain, importable, issue, key_from_pem, key_matches,
 };
 
-#[path = "forge/mod.rs"]
-mod forge;
-use forge::{Forged, NOW, authority, blank, client, with};
+use crate::forge::{Forged, NOW, authority, blank, client, with};
 
 fn facts_of(pem: &str) -> Facts {
     facts(&certificates_from_pem(pem).unwrap()[0]).unwrap()

@@ -11,9 +11,7 @@ use rcgen::{
     KeyUsagePurpose, NameConstraints, SanType, date_time_ymd,
 };
 
-#[path = "forge/mod.rs"]
-mod forge;
-use forge::{Forged, NOW, authority, client, with};
+use crate::forge::{Forged, NOW, authority, client, with};
 
 fn openssl_accepts(chain: &[&Forged], anchor: &Forged, crl: Option<&str>) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();

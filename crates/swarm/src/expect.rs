@@ -1,10 +1,10 @@
 //! Expectations: `reach 10.0.1.5:80`, `deny 10.0.2.0/24`, `ping 10.0.1.5`.
 //!
 //! ```text
-//! reach ADDRESS:PORT[/tcp|/udp] [echo|http]   [within TIME]
-//! ping  ADDRESS                               [within TIME]
-//! deny  ADDRESS[:PORT[/tcp|/udp]]             [within TIME]
-//! deny  NETWORK [at ADDRESS]                  [within TIME]
+//! reach ADDRESS:PORT[/tcp|/udp] [echo [SIZE]|http]   [within TIME]
+//! ping  ADDRESS                                      [within TIME]
+//! deny  ADDRESS[:PORT[/tcp|/udp]]                    [within TIME]
+//! deny  NETWORK [at ADDRESS]                         [within TIME]
 //! ```
 //!
 //! A network is probed at one address: the one behind `at`, else the one that `sample` names.
@@ -21,6 +21,10 @@ const REACH_WITHIN: Duration = Duration::from_secs(5);
 const DENY_WITHIN: Duration = Duration::from_secs(2);
 /// Longest time an expectation may ask for.
 const MAX_WITHIN: Duration = Duration::from_secs(600);
+/// Bytes of a transfer, unless the expectation says otherwise.
+pub(crate) const TRANSFER_BYTES: usize = 4096;
+/// Largest transfer that an expectation may ask for.
+const MAX_TRANSFER_BYTES: usize = 1 << 30;
 /// Longest expectation, in characters.
 const MAX_TEXT: usize = 256;
 
@@ -49,8 +53,8 @@ pub enum Protocol {
 pub enum Talk {
     /// Nothing: a connection, or any datagram back, is enough.
     Nothing,
-    /// Bytes that must come back unchanged.
-    Echo,
+    /// So many bytes must come back unchanged; a datagram's are always the same few.
+    Echo(usize),
     /// `HEAD /`, answered by `HTTP/`.
     Http,
 }
@@ -107,7 +111,7 @@ fn parse(text: &str) -> Result<Expectation, String> {
     if text.len() > MAX_TEXT || text.chars().any(char::is_control) {
         return Err(format!("at most {MAX_TEXT} characters, none of them a control"));
     }
-    let mut words = text.split_whitespace();
+    let mut words = text.split_whitespace().peekable();
     let verb = match words.next() {
         Some("reach") => Verb::Reach,
         Some("deny") => Verb::Deny,
@@ -125,6 +129,7 @@ fn parse(text: &str) -> Result<Expectation, String> {
         _ => address(place)?,
     };
     let mut within = if verb == Verb::Deny { DENY_WITHIN } else { REACH_WITHIN };
+    let mut sized = false;
     while let Some(word) = words.next() {
         match word {
             "within" => within = time(words.next().unwrap_or_default())?,
@@ -137,7 +142,11 @@ fn parse(text: &str) -> Result<Expectation, String> {
                     None => return Err("`at` is for networks".to_owned()),
                 }
             }
-            "echo" if verb == Verb::Reach => target.talk = Talk::Echo,
+            "echo" if verb == Verb::Reach => {
+                let given = words.next_if(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+                sized |= given.is_some();
+                target.talk = Talk::Echo(given.map_or(Ok(TRANSFER_BYTES), size)?);
+            }
             "http" if verb == Verb::Reach => target.talk = Talk::Http,
             _ => return Err(format!("{word:?} is not understood here")),
         }
@@ -145,6 +154,9 @@ fn parse(text: &str) -> Result<Expectation, String> {
     match (verb, target.port, target.talk) {
         (Verb::Reach, None, _) => return Err("a port is missing; `ping ADDRESS` needs none".to_owned()),
         (Verb::Reach, Some((Protocol::Udp, _)), Talk::Http) => return Err("HTTP is over TCP".to_owned()),
+        (Verb::Reach, Some((Protocol::Udp, _)), Talk::Echo(_)) if sized => {
+            return Err("a size is for TCP".to_owned());
+        }
         (Verb::Ping, Some(_), _) => return Err("an echo request has no port".to_owned()),
         _ => {}
     }
@@ -175,6 +187,20 @@ fn address(place: &str) -> Result<Target, String> {
         return Err("there is no port 0".to_owned());
     }
     Ok(target(socket.ip(), Some((protocol.unwrap_or(Protocol::Tcp), socket.port()))))
+}
+
+/// `65536`, `64KiB` or `1MiB`.
+fn size(word: &str) -> Result<usize, String> {
+    let (digits, unit) = match (word.strip_suffix("KiB"), word.strip_suffix("MiB")) {
+        (Some(digits), _) => (digits, 1 << 10),
+        (_, Some(digits)) => (digits, 1 << 20),
+        _ => (word, 1),
+    };
+    let number: usize = digits.parse().map_err(|_| format!("{word:?} is no size: 65536, 64KiB, 1MiB"))?;
+    match number.checked_mul(unit) {
+        Some(bytes @ 1..=MAX_TRANSFER_BYTES) => Ok(bytes),
+        _ => Err(format!("a size is between 1 and {MAX_TRANSFER_BYTES} bytes")),
+    }
 }
 
 /// `500ms`, `2s` or `2`.
@@ -230,7 +256,10 @@ mod tests {
         assert_eq!((reach.target.talk, reach.within), (Talk::Nothing, Duration::from_secs(5)));
         assert_eq!(reach.to_string(), "reach 10.0.1.5:80");
         assert_eq!(of("reach 10.0.1.5:53/udp").target.port, Some((Protocol::Udp, 53)));
-        assert_eq!(of("reach [fd00::5]:7/tcp echo").target.talk, Talk::Echo);
+        assert_eq!(of("reach [fd00::5]:7/tcp echo").target.talk, Talk::Echo(4096));
+        assert_eq!(of("reach 10.0.1.5:7 echo 12 within 9s").target.talk, Talk::Echo(12));
+        assert_eq!(of("reach 10.0.1.5:7 within 9s echo 64KiB").target.talk, Talk::Echo(65_536));
+        assert_eq!(of("reach 10.0.1.5:7 echo 1024MiB").target.talk, Talk::Echo(1 << 30));
         assert_eq!(of("reach 10.0.1.5:80 http within 500ms").within, Duration::from_millis(500));
         assert_eq!(of("ping fd00::1 within 9").within, Duration::from_secs(9));
         let deny = of("deny 10.0.2.0/24");
@@ -270,6 +299,12 @@ mod tests {
             ("reach web.example:80", "names"),
             ("reach 10.0.0.1:0", "port 0"),
             ("reach 10.0.0.1:53/udp http", "over TCP"),
+            ("reach 10.0.0.1:7/udp echo 100", "for TCP"),
+            ("reach 10.0.0.1:7 echo 0", "a size is"),
+            ("reach 10.0.0.1:7 echo 1025MiB", "a size is"),
+            ("reach 10.0.0.1:7 echo 99999999999999999999", "no size"),
+            ("reach 10.0.0.1:7 echo 1GiB", "no size"),
+            ("reach 10.0.0.1:7 http 100", "not understood"),
             ("deny 10.0.0.1:80 echo", "echo"),
             ("deny 10.0.0.1 at 10.0.0.2", "for networks"),
             ("deny 10.0.0.0/24 at 10.0.1.1", "not in"),

@@ -10,13 +10,13 @@ use smoltcp::socket::{tcp, udp};
 use smoltcp::wire::IpAddress;
 
 use crate::echo::{echo_reply, echo_socket, send_echo};
-use crate::expect::Talk;
+use crate::expect::{TRANSFER_BYTES, Talk};
 use crate::pushed::Pushed;
 
 /// Echo requests and datagrams are repeated after this time.
 const AGAIN: Duration = Duration::from_millis(500);
-/// Bytes of a small transfer.
-const TRANSFER_BYTES: usize = 4096;
+/// Bytes of a connection that are on their way at most, each way.
+const WINDOW_BYTES: usize = 64 << 10;
 /// Bytes of an echo request or datagram.
 pub(crate) const PAYLOAD_BYTES: usize = 56;
 /// Bytes of an HTTP answer that are looked at.
@@ -72,8 +72,18 @@ pub(crate) enum Answer {
 
 enum Kind {
     Echo { sequence: u16 },
-    Tcp { talk: Talk, connected: bool, sent: usize, got: Vec<u8> },
+    Tcp { talk: Talk, connected: bool, sent: usize, got: Got },
     Udp { port: u16, talk: Talk },
+}
+
+/// What a connection has answered.
+#[derive(Default)]
+struct Got {
+    bytes: usize,
+    /// Something that was not sent came back.
+    wrong: bool,
+    /// The first bytes of an answer that is looked at.
+    head: Vec<u8>,
 }
 
 /// One question.
@@ -87,8 +97,8 @@ pub(crate) struct Shot {
 }
 
 /// Byte `n` of a transfer.
-fn pattern() -> Vec<u8> {
-    (0..TRANSFER_BYTES).map(|n| u8::try_from(n * 31 % 251).unwrap_or(0)).collect()
+fn pattern(n: usize) -> u8 {
+    u8::try_from(n * 31 % 251).unwrap_or(0)
 }
 
 impl Shot {
@@ -106,11 +116,15 @@ impl Shot {
         now: Instant,
     ) -> Option<Self> {
         let name = parts.port();
-        let buffer = || tcp::SocketBuffer::new(vec![0; TRANSFER_BYTES]);
+        let window = match talk {
+            Talk::Echo(bytes) => bytes.clamp(TRANSFER_BYTES, WINDOW_BYTES),
+            Talk::Nothing | Talk::Http => TRANSFER_BYTES,
+        };
+        let buffer = || tcp::SocketBuffer::new(vec![0; window]);
         let mut socket = tcp::Socket::new(buffer(), buffer());
         socket.connect(parts.interface.context(), (IpAddress::from(target), port), name).ok()?;
         let socket = parts.sockets.add(socket);
-        let kind = Kind::Tcp { talk, connected: false, sent: 0, got: Vec::new() };
+        let kind = Kind::Tcp { talk, connected: false, sent: 0, got: Got::default() };
         // The stack repeats by itself; this only bounds how long it is not looked at.
         Some(Self { kind, name, target, socket, again_at: now + AGAIN })
     }
@@ -160,7 +174,7 @@ impl Shot {
                     }
                     let same = answer == question.as_slice();
                     let said = format!("a datagram of {} bytes", answer.len());
-                    let good = *talk != Talk::Echo || same;
+                    let good = *talk == Talk::Nothing || same;
                     return Some(if good {
                         Answer::Good(said)
                     } else {
@@ -182,8 +196,8 @@ impl Shot {
     /// What is missing, when its time is over.
     pub(crate) fn state(&self) -> Option<String> {
         match &self.kind {
-            Kind::Tcp { talk: Talk::Echo, connected: true, got, .. } => {
-                Some(format!("connected, but only {} of {TRANSFER_BYTES} bytes came back", got.len()))
+            Kind::Tcp { talk: Talk::Echo(bytes), connected: true, got, .. } => {
+                Some(format!("connected, but only {} of {bytes} bytes came back", got.bytes))
             }
             Kind::Tcp { connected: true, .. } => Some("connected, but nothing was answered".to_owned()),
             _ => None,
@@ -198,7 +212,7 @@ fn talk_tcp(
     talk: Talk,
     connected: &mut bool,
     sent: &mut usize,
-    got: &mut Vec<u8>,
+    got: &mut Got,
 ) -> Option<Answer> {
     match socket.state() {
         tcp::State::SynSent | tcp::State::SynReceived => return None,
@@ -207,50 +221,83 @@ fn talk_tcp(
         }
         _ => *connected = true,
     }
-    let request = match talk {
+    match talk {
         Talk::Nothing => return Some(Answer::Good("connected".to_owned())),
-        Talk::Echo => pattern(),
+        Talk::Echo(bytes) => {
+            *sent += fill(socket, *sent, bytes);
+            take(socket, |piece| {
+                got.wrong |= got.bytes + piece.len() > bytes
+                    || piece.iter().zip(got.bytes..).any(|(byte, n)| *byte != pattern(n));
+                got.bytes += piece.len();
+            });
+            if got.wrong {
+                return Some(Answer::Other("connected, but other bytes came back".to_owned()));
+            }
+            if got.bytes == bytes {
+                return Some(Answer::Good(format!("{bytes} bytes there and back")));
+            }
+        }
         Talk::Http => {
             let host = if target.is_ipv6() { format!("[{target}]") } else { target.to_string() };
-            format!("HEAD / HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n").into_bytes()
+            let request = format!("HEAD / HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            if let Some(rest) = request.as_bytes().get(*sent..).filter(|rest| !rest.is_empty())
+                && socket.can_send()
+            {
+                *sent += socket.send_slice(rest).unwrap_or(0);
+            }
+            take(socket, |piece| {
+                let room = HTTP_BYTES.saturating_sub(got.head.len()).min(piece.len());
+                got.head.extend_from_slice(piece.get(..room).unwrap_or_default());
+                got.bytes += piece.len();
+            });
+            if let Some(answer) = http_answer(&got.head) {
+                return Some(answer);
+            }
         }
-    };
-    if let Some(rest) = request.get(*sent..).filter(|rest| !rest.is_empty())
-        && socket.can_send()
-    {
-        *sent += socket.send_slice(rest).unwrap_or(0);
     }
+    (!socket.may_recv()).then(|| Answer::Other(closed_after(got.bytes)))
+}
+
+/// Sends of a transfer what there is room for; how many bytes.
+fn fill(socket: &mut tcp::Socket<'static>, sent: usize, whole: usize) -> usize {
+    let mut more = 0;
+    while sent + more < whole && socket.can_send() {
+        let from = sent + more;
+        let put = socket.send(|room| {
+            let length = room.len().min(whole - from);
+            room.iter_mut().take(length).zip(from..).for_each(|(byte, n)| *byte = pattern(n));
+            (length, length)
+        });
+        match put {
+            Ok(length @ 1..) => more += length,
+            _ => break,
+        }
+    }
+    more
+}
+
+/// Takes all that has come.
+fn take(socket: &mut tcp::Socket<'static>, mut each: impl FnMut(&[u8])) {
     while socket.can_recv() {
-        let room = if talk == Talk::Http { HTTP_BYTES } else { TRANSFER_BYTES }.saturating_sub(got.len());
         let taken = socket.recv(|bytes| {
-            got.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
+            each(bytes);
             (bytes.len(), bytes.len())
         });
         if !matches!(taken, Ok(1..)) {
             break;
         }
     }
-    match talk {
-        Talk::Echo if *got == request => {
-            return Some(Answer::Good(format!("{TRANSFER_BYTES} bytes there and back")));
-        }
-        Talk::Echo if !request.starts_with(got) => {
-            return Some(Answer::Other("connected, but other bytes came back".to_owned()));
-        }
-        Talk::Http if got.starts_with(b"HTTP/") && (got.contains(&b'\n') || got.len() >= HTTP_BYTES) => {
-            let line = got.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
-            let line: String = line
-                .iter()
-                .map(|byte| if (b' '..=b'~').contains(byte) { char::from(*byte) } else { '?' })
-                .collect();
-            return Some(Answer::Good(line));
-        }
-        Talk::Http if got.len() >= 5 && !got.starts_with(b"HTTP/") => {
-            return Some(Answer::Other("connected, but that is no HTTP".to_owned()));
-        }
-        _ => {}
+}
+
+/// What the beginning of an answer says, once it can be said.
+fn http_answer(head: &[u8]) -> Option<Answer> {
+    if head.starts_with(b"HTTP/") && (head.contains(&b'\n') || head.len() >= HTTP_BYTES) {
+        let line = head.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+        let shown = |byte: &u8| if (b' '..=b'~').contains(byte) { char::from(*byte) } else { '?' };
+        return Some(Answer::Good(line.iter().map(shown).collect()));
     }
-    (!socket.may_recv()).then(|| Answer::Other(closed_after(got.len())))
+    let other = head.len() >= 5 && !head.starts_with(b"HTTP/");
+    other.then(|| Answer::Other("connected, but that is no HTTP".to_owned()))
 }
 
 fn closed_after(bytes: usize) -> String {

@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::common::wire::{ICMP, TCP, UDP, ipv4, ipv6, marked, mend, transport};
 use super::tries::{By, Tries};
 use super::{Bend, Family, PORT};
+use crate::common::wire::{ICMP, TCP, UDP, ipv4, ipv6, marked, mend, transport};
 
 const TARGET: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 10);
 

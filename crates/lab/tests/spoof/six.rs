@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::common::wire::{
+use super::tries::{By, Tries};
+use super::{Bend, CONVERSATION, Family, PORT};
+use crate::common::wire::{
     AUTHENTICATION, Extension, FRAGMENT, HOPS, ICMP_V6, OPTIONS, ROUTING, TCP, UDP, ipv6, mark, marked, six,
     summed, transport,
 };
-use super::tries::{By, Tries};
-use super::{Bend, CONVERSATION, Family, PORT};
 
 const TARGET: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 1, 0, 0, 0, 0x10);
 

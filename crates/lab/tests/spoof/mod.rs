@@ -1,8 +1,6 @@
 //! Attempts to pass where nothing may: made of fields, directions and address families, each beside a twin that is the
 //! same but for what is wrong with it. Whoever listens at the far side hears every twin and no attempt.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod four;
 mod six;
 mod tries;
@@ -11,10 +9,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::common::peer::{self, Peer};
+use crate::common::v6;
+use crate::common::wire::{Capture, Raw, UDP, marked, marks};
 use anyhow::{Context, Result, ensure};
-use common::peer::{self, Peer};
-use common::v6;
-use common::wire::{Capture, Raw, UDP, marked, marks};
 use lab::{Scene, eventually, wait_until};
 use tries::{By, Tries};
 

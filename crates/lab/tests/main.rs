@@ -1,0 +1,29 @@
+//! One server, real clients, real packets.
+
+mod common;
+mod connections;
+mod crl;
+mod dns;
+mod dual_stack;
+mod fabric_check;
+mod failpoints;
+mod farewells;
+mod handler;
+mod ipv6;
+mod layouts;
+mod live;
+mod matrix;
+mod modify;
+mod nat;
+mod options;
+mod policy;
+mod privileges;
+mod security_groups;
+mod seed;
+mod spoof;
+mod tcp;
+mod transit_gateway;
+mod tunnel;
+mod two;
+mod walk;
+mod wrapped;

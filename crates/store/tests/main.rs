@@ -1,0 +1,5 @@
+//! Each store against the same demands.
+
+mod conformance;
+mod kill;
+mod watches;
