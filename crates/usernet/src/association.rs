@@ -1,12 +1,12 @@
 //! One association at one of the fabric's threads: its queue, and the flows that came by it.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use netio::Outlet;
 
+use crate::clients::Clients;
 use crate::flow::Key;
 use crate::outlet;
 use crate::queue::Queue;
@@ -20,12 +20,14 @@ pub(crate) struct Association {
     pub(crate) outlet: Arc<Outlet>,
     /// Places of its flows; bounded by the limits.
     pub(crate) flows: HashMap<Key, u32>,
-    /// Flows of each client address here. A client's packets come by one queue.
-    clients: HashMap<IpAddr, usize>,
+    /// What each client address has here.
+    pub(crate) clients: Clients,
     /// Its flows at all threads.
     count: Arc<AtomicUsize>,
     /// Flows that wait for room towards the client; each at most once.
     pub(crate) starved: VecDeque<Place>,
+    /// Its queue is among those that wait for their next turn.
+    pub(crate) is_waiting: bool,
 }
 
 impl Association {
@@ -34,9 +36,10 @@ impl Association {
             queue,
             outlet,
             flows: HashMap::new(),
-            clients: HashMap::new(),
+            clients: Clients::default(),
             count,
             starved: VecDeque::new(),
+            is_waiting: false,
         }
     }
 
@@ -53,12 +56,11 @@ impl Association {
 
     /// Takes a place for a flow that may begin.
     pub(crate) fn take(&mut self, key: &Key, share: &Share) -> Result<(), Refusal> {
-        let own = self.clients.get(&key.client.ip()).copied().unwrap_or(0);
-        if own >= share.limits.client_flows {
+        if self.clients.flows(key.client.ip()) >= share.limits.client_flows {
             return Err(Refusal::ClientFlows);
         }
         share.take_flow(&self.count)?;
-        self.clients.insert(key.client.ip(), own + 1);
+        self.clients.take_flow(key.client.ip());
         share.stats.opened(key.counted());
         Ok(())
     }
@@ -66,12 +68,7 @@ impl Association {
     /// Gives the place back.
     pub(crate) fn give(&mut self, key: &Key, share: &Share) {
         self.flows.remove(key);
-        if let Some(own) = self.clients.get_mut(&key.client.ip()) {
-            *own -= 1;
-            if *own == 0 {
-                self.clients.remove(&key.client.ip());
-            }
-        }
+        self.clients.give_flow(key.client.ip());
         share.give_flow(&self.count);
         share.stats.closed(key.counted());
     }
