@@ -49,6 +49,8 @@ fn a_datagram_that_nobody_waits_for_ends_its_flow_and_the_far_side_hears_of_it()
     let (_listener, tcp) = listener();
     let connection = client.connected(tcp);
     let own = SocketAddr::new(CLIENT, 7_000);
+    // While somebody listens there, the client's stack has nothing to say of it itself.
+    client.udp_at(own.port());
     client.send_raw(&raw::datagram(own, far, 64, b"a stream, please"));
     let (_, from) = client.until("the datagram", |_| server.recv_from(&mut [0; 64]).ok());
     server.connect(from).unwrap();
@@ -90,13 +92,18 @@ fn a_datagram_that_nobody_waits_for_ends_its_flow_and_the_far_side_hears_of_it()
         Err(error) => Some(error.kind()),
     });
     assert_eq!(kind, ErrorKind::ConnectionRefused);
-    // The client may begin anew; and its whole host may be gone.
+    // A client's whole host may be gone.
     let (server, far) = udp_server();
     client.send_raw(&raw::datagram(own, far, 64, b"another, please"));
     client.until("the datagram", |_| server.recv_from(&mut [0; 64]).ok());
     assert_eq!(site.figures().open["udp"], 1);
     let stream = raw::datagram(far, own, 60, b"a stream");
     client.send_raw(&raw::unreachable(CLIENT, far.ip(), Why::HostUnreachable, &stream));
+    site.until(&mut client, "the flow's end", |figures| figures.open["udp"] == 0);
+    // And a client's own stack says it where nobody listens.
+    client.send_raw(&raw::datagram(port(own), far, 64, b"who listens?"));
+    let (_, from) = client.until("the datagram", |_| server.recv_from(&mut [0; 64]).ok());
+    server.send_to(b"you do not", from).unwrap();
     site.until(&mut client, "the flow's end", |figures| figures.open["udp"] == 0);
     assert_eq!(site.refused("protocol"), count);
 }
