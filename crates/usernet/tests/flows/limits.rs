@@ -55,14 +55,16 @@ fn what_is_routed_to_this_host_is_out_of_reach_as_its_addresses_are() {
     // The anycast addresses that routers have (RFC 4291, 2.6.1), an address, and one of a network that is this host's.
     let own: [IpAddr; 4] =
         ["fd99:77::", "fd99:78::", "fd99:77::1", "fd99:88::5"].map(|text| text.parse().unwrap());
-    let mut buffer = [0; 64];
     let program = UdpSocket::bind("[::]:0").unwrap();
-    for address in own {
-        program.send_to(b"a program of this host", (address, port)).unwrap();
+    let arrives = |address: IpAddr| {
         let end = deadline();
-        while server.recv_from(&mut buffer).is_err() {
+        while server.recv_from(&mut [0; 64]).is_err() {
             assert!(Instant::now() < end, "{address} is not this host's");
         }
+    };
+    for address in own {
+        program.send_to(b"a program of this host", (address, port)).unwrap();
+        arrives(address);
     }
     let everything = EgressRule { protocol: None, ports: None, cidr: "::/0".parse().unwrap() };
     let outlet = Outlet { egress: vec![everything], toward: Vec::new() };
@@ -84,9 +86,10 @@ fn what_is_routed_to_this_host_is_out_of_reach_as_its_addresses_are() {
     };
     for address in own {
         assert_eq!(send(&mut UserFabric::new(Options::default()), address), (0, 1), "{address}");
-        assert_eq!(server.recv_from(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(server.recv_from(&mut [0; 64]).unwrap_err().kind(), ErrorKind::WouldBlock, "{address}");
         let options = Options { own: vec![address.into()], ..Options::default() };
         assert_eq!(send(&mut UserFabric::new(options), address), (1, 0), "{address}, where it is named");
+        arrives(address);
     }
     let elsewhere = "fd99:77::2".parse().unwrap();
     assert_eq!(send(&mut UserFabric::new(Options::default()), elsewhere), (1, 0));
