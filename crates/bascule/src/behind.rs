@@ -95,6 +95,7 @@ impl Behind {
                     own_ports: listening.iter().map(SocketAddr::port).collect(),
                     moved_ports,
                     limits: config.userspace_limits,
+                    timeouts: usernet::Timeouts::default(),
                 });
                 let stats = fabric.stats();
                 Plane::of(config, wrap, Box::new(fabric), Some(stats))

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicUsize;
 
 use netio::Outlet;
 
+use crate::clients::Clients;
 use crate::flow::Key;
 use crate::outlet;
 use crate::queue::Queue;
@@ -20,14 +21,16 @@ pub(crate) struct Association {
     pub(crate) outlet: Arc<Outlet>,
     /// Places of its flows; bounded by the limits.
     pub(crate) flows: HashMap<Key, u32>,
-    /// Flows of each client address here. A client's packets come by one queue.
-    clients: HashMap<IpAddr, usize>,
+    /// What each client address has here.
+    pub(crate) clients: Clients,
     /// Its flows at all threads.
     count: Arc<AtomicUsize>,
     /// Flows that wait for room towards the client; each at most once.
     pub(crate) starved: VecDeque<Place>,
     /// Clients that have left, until what they sent last is read from the queue, and dropped. No more than have addresses.
     pub(crate) departed: HashSet<IpAddr>,
+    /// Its queue is among those that wait for their next turn.
+    pub(crate) is_waiting: bool,
 }
 
 impl Association {
@@ -36,10 +39,11 @@ impl Association {
             queue,
             outlet,
             flows: HashMap::new(),
-            clients: HashMap::new(),
+            clients: Clients::default(),
             count,
             starved: VecDeque::new(),
             departed: HashSet::new(),
+            is_waiting: false,
         }
     }
 
@@ -56,12 +60,11 @@ impl Association {
 
     /// Takes a place for a flow that may begin.
     pub(crate) fn take(&mut self, key: &Key, share: &Share) -> Result<(), Refusal> {
-        let own = self.clients.get(&key.client.ip()).copied().unwrap_or(0);
-        if own >= share.limits.client_flows {
+        if self.clients.flows(key.client.ip()) >= share.limits.client_flows {
             return Err(Refusal::ClientFlows);
         }
         share.take_flow(&self.count)?;
-        self.clients.insert(key.client.ip(), own + 1);
+        self.clients.take_flow(key.client.ip());
         share.stats.opened(key.counted());
         Ok(())
     }
@@ -69,12 +72,7 @@ impl Association {
     /// Gives the place back.
     pub(crate) fn give(&mut self, key: &Key, share: &Share) {
         self.flows.remove(key);
-        if let Some(own) = self.clients.get_mut(&key.client.ip()) {
-            *own -= 1;
-            if *own == 0 {
-                self.clients.remove(&key.client.ip());
-            }
-        }
+        self.clients.give_flow(key.client.ip());
         share.give_flow(&self.count);
         share.stats.closed(key.counted());
     }

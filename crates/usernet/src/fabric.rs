@@ -16,7 +16,7 @@ use netio::{
 use rustix::event::{EventfdFlags, epoll, eventfd};
 
 use crate::Options;
-use crate::queue;
+use crate::queue::{self, Queue};
 use crate::reach::Reach;
 use crate::shard::{Command, Shard, Wiring};
 use crate::share::Share;
@@ -46,9 +46,9 @@ impl UserFabric {
     /// A fabric without associations.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let Options { own, own_ports, moved_ports, limits } = options;
+        let Options { own, own_ports, moved_ports, limits, timeouts } = options;
         Self {
-            share: Arc::new(Share::new(limits, Reach::new(own, own_ports))),
+            share: Arc::new(Share::new(limits, timeouts, Reach::new(own, own_ports))),
             moved_ports,
             shards: Vec::new(),
             live: BTreeMap::new(),
@@ -90,6 +90,43 @@ impl UserFabric {
         Ok(())
     }
 
+    /// Adds an association of which nothing is there, with a queue for each thread of the first; or nothing of it.
+    fn add_queues(&mut self, association: &FabricAssociation, queues: Vec<Queue>) -> Result<(), FabricError> {
+        self.start(queues.len()).map_err(lacks)?;
+        self.serve(association, queues).inspect_err(|_| {
+            // What cannot be removed now is when it is asked for again.
+            let _ = self.remove(&association.key);
+        })
+    }
+
+    /// Gives each thread its queue of an association; all must have taken theirs.
+    fn serve(&mut self, association: &FabricAssociation, queues: Vec<Queue>) -> Result<(), FabricError> {
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1);
+        self.live.insert(association.key.clone(), id);
+        let outlet = Arc::new(association.outlet.clone());
+        let count = Arc::new(AtomicUsize::new(0));
+        let asked: Vec<_> = self
+            .shards
+            .iter()
+            .zip(queues)
+            .map(|(shard, queue)| {
+                let (done, receiver) = mpsc::sync_channel(1);
+                let (outlet, count) = (Arc::clone(&outlet), Arc::clone(&count));
+                shard.send(Command::Add { id, queue, outlet, count, done }).then_some(receiver)
+            })
+            .collect();
+        for receiver in asked {
+            let Some(Ok(served)) = receiver.map(|receiver| receiver.recv_timeout(PATIENCE)) else {
+                return Err(silent());
+            };
+            served.map_err(|error| {
+                FabricError::Transient(format!("a queue of the user-space fabric is not served: {error}"))
+            })?;
+        }
+        Ok(())
+    }
+
     /// Asks threads for something, and waits until all have done it.
     fn ask<'s>(
         shards: impl IntoIterator<Item = &'s Thread>,
@@ -109,8 +146,16 @@ impl UserFabric {
         if waiting.into_iter().all(done) {
             return Ok(());
         }
-        Err(FabricError::Transient("a thread of the user-space fabric does not answer".to_owned()))
+        Err(silent())
     }
+}
+
+fn lacks(error: std::io::Error) -> FabricError {
+    FabricError::Transient(format!("the user-space fabric: {error}"))
+}
+
+fn silent() -> FabricError {
+    FabricError::Transient("a thread of the user-space fabric does not answer".to_owned())
 }
 
 impl Thread {
@@ -131,33 +176,13 @@ impl Fabric for UserFabric {
     fn add(&mut self, association: &FabricAssociation) -> Result<Vec<OwnedFd>, FabricError> {
         check(association)?;
         self.remove(&association.key)?;
-        let lacks = |error: std::io::Error| FabricError::Transient(format!("the user-space fabric: {error}"));
-        let count = usize::from(association.queues);
-        self.start(count).map_err(lacks)?;
-        let pairs = (0..count)
+        let pairs = (0..association.queues)
             .map(|_| queue::pair(usize::from(association.mtu)))
             .collect::<std::io::Result<Vec<_>>>()
             .map_err(lacks)?;
         let (theirs, ours): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-        let id = self.next_id;
-        self.next_id = self.next_id.wrapping_add(1);
-        self.live.insert(association.key.clone(), id);
-        let outlet = Arc::new(association.outlet.clone());
-        let flows = Arc::new(AtomicUsize::new(0));
-        let wanted = self.shards.iter().zip(ours);
-        let mut receivers = Vec::with_capacity(count);
-        for (shard, queue) in wanted {
-            let (done, receiver) = mpsc::sync_channel(1);
-            let (outlet, count) = (Arc::clone(&outlet), Arc::clone(&flows));
-            if shard.send(Command::Add { id, queue, outlet, count, done }) {
-                receivers.push(receiver);
-            }
-        }
-        let served = receivers.iter().filter(|receiver| receiver.recv_timeout(PATIENCE).is_ok()).count();
-        if served == count {
-            return Ok(theirs);
-        }
-        Err(FabricError::Transient("a thread of the user-space fabric does not answer".to_owned()))
+        self.add_queues(association, ours)?;
+        Ok(theirs)
     }
 
     fn remove(&mut self, key: &str) -> Result<(), FabricError> {
@@ -251,5 +276,36 @@ impl Drop for UserFabric {
                 let _ = handle.join();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_queue_that_cannot_be_served_fails_the_association_and_nothing_of_it_is_left() {
+        let mut fabric = UserFabric::new(Options::default());
+        let association = FabricAssociation {
+            key: "cvpn-assoc-0123456789abcdef0".to_owned(),
+            index: 1,
+            client_cidr: "10.8.0.0/22".parse().unwrap(),
+            source_nat: true,
+            queues: 2,
+            mtu: 1500,
+            uplink: None,
+            outlet: Outlet::default(),
+        };
+        let (theirs, ours) = queue::pair(1500).unwrap();
+        // epoll takes no regular file.
+        let file = File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+        let error = fabric.add_queues(&association, vec![ours, Queue::new(file.into(), 1500)]).unwrap_err();
+        assert!(error.to_string().contains("not served"), "{error}");
+        assert!(fabric.live.is_empty());
+        assert!(matches!(netio::tun::read(&theirs, &mut [0; 64]), Ok(0)), "the other queue is closed");
+        assert_eq!(fabric.add(&association).unwrap().len(), 2);
     }
 }

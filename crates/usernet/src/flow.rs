@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
+use crate::clients::Clients;
 use crate::fragment;
 use crate::packet::{self, TCP, UDP, Unreachable};
 use crate::queue::Queue;
@@ -48,6 +49,7 @@ impl Key {
 /// What a flow works with while it is at work.
 pub(crate) struct Work<'w> {
     pub(crate) queue: &'w mut Queue,
+    pub(crate) clients: &'w mut Clients,
     pub(crate) share: &'w Share,
     pub(crate) buffers: &'w mut Buffers,
     /// Read once per wake-up.
@@ -96,7 +98,12 @@ impl Work<'_> {
 
     /// Tells the client that a packet of its was not delivered.
     pub(crate) fn tell(&mut self, about: &[u8], why: Unreachable) {
-        if packet::unreachable(about, why, &mut self.buffers.packet) {
+        self.tell_as(None, about, why);
+    }
+
+    /// The same in the name of a router, if one is given.
+    pub(crate) fn tell_as(&mut self, router: Option<IpAddr>, about: &[u8], why: Unreachable) {
+        if packet::unreachable(about, why, router, &mut self.buffers.packet) {
             self.send_packet();
         }
     }

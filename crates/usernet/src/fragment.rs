@@ -107,6 +107,12 @@ impl<'p> Fragment<'p> {
         Ok(self)
     }
 
+    /// Hops it has left, as it says (the field of the header that every router changes).
+    pub(crate) fn hops(&self) -> u8 {
+        let place = if self.source.is_ipv4() { 8 } else { 7 };
+        self.header.get(place).copied().unwrap_or(0)
+    }
+
     /// Length of the transport header, as far as it is known; `None` for what is not carried.
     fn transport_bytes(&self) -> Option<usize> {
         match (self.protocol, self.source) {

@@ -22,6 +22,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod association;
+mod clients;
 mod fabric;
 mod flow;
 mod fragment;
@@ -30,13 +31,16 @@ mod packet;
 mod queue;
 mod reach;
 mod reassembly;
+mod route;
 mod shard;
 mod share;
 mod stats;
+mod timeouts;
 
 pub use fabric::UserFabric;
 pub use share::Limits;
 pub use stats::{Figures, Refusal, Stats};
+pub use timeouts::Timeouts;
 
 use ipnet::IpNet;
 
@@ -52,4 +56,6 @@ pub struct Options {
     pub moved_ports: Vec<(u16, u16)>,
     /// Bounds.
     pub limits: Limits,
+    /// How long flows are kept.
+    pub timeouts: Timeouts,
 }

@@ -1,14 +1,17 @@
 //! Packets of the tunnel: checked views of what clients send, and what we answer.
 
+mod told;
+
 use std::net::{IpAddr, SocketAddr};
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    Icmpv4DstUnreachable, Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv6DstUnreachable, Icmpv6Message,
-    Icmpv6Packet, Icmpv6Repr, IpAddress, IpProtocol, IpRepr, Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr,
-    TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UdpPacket, UdpRepr,
+    Icmpv4DstUnreachable, Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv4TimeExceeded, Icmpv6DstUnreachable,
+    Icmpv6Message, Icmpv6Packet, Icmpv6Repr, Icmpv6TimeExceeded, IpAddress, IpProtocol, IpRepr, Ipv4Packet,
+    Ipv4Repr, Ipv6Packet, Ipv6Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UdpPacket, UdpRepr,
 };
 
+pub(crate) use self::told::told;
 use crate::stats::Refusal;
 
 pub(crate) const ICMP: u8 = 1;
@@ -34,6 +37,8 @@ pub(crate) struct Packet<'p> {
     pub(crate) destination: IpAddr,
     /// Without what may follow its IP length.
     pub(crate) whole: &'p [u8],
+    /// A router would not pass it on.
+    pub(crate) is_expired: bool,
     pub(crate) inside: Inside<'p>,
 }
 
@@ -53,35 +58,81 @@ pub(crate) struct Segment {
     pub(crate) syn: bool,
     pub(crate) ack: bool,
     pub(crate) rst: bool,
+    fin: bool,
     sequence: TcpSeqNumber,
     acknowledged: TcpSeqNumber,
     /// Sequence numbers it takes.
     length: usize,
 }
 
+impl Segment {
+    /// It asks for a connection, and for nothing else.
+    pub(crate) fn begins(&self) -> bool {
+        self.syn && !(self.ack || self.rst || self.fin)
+    }
+}
+
+/// Whether a packet of so many hops ends at a router: it would pass it on with none.
+pub(crate) fn ends_at_router(hops: u8) -> bool {
+    hops <= 1
+}
+
 /// Looks at a packet of a client, one that has been put together if it came in fragments.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Packet<'_>, Refusal> {
-    let (source, destination, protocol, whole, payload) = match bytes.first().map(|first| first >> 4) {
-        Some(4) => {
-            let ip = Ipv4Packet::new_checked(bytes).map_err(|_| Refusal::Malformed)?;
-            if !ip.verify_checksum() {
-                return Err(Refusal::Malformed);
+    let ip = Ip::of(bytes)?;
+    let inside = inside(ip.source, ip.destination, ip.protocol, ip.payload)?;
+    let is_expired = ip.is_expired();
+    Ok(Packet { source: ip.source, destination: ip.destination, whole: ip.whole, is_expired, inside })
+}
+
+/// A whole IP packet.
+struct Ip<'p> {
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: IpProtocol,
+    hops: u8,
+    whole: &'p [u8],
+    payload: &'p [u8],
+}
+
+impl<'p> Ip<'p> {
+    fn of(bytes: &'p [u8]) -> Result<Self, Refusal> {
+        match bytes.first().map(|first| first >> 4) {
+            Some(4) => {
+                let ip = Ipv4Packet::new_checked(bytes).map_err(|_| Refusal::Malformed)?;
+                if !ip.verify_checksum() {
+                    return Err(Refusal::Malformed);
+                }
+                if ip.more_frags() || ip.frag_offset() != 0 {
+                    return Err(Refusal::Fragment);
+                }
+                Ok(Self {
+                    source: ip.src_addr().into(),
+                    destination: ip.dst_addr().into(),
+                    protocol: ip.next_header(),
+                    hops: ip.hop_limit(),
+                    whole: bytes.get(..usize::from(ip.total_len())).ok_or(Refusal::Malformed)?,
+                    payload: ip.payload(),
+                })
             }
-            if ip.more_frags() || ip.frag_offset() != 0 {
-                return Err(Refusal::Fragment);
+            Some(6) => {
+                let ip = Ipv6Packet::new_checked(bytes).map_err(|_| Refusal::Malformed)?;
+                Ok(Self {
+                    source: ip.src_addr().into(),
+                    destination: ip.dst_addr().into(),
+                    protocol: ip.next_header(),
+                    hops: ip.hop_limit(),
+                    whole: bytes.get(..ip.total_len()).ok_or(Refusal::Malformed)?,
+                    payload: ip.payload(),
+                })
             }
-            let whole = bytes.get(..usize::from(ip.total_len())).ok_or(Refusal::Malformed)?;
-            (IpAddr::V4(ip.src_addr()), IpAddr::V4(ip.dst_addr()), ip.next_header(), whole, ip.payload())
+            _ => Err(Refusal::Malformed),
         }
-        Some(6) => {
-            let ip = Ipv6Packet::new_checked(bytes).map_err(|_| Refusal::Malformed)?;
-            let whole = bytes.get(..ip.total_len()).ok_or(Refusal::Malformed)?;
-            (IpAddr::V6(ip.src_addr()), IpAddr::V6(ip.dst_addr()), ip.next_header(), whole, ip.payload())
-        }
-        _ => return Err(Refusal::Malformed),
-    };
-    let inside = inside(source, destination, protocol, payload)?;
-    Ok(Packet { source, destination, whole, inside })
+    }
+
+    fn is_expired(&self) -> bool {
+        ends_at_router(self.hops)
+    }
 }
 
 fn inside(
@@ -103,6 +154,7 @@ fn inside(
                 syn: tcp.syn(),
                 ack: tcp.ack(),
                 rst: tcp.rst(),
+                fin: tcp.fin(),
                 sequence: tcp.seq_number(),
                 acknowledged: tcp.ack_number(),
                 length: tcp.segment_len(),
@@ -193,28 +245,32 @@ pub(crate) enum Unreachable {
     Host,
     Port,
     Prohibited,
+    /// It has no hop left: "time exceeded".
+    Expired,
 }
 
-/// Tells a client that a packet of its could not be delivered, in the name of the packet's destination: an address that
-/// the client's rules let answer.
-pub(crate) fn unreachable(about: &[u8], why: Unreachable, out: &mut Vec<u8>) -> bool {
+/// Tells a client that a packet of its could not be delivered: in the name of a router that is given, else of the packet's
+/// destination, an address that the client's rules let answer. False, and nothing, if it cannot be said.
+pub(crate) fn unreachable(about: &[u8], why: Unreachable, router: Option<IpAddr>, out: &mut Vec<u8>) -> bool {
     let checksums = ChecksumCapabilities::default();
     if let Ok(packet) = Ipv4Packet::new_checked(about)
         && packet.version() == 4
         && let Ok(quoted) = Ipv4Repr::parse(&packet, &checksums)
     {
         let payload = packet.payload();
-        let icmp = Icmpv4Repr::DstUnreachable {
-            reason: match why {
-                Unreachable::Network => Icmpv4DstUnreachable::NetUnreachable,
-                Unreachable::Host => Icmpv4DstUnreachable::HostUnreachable,
-                Unreachable::Port => Icmpv4DstUnreachable::PortUnreachable,
-                Unreachable::Prohibited => Icmpv4DstUnreachable::CommProhibited,
-            },
-            header: quoted,
-            data: payload.get(..QUOTED_BYTES).unwrap_or(payload),
+        let data = payload.get(..QUOTED_BYTES).unwrap_or(payload);
+        let unreachable = |reason| Icmpv4Repr::DstUnreachable { reason, header: quoted, data };
+        let icmp = match why {
+            Unreachable::Network => unreachable(Icmpv4DstUnreachable::NetUnreachable),
+            Unreachable::Host => unreachable(Icmpv4DstUnreachable::HostUnreachable),
+            Unreachable::Port => unreachable(Icmpv4DstUnreachable::PortUnreachable),
+            Unreachable::Prohibited => unreachable(Icmpv4DstUnreachable::CommProhibited),
+            Unreachable::Expired => {
+                Icmpv4Repr::TimeExceeded { reason: Icmpv4TimeExceeded::TtlExpired, header: quoted, data }
+            }
         };
-        let ip = header(quoted.dst_addr.into(), quoted.src_addr.into(), IpProtocol::Icmp, icmp.buffer_len());
+        let IpAddr::V4(from) = router.unwrap_or(quoted.dst_addr.into()) else { return false };
+        let ip = header(from.into(), quoted.src_addr.into(), IpProtocol::Icmp, icmp.buffer_len());
         write(out, &ip, |payload| icmp.emit(&mut Icmpv4Packet::new_unchecked(payload), &checksums));
         return true;
     }
@@ -223,17 +279,21 @@ pub(crate) fn unreachable(about: &[u8], why: Unreachable, out: &mut Vec<u8>) -> 
         && let Ok(quoted) = Ipv6Repr::parse(&packet)
     {
         let payload = packet.payload();
-        let icmp = Icmpv6Repr::DstUnreachable {
-            reason: match why {
-                Unreachable::Network => Icmpv6DstUnreachable::NoRoute,
-                Unreachable::Host => Icmpv6DstUnreachable::AddrUnreachable,
-                Unreachable::Port => Icmpv6DstUnreachable::PortUnreachable,
-                Unreachable::Prohibited => Icmpv6DstUnreachable::AdminProhibit,
+        let data = payload.get(..QUOTED_BYTES).unwrap_or(payload);
+        let unreachable = |reason| Icmpv6Repr::DstUnreachable { reason, header: quoted, data };
+        let icmp = match why {
+            Unreachable::Network => unreachable(Icmpv6DstUnreachable::NoRoute),
+            Unreachable::Host => unreachable(Icmpv6DstUnreachable::AddrUnreachable),
+            Unreachable::Port => unreachable(Icmpv6DstUnreachable::PortUnreachable),
+            Unreachable::Prohibited => unreachable(Icmpv6DstUnreachable::AdminProhibit),
+            Unreachable::Expired => Icmpv6Repr::TimeExceeded {
+                reason: Icmpv6TimeExceeded::HopLimitExceeded,
+                header: quoted,
+                data,
             },
-            header: quoted,
-            data: payload.get(..QUOTED_BYTES).unwrap_or(payload),
         };
-        let (from, to) = (quoted.dst_addr, quoted.src_addr);
+        let IpAddr::V6(from) = router.unwrap_or(quoted.dst_addr.into()) else { return false };
+        let to = quoted.src_addr;
         let ip = header(from.into(), to.into(), IpProtocol::Icmpv6, icmp.buffer_len());
         write(out, &ip, |payload| {
             icmp.emit(&from, &to, &mut Icmpv6Packet::new_unchecked(payload), &checksums);
@@ -321,6 +381,49 @@ mod foreign;
 mod tests {
     use super::*;
 
+    pub(super) const ALL: [Unreachable; 5] = [
+        Unreachable::Network,
+        Unreachable::Host,
+        Unreachable::Port,
+        Unreachable::Prohibited,
+        Unreachable::Expired,
+    ];
+
+    #[test]
+    fn a_router_speaks_in_its_own_name() {
+        for (client, far, router, other) in [
+            ("10.8.0.2:5000", "10.0.0.1:53", "192.0.2.1", "fd00::7"),
+            ("[fd08::2]:5000", "[fd00::1]:53", "fd00::7", "192.0.2.1"),
+        ] {
+            let (mut asked, mut out) = (Vec::new(), Vec::new());
+            datagram(v4(client), v4(far), b"question", &mut asked);
+            let (router, other): (IpAddr, IpAddr) = (router.parse().unwrap(), other.parse().unwrap());
+            assert!(unreachable(&asked, Unreachable::Expired, Some(router), &mut out));
+            let ip = Ip::of(&out).unwrap_or_else(|why| panic!("{why:?}"));
+            assert_eq!((ip.source, ip.destination), (router, v4(client).ip()));
+            let kind = if router.is_ipv4() { 11 } else { 3 };
+            assert_eq!(ip.payload[..2], [kind, 0]);
+            assert!(!unreachable(&asked, Unreachable::Expired, Some(other), &mut out), "another family");
+        }
+    }
+
+    #[test]
+    fn one_hop_is_none_behind_a_router() {
+        for (client, far, place) in
+            [("10.8.0.2:5000", "10.0.0.1:53", 8), ("[fd08::2]:5000", "[fd00::1]:53", 7)]
+        {
+            for (hops, expired) in [(0, true), (1, true), (2, false), (255, false)] {
+                let mut bytes = Vec::new();
+                datagram(v4(client), v4(far), b"question", &mut bytes);
+                bytes[place] = hops;
+                if place == 8 {
+                    Ipv4Packet::new_unchecked(&mut bytes[..]).fill_checksum();
+                }
+                assert_eq!(parse(&bytes).unwrap().is_expired, expired, "{client} {hops}");
+            }
+        }
+    }
+
     fn v4(text: &str) -> SocketAddr {
         text.parse().unwrap()
     }
@@ -363,8 +466,8 @@ mod tests {
         for (client, far) in [("10.8.0.2:5000", "10.0.0.1:53"), ("[fd08::2]:5000", "[fd00::1]:53")] {
             datagram(v4(client), v4(far), b"question", &mut asked);
             let mut out = Vec::new();
-            for why in [Unreachable::Network, Unreachable::Host, Unreachable::Port, Unreachable::Prohibited] {
-                assert!(unreachable(&asked, why, &mut out));
+            for why in ALL {
+                assert!(unreachable(&asked, why, None, &mut out));
                 // Not an echo request, so refused for its kind only.
                 assert_eq!(parse(&out).err(), Some(Refusal::Protocol), "{client} {why:?}");
             }

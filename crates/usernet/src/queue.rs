@@ -20,7 +20,7 @@ pub(crate) fn pair(mtu: usize) -> io::Result<(OwnedFd, Queue)> {
         set_socket_send_buffer_size(end, BUFFER_BYTES)?;
         set_socket_recv_buffer_size(end, BUFFER_BYTES)?;
     }
-    Ok((theirs, Queue { socket: ours, held: Vec::with_capacity(mtu), blocked: false, mtu }))
+    Ok((theirs, Queue::new(ours, mtu)))
 }
 
 /// Our end.
@@ -34,6 +34,10 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    pub(crate) fn new(socket: OwnedFd, mtu: usize) -> Self {
+        Self { socket, held: Vec::with_capacity(mtu), blocked: false, mtu }
+    }
+
     /// There is no room towards the client; nothing may be sent now.
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked

@@ -4,7 +4,8 @@
 //! for here: a dialled connection to this host would look like one of the operator's own programs.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
@@ -12,6 +13,10 @@ use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::packet::{TCP, UDP};
+use crate::route;
+
+/// Of the list of anycast addresses, what is read at most: thousands of rows.
+const ANYCAST_LIST_MAX_BYTES: u64 = 1 << 20;
 
 /// Why an address is not dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,11 @@ impl Reach {
         if is_own(far.ip()) {
             return self.check_own(protocol, far);
         }
+        if let IpAddr::V6(v6) = far.ip()
+            && ends_here(v6)
+        {
+            return self.check_own(protocol, far);
+        }
         match local_address_towards(far) {
             // An address that is routed to this host without an interface of it.
             Ok(own) if own == far.ip() => self.check_own(protocol, far),
@@ -59,6 +69,12 @@ impl Reach {
                 _ => Err(Out::OfReach),
             },
         }
+    }
+
+    /// The address by which this host, as a router, speaks of what goes there: its own on that side.
+    pub(crate) fn router_towards(far: IpAddr) -> Option<IpAddr> {
+        let own = local_address_towards(SocketAddr::new(far, 0)).ok()?;
+        (!special(far) && !special(own)).then_some(own)
     }
 
     fn check_own(&self, protocol: u8, far: SocketAddr) -> Result<(), Out> {
@@ -81,6 +97,27 @@ fn is_own(address: IpAddr) -> bool {
         // It is looked at again when it is dialled.
         Err(_) => false,
     }
+}
+
+/// Whether the host takes it for itself without an interface that has it: above all the anycast address of a network of
+/// which it is a router (RFC 4291, 2.6.1). Neither binding nor the source address tells: for IPv6 both are as for another
+/// host's.
+fn ends_here(address: Ipv6Addr) -> bool {
+    // A kernel that does not answer has its list; if not even that, nothing is dialled.
+    route::ends_here(address).unwrap_or_else(|_| anycast_list().is_none_or(|list| is_listed(&list, address)))
+}
+
+/// The host's anycast addresses as `/proc` has them.
+fn anycast_list() -> Option<String> {
+    let mut list = String::new();
+    File::open("/proc/net/anycast6").ok()?.take(ANYCAST_LIST_MAX_BYTES).read_to_string(&mut list).ok()?;
+    Some(list)
+}
+
+/// Rows of it are interface's number, interface's name, address, users.
+fn is_listed(list: &str, address: Ipv6Addr) -> bool {
+    let address = format!("{:032x}", address.to_bits());
+    list.lines().any(|row| row.split_ascii_whitespace().nth(2) == Some(address.as_str()))
 }
 
 /// `ip_nonlocal_bind`, which some set for addresses that move between hosts.
@@ -154,6 +191,15 @@ mod tests {
         ] {
             assert_eq!(reach.check(TCP, far.parse().unwrap()), Err(Out::OfReach), "{far}");
         }
+    }
+
+    #[test]
+    fn anycast_addresses_are_found_in_the_list() {
+        let list = "2    eth0            fd990077000000000000000000000000     1\n\
+                    3    eth1            fe800000000000000000000000000000     2\n";
+        assert!(is_listed(list, "fd99:77::".parse().unwrap()));
+        assert!(!is_listed(list, "fd99:77::1".parse().unwrap()));
+        assert!(!is_listed("", "fd99:77::".parse().unwrap()));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! One of the fabric's threads: it serves the same queue number of every association, as a worker of the engine does at
 //! the other end. It waits for nobody.
 
+mod refuse;
 mod slots;
+mod source;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -14,20 +16,22 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use netio::Outlet;
-use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::epoll::{self, EventFlags};
 use rustix::time::Timespec;
 
 pub(crate) use self::slots::Place;
 use self::slots::{Flow, Slots};
+use self::source::Source;
 use crate::association::Association;
 use crate::flow::dial::{self, Dial, Dialled};
 use crate::flow::echo::Echo;
 use crate::flow::tcp::Tcp;
-use crate::flow::udp::{self, Udp};
+use crate::flow::udp::Udp;
 use crate::flow::{Buffers, Key, Kind, Next, Ready, Work};
 use crate::fragment::Fragment;
 use crate::packet::{self, ICMP, ICMP_V6, Inside, Packet, TCP, UDP, Unreachable};
 use crate::queue::Queue;
+use crate::reach::Reach;
 use crate::reassembly::Reassembly;
 use crate::share::Share;
 use crate::stats::Refusal;
@@ -37,12 +41,29 @@ const PACKETS_PER_TURN: usize = 256;
 /// Descriptors looked at per wait.
 const EVENTS_MAX: usize = 128;
 
-/// What the fabric asks of a thread. Each is acknowledged when it is done.
+/// What the fabric asks of a thread. Each is acknowledged when it is done; what may fail says how it went.
 pub(crate) enum Command {
-    Add { id: u32, queue: Queue, outlet: Arc<Outlet>, count: Arc<AtomicUsize>, done: SyncSender<()> },
-    SetOutlet { id: u32, outlet: Arc<Outlet>, done: SyncSender<()> },
-    Forget { id: u32, clients: Vec<IpAddr>, done: SyncSender<()> },
-    Remove { id: u32, done: SyncSender<()> },
+    Add {
+        id: u32,
+        queue: Queue,
+        outlet: Arc<Outlet>,
+        count: Arc<AtomicUsize>,
+        done: SyncSender<io::Result<()>>,
+    },
+    SetOutlet {
+        id: u32,
+        outlet: Arc<Outlet>,
+        done: SyncSender<()>,
+    },
+    Forget {
+        id: u32,
+        clients: Vec<IpAddr>,
+        done: SyncSender<()>,
+    },
+    Remove {
+        id: u32,
+        done: SyncSender<()>,
+    },
     Stop,
 }
 
@@ -93,11 +114,10 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// Body of the thread.
-    pub(crate) fn run(wiring: Wiring) -> io::Result<()> {
+    fn new(wiring: Wiring) -> io::Result<Self> {
         epoll::add(&wiring.epoll, &wiring.waker, Source::Waker.data(), EventFlags::IN)?;
         let now = Instant::now();
-        let mut shard = Self {
+        Ok(Self {
             wiring,
             associations: BTreeMap::new(),
             slots: Slots::default(),
@@ -111,7 +131,12 @@ impl Shard {
             connections: 0,
             started: now,
             now,
-        };
+        })
+    }
+
+    /// Body of the thread.
+    pub(crate) fn run(wiring: Wiring) -> io::Result<()> {
+        let mut shard = Self::new(wiring)?;
         let mut events = Vec::with_capacity(EVENTS_MAX);
         loop {
             shard.now = Instant::now();
@@ -119,17 +144,7 @@ impl Shard {
                 return Ok(());
             }
             shard.fire();
-            for _ in 0..shard.waiting.len() {
-                match shard.waiting.pop_front() {
-                    Some(Waiting::Queue(id)) => shard.queue_ready(id),
-                    Some(Waiting::Flow(place)) => {
-                        if shard.slots.taken_up(place) {
-                            shard.turn(place.slot, Turn::Again);
-                        }
-                    }
-                    None => break,
-                }
-            }
+            shard.go_on();
             events.clear();
             let patience = shard.patience();
             match epoll::wait(
@@ -143,6 +158,26 @@ impl Shard {
             shard.now = Instant::now();
             for event in &events {
                 shard.happened(Source::of(event.data), event.flags);
+            }
+        }
+    }
+
+    /// Gives those their turn who wait for one now; who waits again has it the next time.
+    fn go_on(&mut self) {
+        for _ in 0..self.waiting.len() {
+            match self.waiting.pop_front() {
+                Some(Waiting::Queue(id)) => {
+                    if let Some(association) = self.associations.get_mut(&id) {
+                        association.is_waiting = false;
+                    }
+                    self.queue_ready(id);
+                }
+                Some(Waiting::Flow(place)) => {
+                    if self.slots.taken_up(place) {
+                        self.turn(place.slot, Turn::Again);
+                    }
+                }
+                None => break,
             }
         }
     }
@@ -189,14 +224,8 @@ impl Shard {
         while let Ok(command) = self.wiring.commands.try_recv() {
             let done = match command {
                 Command::Add { id, queue, outlet, count, done } => {
-                    let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
-                    if let Err(error) =
-                        epoll::add(&self.wiring.epoll, &queue, Source::Queue(id).data(), flags)
-                    {
-                        tracing::error!(%error, "a queue of the user-space fabric is not served");
-                    }
-                    self.associations.insert(id, Association::new(queue, outlet, count));
-                    done
+                    let _ = done.send(self.add(id, queue, outlet, count));
+                    continue;
                 }
                 Command::SetOutlet { id, outlet, done } => {
                     self.set_outlet(id, &outlet);
@@ -218,6 +247,13 @@ impl Shard {
             let _ = done.send(());
         }
         true
+    }
+
+    fn add(&mut self, id: u32, queue: Queue, outlet: Arc<Outlet>, count: Arc<AtomicUsize>) -> io::Result<()> {
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
+        epoll::add(&self.wiring.epoll, &queue, Source::Queue(id).data(), flags)?;
+        self.associations.insert(id, Association::new(queue, outlet, count));
+        Ok(())
     }
 
     fn set_outlet(&mut self, id: u32, outlet: &Arc<Outlet>) {
@@ -290,7 +326,9 @@ impl Shard {
                 break;
             }
             if left == 0 {
-                self.waiting.push_back(Waiting::Queue(id));
+                if !std::mem::replace(&mut association.is_waiting, true) {
+                    self.waiting.push_back(Waiting::Queue(id));
+                }
                 break;
             }
             left -= 1;
@@ -313,6 +351,8 @@ impl Shard {
         match Fragment::of(bytes) {
             Ok(None) => self.whole_packet(id, bytes),
             Ok(Some(part)) if self.has_left(id, part.source) => stats.refused(Refusal::Stray),
+            // Not answered: whoever looks for routers sends no fragments.
+            Ok(Some(part)) if packet::ends_at_router(part.hops()) => stats.refused(Refusal::Ttl),
             Ok(Some(part)) => {
                 let mut joined = std::mem::take(&mut self.joined);
                 if self.reassembly.add(id, &part, self.now, stats, &mut joined) {
@@ -327,10 +367,14 @@ impl Shard {
     fn whole_packet(&mut self, id: u32, bytes: &[u8]) {
         let packet = match packet::parse(bytes) {
             Ok(packet) => packet,
+            Err(Refusal::Protocol) => return self.other_packet(id, bytes),
             Err(why) => return self.wiring.share.stats.refused(why),
         };
         if self.has_left(id, packet.source) {
             return self.wiring.share.stats.refused(Refusal::Stray);
+        }
+        if packet.is_expired {
+            return self.expired(id, &packet);
         }
         let (from, to) = (packet.source, packet.destination);
         let key = match packet.inside {
@@ -347,12 +391,35 @@ impl Shard {
         }
     }
 
+    /// A packet that a router answers instead of passing it on.
+    fn expired(&mut self, id: u32, packet: &Packet<'_>) {
+        let share = &self.wiring.share;
+        share.stats.refused(Refusal::Ttl);
+        let Some(association) = self.associations.get_mut(&id) else { return };
+        if let Some(router) = Reach::router_towards(packet.destination) {
+            let mut work = at_work(association, share, &mut self.buffers, self.now, self.started);
+            work.tell_as(Some(router), packet.whole, Unreachable::Expired);
+        }
+    }
+
+    /// A packet that is of no flow. A client may say that nobody is there for datagrams of one: it ends, and from then on the
+    /// system says so to the far side, as it is said where nothing stands between.
+    fn other_packet(&mut self, id: u32, bytes: &[u8]) {
+        let flows = self.associations.get(&id).map(|association| &association.flows);
+        let told = packet::told(bytes).map(|told| Key { protocol: UDP, client: told.client, far: told.far });
+        let slot = told.and_then(|key| flows?.get(&key).copied());
+        match slot.and_then(|slot| Some((slot, self.slots.take(slot)?))) {
+            Some((slot, flow)) => self.forget(slot, flow.key, id, flow.timer, Some(flow.kind)),
+            None => self.wiring.share.stats.refused(Refusal::Protocol),
+        }
+    }
+
     /// A packet of no flow there is: one begins, or does not.
     fn begin(&mut self, id: u32, key: Key, packet: &Packet<'_>) {
         let share = Arc::clone(&self.wiring.share);
         let Some(association) = self.associations.get_mut(&id) else { return };
         let permitted = association.permits(&key, &share);
-        let stray = matches!(packet.inside, Inside::Tcp(segment) if !segment.syn || segment.ack);
+        let stray = matches!(packet.inside, Inside::Tcp(segment) if !segment.begins());
         let taken = match permitted {
             Ok(()) if stray => {
                 share.stats.refused(Refusal::Stray);
@@ -365,10 +432,12 @@ impl Shard {
         let mut work = at_work(association, &share, &mut self.buffers, self.now, self.started);
         if let Err(why) = taken {
             share.stats.refused(why);
-            return answer(why, packet, &mut work);
+            return refuse::answer(why, packet, &mut work);
         }
         let opened = match packet.inside {
-            Inside::Tcp(_) => Dial::begin(key.far, packet.whole, self.now).map(Kind::Dial),
+            Inside::Tcp(_) => {
+                Dial::begin(key.far, packet.whole, self.now + share.timeouts.dial).map(Kind::Dial)
+            }
             Inside::Udp { .. } => Udp::open(key.far, self.now).map(Kind::Udp),
             Inside::Echo { .. } => Echo::open(key.far.ip(), self.now).map(Kind::Echo),
         };
@@ -386,7 +455,7 @@ impl Shard {
                 self.turn(slot, Turn::Packet(packet));
             }
             Err(error) => {
-                not_opened(&error, packet, &mut work);
+                refuse::not_opened(&error, packet, &mut work);
                 association.give(&key, &share);
             }
         }
@@ -430,14 +499,18 @@ impl Shard {
 
     /// Gives back all that a flow had.
     fn forget(&mut self, slot: u32, key: Key, id: u32, timer: Option<Instant>, kind: Option<Kind>) {
-        if let Some(Kind::Tcp(tcp)) = &kind {
-            self.wiring.share.give_buffers(tcp.buffer_bytes());
-        }
+        let buffer_bytes = match &kind {
+            Some(Kind::Tcp(tcp)) => Some(tcp.buffer_bytes()),
+            _ => None,
+        };
         drop(kind);
         if let Some(when) = timer {
             self.timers.remove(&(when, slot));
         }
         if let Some(association) = self.associations.get_mut(&id) {
+            if let Some(bytes) = buffer_bytes {
+                association.clients.give_buffers(key.client.ip(), bytes, &self.wiring.share);
+            }
             association.give(&key, &self.wiring.share);
         }
         self.slots.free(slot);
@@ -451,7 +524,8 @@ fn at_work<'w>(
     now: Instant,
     started: Instant,
 ) -> Work<'w> {
-    Work { queue: &mut association.queue, share, buffers, now, started }
+    let Association { queue, clients, .. } = association;
+    Work { queue, clients, share, buffers, now, started }
 }
 
 /// Gives a flow its turn; what is left of it comes back.
@@ -507,85 +581,5 @@ fn advance(key: &Key, kind: Kind, turn: Turn<'_>, seed: u64, work: &mut Work<'_>
     }
 }
 
-/// Tells a client that its flow may not begin, where it is to hear of it.
-fn answer(why: Refusal, packet: &Packet<'_>, work: &mut Work<'_>) {
-    match (why, packet.inside) {
-        (why, _) if !why.is_answered() => {}
-        (Refusal::NoRoute, _) => work.tell(packet.whole, Unreachable::Network),
-        (_, Inside::Tcp(_)) => dial::reset(packet.whole, work),
-        _ => work.tell(packet.whole, Unreachable::Prohibited),
-    }
-}
-
-/// The same for one whose socket could not be made.
-fn not_opened(error: &io::Error, packet: &Packet<'_>, work: &mut Work<'_>) {
-    let of_the_system = dial::of_the_system(error);
-    match (packet.inside, of_the_system) {
-        (Inside::Tcp(_), _) => dial::refuse(packet.whole, error, work),
-        (_, Some(why)) => {
-            work.share.stats.refused(why);
-            work.tell(packet.whole, Unreachable::Prohibited);
-        }
-        (Inside::Echo { .. }, None) if error.kind() == io::ErrorKind::PermissionDenied => {
-            work.share.stats.refused(Refusal::NoPing);
-        }
-        _ => {
-            work.share.stats.refused(Refusal::FarSide);
-            if let Some(why) = udp::reason(error) {
-                work.tell(packet.whole, why);
-            }
-        }
-    }
-}
-
-/// What a descriptor is, as epoll remembers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    Waker,
-    Queue(u32),
-    Flow(Place),
-}
-
-/// The kind of source stands in the highest byte, a flow's generation below it, its place at the end.
-const TAG_SHIFT: u32 = 56;
-
-impl Source {
-    fn data(self) -> EventData {
-        let (tag, number) = match self {
-            Self::Waker => (0, 0),
-            Self::Queue(id) => (1, u64::from(id)),
-            Self::Flow(place) => (2, u64::from(place.generation) << 32 | u64::from(place.slot)),
-        };
-        EventData::new_u64(tag << TAG_SHIFT | number)
-    }
-
-    fn of(data: EventData) -> Self {
-        let data = data.u64();
-        let [tag, g2, g1, g0, s3, s2, s1, s0] = data.to_be_bytes();
-        let slot = u32::from_be_bytes([s3, s2, s1, s0]);
-        match tag {
-            1 => Self::Queue(slot),
-            2 => Self::Flow(Place { slot, generation: u32::from_be_bytes([0, g2, g1, g0]) }),
-            _ => Self::Waker,
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn epoll_remembers_what_a_descriptor_is() {
-        for source in [
-            Source::Waker,
-            Source::Queue(0),
-            Source::Queue(u32::MAX),
-            Source::Flow(Place { slot: 0, generation: 0 }),
-            Source::Flow(Place { slot: u32::MAX, generation: 0xff_ffff }),
-            Source::Flow(Place { slot: 7, generation: 0x12_3456 }),
-        ] {
-            assert_eq!(Source::of(source.data()), source);
-        }
-    }
-}
+mod tests;

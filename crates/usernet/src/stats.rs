@@ -36,8 +36,10 @@ pub enum Refusal {
     Fragments,
     /// Fragments of a packet did not come in time. Dropped.
     FragmentMissing,
-    /// Neither TCP, UDP nor an echo request. Dropped.
+    /// Neither TCP, UDP nor an echo request, nor a client's word about a datagram of a flow there is. Dropped.
     Protocol,
+    /// A packet with no hop left for a router to take. Answered: time exceeded.
+    Ttl,
     /// No packet at all. Dropped.
     Malformed,
     /// The socket towards the far side has no room for a datagram. Dropped.
@@ -47,7 +49,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [(Self, &'static str); 19] = [
+    const ALL: [(Self, &'static str); 20] = [
         (Self::Egress, "egress"),
         (Self::Destination, "destination"),
         (Self::NoRoute, "no-route"),
@@ -64,6 +66,7 @@ impl Refusal {
         (Self::Fragments, "fragments"),
         (Self::FragmentMissing, "fragment-missing"),
         (Self::Protocol, "protocol"),
+        (Self::Ttl, "ttl"),
         (Self::Malformed, "malformed"),
         (Self::FarSideFull, "far-side-full"),
         (Self::TunnelFull, "tunnel-full"),

@@ -2,16 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Next, Ready, Work};
 use crate::packet::{self, Inside, Unreachable};
 use crate::stats::Refusal;
-
-/// How long the far side may take. A client that still tries then begins anew.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What came of it.
 #[derive(Debug)]
@@ -33,8 +30,8 @@ pub(crate) struct Dial {
 }
 
 impl Dial {
-    /// Begins to dial.
-    pub(crate) fn begin(far: SocketAddr, syn: &[u8], now: Instant) -> io::Result<Self> {
+    /// Begins to dial; the far side has until then.
+    pub(crate) fn begin(far: SocketAddr, syn: &[u8], until: Instant) -> io::Result<Self> {
         let socket =
             Socket::new(Domain::for_address(far), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
@@ -44,7 +41,7 @@ impl Dial {
             }
             _ => {}
         }
-        Ok(Self { socket, syn: syn.to_vec(), until: now + TIMEOUT })
+        Ok(Self { socket, syn: syn.to_vec(), until })
     }
 
     pub(crate) fn socket(&self) -> &Socket {

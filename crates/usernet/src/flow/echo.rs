@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::net::RecvFlags;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -12,8 +12,6 @@ use super::{Key, Next, Work};
 use crate::packet;
 use crate::stats::Refusal;
 
-/// How long one may be silent: as connection tracking has it.
-const IDLE: Duration = Duration::from_secs(30);
 /// Answers taken before others have their turn.
 const ANSWERS_PER_TURN: usize = 64;
 
@@ -93,7 +91,7 @@ impl Echo {
         if self.readable {
             return Next::Again;
         }
-        let until = self.seen_at + IDLE;
+        let until = self.seen_at + work.share.timeouts.echo;
         if work.now >= until { Next::Over } else { Next::Wait(Some(until)) }
     }
 }

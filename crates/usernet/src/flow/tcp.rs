@@ -10,17 +10,9 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 use socket2::Socket;
 
 use super::{Key, Next, Work};
+use crate::Timeouts;
 use crate::queue::Wire;
 use crate::stats::Refusal;
-
-/// How long a client may take to finish its handshake.
-const HANDSHAKE: Duration = Duration::from_secs(30);
-/// How long a client may leave what it has to acknowledge.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(900);
-/// How often a silent client is asked whether it is still there.
-const KEEP_ALIVE: Duration = Duration::from_secs(300);
-/// How long the far side may take to read the rest of a connection that the client has done with.
-const LINGER: Duration = Duration::from_secs(60);
 
 pub(crate) struct Tcp {
     interface: Interface,
@@ -53,7 +45,7 @@ impl Tcp {
         seed: u64,
         work: &mut Work<'_>,
     ) -> Result<(Self, Next), Refusal> {
-        let buffer_bytes = work.share.take_buffers()?;
+        let buffer_bytes = work.clients.take_buffers(key.client.ip(), work.share)?;
         let now = stack_time(work);
         let mut wire = Wire { incoming: None, queue: &mut *work.queue, scratch: &mut work.buffers.part };
         let mut config = Config::new(HardwareAddress::Ip);
@@ -76,7 +68,7 @@ impl Tcp {
         stack.set_nagle_enabled(false);
         // The tunnel loses what the client's queue has no room for: a whole window sent again and again never gets through.
         stack.set_congestion_control(CongestionControl::Reno);
-        stack.set_timeout(Some(HANDSHAKE.into()));
+        stack.set_timeout(Some(work.share.timeouts.handshake.into()));
         // It is closed, and the port is not 0: the client's packet has been looked at.
         let _ = stack.listen(key.far);
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
@@ -116,7 +108,7 @@ impl Tcp {
     /// Takes a packet of the client, if there is one, and moves what can be moved.
     pub(crate) fn step(&mut self, packet: Option<&[u8]>, work: &mut Work<'_>) -> Next {
         self.poll(packet, work);
-        if self.pump().is_err() {
+        if self.pump(&work.share.timeouts).is_err() {
             self.abort(work);
             return Next::Over;
         }
@@ -135,12 +127,12 @@ impl Tcp {
     }
 
     /// Moves bytes between the halves until one side has none or takes none.
-    fn pump(&mut self) -> io::Result<()> {
+    fn pump(&mut self, timeouts: &Timeouts) -> io::Result<()> {
         let stack = self.sockets.get_mut::<Stack>(self.handle);
         if !self.is_established && stack.may_send() {
             self.is_established = true;
-            stack.set_timeout(Some(UNACKNOWLEDGED.into()));
-            stack.set_keep_alive(Some(KEEP_ALIVE.into()));
+            stack.set_timeout(Some(timeouts.unacknowledged.into()));
+            stack.set_keep_alive(Some(timeouts.keep_alive.into()));
         }
         while self.writable && stack.can_recv() {
             let far = &self.far;
@@ -187,7 +179,7 @@ impl Tcp {
             State::Closed if self.client_done && self.far_done => return Next::Over,
             // The client has done with it, and the far side has not read all.
             State::Closed | State::TimeWait if stack.can_recv() && !self.is_reset => {
-                let until = *self.linger_until.get_or_insert(work.now + LINGER);
+                let until = *self.linger_until.get_or_insert(work.now + work.share.timeouts.linger);
                 if work.now < until {
                     return Next::Wait(Some(until));
                 }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::net::RecvFlags;
 use rustix::net::sockopt::{
@@ -15,9 +15,6 @@ use super::{Key, Next, Work};
 use crate::packet::{self, Unreachable};
 use crate::stats::Refusal;
 
-/// How long a flow may be silent that was never answered, and one that was: as connection tracking has it.
-const UNANSWERED: Duration = Duration::from_secs(30);
-const IDLE: Duration = Duration::from_secs(120);
 /// Datagrams taken from the far side before others have their turn.
 const DATAGRAMS_PER_TURN: usize = 64;
 
@@ -101,7 +98,8 @@ impl Udp {
         if self.readable {
             return Next::Again;
         }
-        let idle = if self.is_answered { IDLE } else { UNANSWERED };
+        let timeouts = &work.share.timeouts;
+        let idle = if self.is_answered { timeouts.udp } else { timeouts.udp_unanswered };
         let until = self.seen_at + idle;
         if work.now >= until { Next::Over } else { Next::Wait(Some(until)) }
     }

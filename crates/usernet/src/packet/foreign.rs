@@ -22,6 +22,11 @@ fn seeds() -> Vec<Vec<u8>> {
         out[kind] = if client.is_ipv4() { 8 } else { 128 };
         mend(&mut out);
         all.push(out);
+        // A client's word about a datagram that came for it.
+        let (mut came, mut word) = (Vec::new(), Vec::new());
+        datagram(far, client, b"answer", &mut came);
+        unreachable(&came, Unreachable::Port, None, &mut word);
+        all.push(word);
     }
     all
 }
@@ -84,15 +89,15 @@ fn stated(bytes: &[u8]) -> (IpAddr, IpAddr, usize) {
 #[test]
 fn foreign_packets() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/packet/corpus.txt");
-    let (mut segments, mut datagrams, mut echoes, mut resets, mut told) = (0, 0, 0, 0, 0);
+    let (mut segments, mut datagrams, mut echoes, mut resets, mut told, mut words) = (0, 0, 0, 0, 0, 0);
     ::foreign::storm(&file, seeds(), ROUNDS, |bytes, dice| {
         let mut bytes = bytes.to_vec();
         if dice.chance(800) {
             mend(&mut bytes);
         }
         let mut out = Vec::new();
-        for why in [Unreachable::Network, Unreachable::Host, Unreachable::Port, Unreachable::Prohibited] {
-            if unreachable(&bytes, why, &mut out) {
+        for why in super::tests::ALL {
+            if unreachable(&bytes, why, None, &mut out) {
                 told += 1;
                 let (_, to, length) = stated(&out);
                 assert_eq!((to, length), (stated(&bytes).0, out.len()), "told to who has sent it");
@@ -100,6 +105,11 @@ fn foreign_packets() {
             }
         }
         let _ = echo_answer(&bytes);
+        if let Some(word) = super::told(&bytes) {
+            words += 1;
+            let (from, to, _) = stated(&bytes);
+            assert_eq!((word.client.ip(), word.far.ip()), (from, to), "nobody speaks for others");
+        }
         let Ok(packet) = parse(&bytes) else { return };
         let (source, destination, length) = stated(&bytes);
         assert_eq!((packet.source, packet.destination), (source, destination));
@@ -134,4 +144,6 @@ fn foreign_packets() {
     });
     let seen = [segments, datagrams, echoes, resets, told];
     assert!(seen.iter().all(|count| *count > 500), "{seen:?}");
+    // Of these more has to be right at once.
+    assert!(words > 100, "{words}");
 }

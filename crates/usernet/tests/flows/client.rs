@@ -147,10 +147,14 @@ impl Client {
     }
 
     pub(super) fn udp(&mut self) -> SocketHandle {
+        self.next_port += 1;
+        self.udp_at(self.next_port)
+    }
+
+    pub(super) fn udp_at(&mut self, port: u16) -> SocketHandle {
         let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 16], vec![0; BUFFER_BYTES]);
         let mut socket = udp::Socket::new(buffer(), buffer());
-        self.next_port += 1;
-        socket.bind(self.next_port).unwrap();
+        socket.bind(port).unwrap();
         self.sockets.add(socket)
     }
 

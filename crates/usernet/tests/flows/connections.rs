@@ -28,11 +28,21 @@ fn pull(stream: &mut TcpStream, into: &mut Vec<u8>) -> bool {
 
 #[test]
 fn megabytes_go_both_ways_at_once_and_both_ends_are_said() {
-    let Some((site, mut client)) = Site::open() else { return };
+    both_ways(Limits::default(), 6 << 20);
+}
+
+#[test]
+fn a_connection_with_the_least_memory_is_whole_too() {
+    both_ways(Limits { buffer_bytes: 8 << 10, ..Limits::default() }, 1 << 20);
+}
+
+/// A transfer of so many bytes each way at once.
+fn both_ways(limits: Limits, bytes: usize) {
+    let Some((site, mut client)) = Site::new(limits, &[(None, None)]) else { return };
     let (listener, far) = listener();
     let handle = client.connected(far);
     let mut server = accept(&listener, &mut client);
-    let data = pattern(6 << 20);
+    let data = pattern(bytes);
     let (mut up, mut down, mut arrived, mut came) = (0, 0, Vec::new(), Vec::new());
     let mut server_heard_the_end = false;
     client.until("the transfer", |client| {

@@ -45,12 +45,64 @@ fn this_host_is_out_of_reach() {
 }
 
 #[test]
+fn what_is_routed_to_this_host_is_out_of_reach_as_its_addresses_are() {
+    if !namespace::is_inside("limits::what_is_routed_to_this_host_is_out_of_reach_as_its_addresses_are") {
+        return;
+    }
+    let server = UdpSocket::bind("[::]:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let port = server.local_addr().unwrap().port();
+    // The anycast addresses that routers have (RFC 4291, 2.6.1), an address, and one of a network that is this host's.
+    let own: [IpAddr; 4] =
+        ["fd99:77::", "fd99:78::", "fd99:77::1", "fd99:88::5"].map(|text| text.parse().unwrap());
+    let program = UdpSocket::bind("[::]:0").unwrap();
+    let arrives = |address: IpAddr| {
+        let end = deadline();
+        while server.recv_from(&mut [0; 64]).is_err() {
+            assert!(Instant::now() < end, "{address} is not this host's");
+        }
+    };
+    for address in own {
+        program.send_to(b"a program of this host", (address, port)).unwrap();
+        arrives(address);
+    }
+    let everything = EgressRule { protocol: None, ports: None, cidr: "::/0".parse().unwrap() };
+    let outlet = Outlet { egress: vec![everything], toward: Vec::new() };
+    let from = "[fd08::2]:7000".parse().unwrap();
+    let send = |fabric: &mut UserFabric, address: IpAddr| {
+        let association = FabricAssociation { outlet: outlet.clone(), ..association(1, &[]) };
+        let queue = fabric.add(&association).unwrap().remove(0);
+        let packet = raw::datagram(from, SocketAddr::new(address, port), 64, b"a client");
+        netio::tun::write(&queue, &packet).unwrap();
+        let end = deadline();
+        loop {
+            let figures = fabric.stats().figures();
+            let judged = figures.begun["udp"] + figures.refused.values().sum::<u64>();
+            if judged > 0 {
+                return (figures.begun["udp"], figures.refused["destination"]);
+            }
+            assert!(Instant::now() < end, "{figures:?}");
+        }
+    };
+    for address in own {
+        assert_eq!(send(&mut UserFabric::new(Options::default()), address), (0, 1), "{address}");
+        assert_eq!(server.recv_from(&mut [0; 64]).unwrap_err().kind(), ErrorKind::WouldBlock, "{address}");
+        let options = Options { own: vec![address.into()], ..Options::default() };
+        assert_eq!(send(&mut UserFabric::new(options), address), (1, 0), "{address}, where it is named");
+        arrives(address);
+    }
+    let elsewhere = "fd99:77::2".parse().unwrap();
+    assert_eq!(send(&mut UserFabric::new(Options::default()), elsewhere), (1, 0));
+}
+
+#[test]
 fn one_flow_too_many_is_refused_politely_and_another_has_its_place_later() {
     let limits = Limits { client_flows: 4, ..Limits::default() };
-    let Some((site, mut client)) = Site::new(limits, &[(None, None)]) else { return };
+    let options = Options { limits, ..Options::default() };
+    let Some((site, [mut client, mut other])) = Site::with(options, &[(None, None)]) else { return };
     let (listener, far) = listener();
     let first: Vec<_> = (0..4).map(|_| client.connected(far)).collect();
-    let mut servers: Vec<_> = (0..4).map(|_| accept(&listener, &mut client)).collect();
+    let servers: Vec<_> = (0..4).map(|_| accept(&listener, &mut client)).collect();
     let refused = client.connect(far);
     client.closed(refused);
     assert_eq!(site.refused("client-flows"), 1);
@@ -59,13 +111,19 @@ fn one_flow_too_many_is_refused_politely_and_another_has_its_place_later() {
     client.send_udp(udp, server_at, b"one too many");
     let (kind, code, _) = client.until("the message", |client| client.icmp().first().cloned());
     assert_eq!((kind, code), (Icmpv4Message::DstUnreachable, 13));
+    // Another client has its own places, all of them.
+    for _ in 0..4 {
+        other.connected(far);
+    }
+    let refused = other.connect(far);
+    other.closed(refused);
+    assert_eq!((site.figures().open["tcp"], site.refused("client-flows")), (8, 3));
     // One ends, and another begins.
     client.tcp(first[0]).abort();
-    site.until(&mut client, "the end of one", |figures| figures.open["tcp"] == 3);
+    site.until(&mut client, "the end of one", |figures| figures.open["tcp"] == 7);
     client.connected(far);
-    // Another client has its own places.
-    servers.clear();
     assert_eq!(site.figures().refused["association-flows"], 0);
+    drop(servers);
 }
 
 #[test]
@@ -82,7 +140,7 @@ fn an_association_has_its_most_flows_over_all_clients() {
 
 #[test]
 fn memory_is_bounded_and_one_too_many_is_reset() {
-    let limits = Limits { buffer_bytes: 100 << 10, ..Limits::default() };
+    let limits = Limits { buffer_bytes: 28 << 10, ..Limits::default() };
     let Some((site, mut client)) = Site::new(limits, &[(None, None)]) else { return };
     let (_listener, far) = listener();
     for _ in 0..3 {
@@ -91,8 +149,29 @@ fn memory_is_bounded_and_one_too_many_is_reset() {
     let refused = client.connect(far);
     client.closed(refused);
     assert_eq!(site.refused("memory"), 1);
-    assert_eq!(site.figures().buffer_bytes, (3 * 32) << 10);
+    assert_eq!(site.figures().buffer_bytes, (3 * 8) << 10);
     assert_eq!(site.figures().open["tcp"], 3);
+}
+
+#[test]
+fn a_client_with_many_connections_leaves_the_most_of_the_memory_to_others() {
+    // At the beginning a connection has 16 KiB.
+    let limits = Limits { buffer_bytes: 2 << 20, ..Limits::default() };
+    let options = Options { limits, ..Options::default() };
+    let Some((site, [mut greedy, mut other])) = Site::with(options, &[(None, None)]) else { return };
+    let (_listener, far) = listener();
+    let (mut last, mut sizes) = (0, Vec::new());
+    let mut connect = |client: &mut Client| {
+        client.connected(far);
+        let now = site.figures().buffer_bytes;
+        sizes.push((now - std::mem::replace(&mut last, now)) >> 10);
+    };
+    for _ in 0..12 {
+        connect(&mut greedy);
+    }
+    connect(&mut other);
+    assert_eq!(sizes.first(), Some(&32));
+    assert_eq!(sizes[11..], [8, 16], "{sizes:?}");
 }
 
 #[test]

@@ -7,21 +7,27 @@ mod client;
 mod connections;
 mod leaving;
 mod limits;
+mod namespace;
 mod others;
+mod raw;
+mod routers;
+mod timeouts;
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use netio::{EgressRule, Fabric, FabricAssociation, Outlet};
 
 use client::Client;
-use usernet::{Figures, Limits, Options, UserFabric};
+use usernet::{Figures, Limits, Options, Timeouts, UserFabric};
 
 /// How long anything may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+/// The only client of most sites; others follow it.
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 8, 0, 2));
 const KEY: &str = "cvpn-assoc-0123456789abcdef0";
 
 /// An address of this host that is not loopback.
@@ -40,12 +46,23 @@ struct Site {
 
 impl Site {
     fn new(limits: Limits, egress: &[(Option<u8>, Option<(u16, u16)>)]) -> Option<(Self, Client)> {
-        let options = Options { own: vec![own()?.into()], limits, ..Options::default() };
-        let mut fabric = UserFabric::new(options);
+        let (site, [client]) = Self::with(Options { limits, ..Options::default() }, egress)?;
+        Some((site, client))
+    }
+
+    /// Several clients, each by a queue of its own.
+    fn with<const CLIENTS: usize>(
+        options: Options,
+        egress: &[(Option<u8>, Option<(u16, u16)>)],
+    ) -> Option<(Self, [Client; CLIENTS])> {
+        let mut fabric = UserFabric::new(Options { own: vec![own()?.into()], ..options });
         fabric.sweep().unwrap();
-        let mut queues = fabric.add(&association(1, egress)).unwrap();
-        let client = Client::new(queues.remove(0), "10.8.0.2".parse().unwrap());
-        Some((Self { fabric }, client))
+        let mut queues = fabric.add(&association(u16::try_from(CLIENTS).unwrap(), egress)).unwrap();
+        let clients = std::array::from_fn(|number| {
+            let address = Ipv4Addr::new(10, 8, 0, u8::try_from(2 + number).unwrap());
+            Client::new(queues.remove(0), address)
+        });
+        Some((Self { fabric }, clients))
     }
 
     /// Everything is let out.
