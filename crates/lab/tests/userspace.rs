@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -321,6 +321,44 @@ fn two_hundred_clients_a_real_one_among_them_and_a_limit_that_is_polite() -> Res
         real.wait_for("Connection reset command was pushed by server", 0, PATIENCE)?;
         stream.set_read_timeout(Some(Duration::from_millis(300)))?;
         ensure!(!matches!(stream.read(&mut [0; 16]), Ok(1..)), "something still comes");
+        Ok(())
+    })
+}
+
+#[test]
+fn flows_end_with_their_client() -> Result<()> {
+    /// How long after its client's end the far side may wait for its own.
+    const SOON: Duration = Duration::from_secs(2);
+    lab::or_skip(|| {
+        let scene = scene("userspace", "")?;
+        let (_, [subnet, _]) = scene.make_vpc()?;
+        let endpoint = scene.make_endpoint(&[])?;
+        scene.associate(&endpoint, &subnet)?;
+        scene.authorize(&endpoint, "10.77.1.0/24")?;
+        let profile = scene.profile(&endpoint)?;
+        let far: SocketAddr = format!("{}:9000", TARGETS[0]).parse()?;
+        let listener = scene.targets[0].net.run(|| TcpListener::bind(far))?;
+        let open = || counted(&scene, "bascule_userspace_flows{protocol=\"tcp\"}");
+        for end in ["terminated", "exits"] {
+            let mut real = scene.connect(0, &profile, end, &[])?;
+            let _near = scene.clients[0].net.run(|| TcpStream::connect_timeout(&far, PATIENCE))?;
+            let (mut stream, _) = listener.accept()?;
+            stream.set_read_timeout(Some(SOON))?;
+            ensure!(open()? == 1, "the flow");
+            if end == "exits" {
+                real.stop().context("SIGTERM ends it")?;
+            } else {
+                let of = ("ClientVpnEndpointId", endpoint.as_str());
+                let id = scene.ec2("DescribeClientVpnConnections", &[of])?;
+                let id = id.text("connections/item/connectionId")?;
+                scene.ec2("TerminateClientVpnConnections", &[of, ("ConnectionId", &id)])?;
+                real.wait_end(PATIENCE).context("HALT ends it")?;
+            }
+            let heard = stream.read(&mut [0; 16]).map_err(|error| error.kind());
+            ensure!(heard == Err(ErrorKind::ConnectionReset), "{end}: {heard:?}; {}", scene.server_log());
+            eventually("no flow", SOON, || open().ok().filter(|open| *open == 0))?;
+            ensure!(counted(&scene, "bascule_userspace_buffer_bytes")? == 0, "{end}: buffers");
+        }
         Ok(())
     })
 }

@@ -1,6 +1,7 @@
 //! One association at one of the fabric's threads: its queue, and the flows that came by it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -28,6 +29,8 @@ pub(crate) struct Association {
     pub(crate) starved: VecDeque<Place>,
     /// Its queue is among those that wait for their next turn.
     pub(crate) is_waiting: bool,
+    /// Clients that have left, until what they sent last is read from the queue, and dropped. No more than have addresses.
+    pub(crate) departed: HashSet<IpAddr>,
 }
 
 impl Association {
@@ -40,6 +43,7 @@ impl Association {
             count,
             starved: VecDeque::new(),
             is_waiting: false,
+            departed: HashSet::new(),
         }
     }
 
