@@ -172,6 +172,8 @@ impl agent::Lines for ConnectionLines {
 }
 
 async fn serve(prepared: Prepared) -> Result<()> {
+    // First of all: as process 1 of a container it is sent signals in vain that it does not take.
+    let mut stop_signal = Stop::new()?;
     let Prepared {
         config,
         behind,
@@ -283,7 +285,6 @@ async fn serve(prepared: Prepared) -> Result<()> {
         .map(tokio_listener)
         .transpose()?
         .map(|listener| tokio::spawn(api::serve_metrics(api, listener, until_stop(stopping))));
-    let mut stop_signal = Stop::new()?;
     let announce = async {
         let mut announced = false;
         loop {

@@ -27,10 +27,10 @@ pub(crate) struct Association {
     count: Arc<AtomicUsize>,
     /// Flows that wait for room towards the client; each at most once.
     pub(crate) starved: VecDeque<Place>,
-    /// Clients that have left, until what they sent last is read from the queue, and dropped. No more than have addresses.
-    pub(crate) departed: HashSet<IpAddr>,
     /// Its queue is among those that wait for their next turn.
     pub(crate) is_waiting: bool,
+    /// Clients that have left, until what they sent last is read from the queue, and dropped. No more than have addresses.
+    pub(crate) departed: HashSet<IpAddr>,
 }
 
 impl Association {
@@ -42,8 +42,8 @@ impl Association {
             clients: Clients::default(),
             count,
             starved: VecDeque::new(),
-            departed: HashSet::new(),
             is_waiting: false,
+            departed: HashSet::new(),
         }
     }
 

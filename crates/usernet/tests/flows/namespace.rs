@@ -4,14 +4,15 @@ use std::process::Command;
 
 const INSIDE: &str = "USERNET_TEST_NAMESPACE";
 /// The network: a cable's two ends, of which this host is a router, and a network that is this host's as a whole. Root may
-/// ping.
+/// ping, and connections have little memory in the system.
 const NETWORK: &str = "ip link set lo up && ip link add left type veth peer name right \
     && ip link set left up && ip link set right up \
     && ip address add 10.99.0.1/24 dev left \
     && ip address add fd99:77::1/64 dev left nodad \
     && ip address add fd99:78::1/64 dev right nodad \
     && ip route add local fd99:88::/64 dev lo \
-    && sysctl -q -w net.ipv6.conf.all.forwarding=1 net.ipv4.ping_group_range='0 0'";
+    && sysctl -q -w net.ipv6.conf.all.forwarding=1 net.ipv4.ping_group_range='0 0' \
+        net.ipv4.tcp_rmem='4096 16384 16384' net.ipv4.tcp_wmem='4096 16384 16384'";
 /// As root, and as one who may only be root of a namespace.
 const WAYS: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user", "--net"]];
 
