@@ -303,7 +303,7 @@ fn two_hundred_clients_a_real_one_among_them_and_a_limit_that_is_polite() -> Res
         ensure!(wrong.is_empty(), "{} of {}: {:?}", wrong.len(), 2 * CLIENTS, wrong.first());
         let grown = scene.peak_kib()?.saturating_sub(before);
         println!("the server has {} MiB more with {CLIENTS} clients", grown >> 10);
-        ensure!(grown < BUFFERS_MIB + BESIDE_MIB << 10, "{grown} KiB more memory");
+        ensure!(grown < (BUFFERS_MIB + BESIDE_MIB) << 10, "{grown} KiB more memory");
 
         // All of it ends with the association.
         let mut stream = net.run(connect)?;

@@ -14,8 +14,8 @@
 //! Fragments of clients are put together first: what follows sees whole packets only. Long answers go in fragments.
 //!
 //! What may leave is decided when a flow begins, by the rules of the association's outlet and by [`Options::own`]; when
-//! the outlet changes, flows that it no longer allows end. A client's word that it takes no more datagrams of a flow ends
-//! that flow. Everything else a client sends is dropped and counted.
+//! the outlet changes, flows that it no longer allows end. A client's flows end when it has left, and a flow of datagrams
+//! when it says that it takes no more of them. Everything else a client sends is dropped and counted.
 //!
 //! The same as in the kernel fabric: addresses of this host are out of reach, unless the operator names them.
 //! Different from it: packets leave with the host's address always, so an association without source NAT is refused;
