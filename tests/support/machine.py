@@ -7,6 +7,9 @@ import shutil
 import stat
 import subprocess
 
+# What programs get there.
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+
 # Makes the disk and the root on it, says so, and holds both until its input closes.
 HOLD = """set -e
 mount -t tmpfs none "$1"
@@ -56,8 +59,8 @@ class Machine:
 
     def run(self, *words, user=None, check=True):
         """Runs a command there to its end; what it said."""
-        kept = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-        done = subprocess.run(self.command(*words, user=user), env=kept, capture_output=True, text=True, timeout=120)
+        command = self.command(*words, user=user)
+        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
         assert not check or done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done
 
