@@ -21,7 +21,10 @@ from support.world import World
 
 AT_FDCWD = -100
 # Numbers of x86-64.
-CLOSE, PTRACE, EXECVE, OPENAT, MOUNT, UNSHARE, PROCESS_VM_READV = 3, 101, 59, 257, 165, 272, 310
+CLOSE, CLONE, EXECVE, PTRACE, MOUNT, OPENAT, UNSHARE, SETNS, PROCESS_VM_READV = 3, 56, 59, 101, 165, 257, 272, 308, 310
+IO_URING_SETUP, OPEN_TREE, FSCONFIG, CLONE3, MOUNT_SETATTR = 425, 428, 431, 435, 442
+CLONE_THREAD = 0x10000
+CREATE, READ, WRITE = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, os.O_RDONLY | os.O_CLOEXEC, os.O_RDWR | os.O_CLOEXEC
 
 
 # Who the service is, and what it may open: what holds the main process in beside that is its own doing.
@@ -75,71 +78,128 @@ def assert_a_client_gets_a_tunnel(server, world, endpoint, certificates):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def threads(pid):
+    """Ids: of the main thread, and of one of each kind that what comes from the internet passes through."""
+    found = {}
+    for task in sorted(pathlib.Path(f"/proc/{pid}/task").iterdir(), key=lambda task: int(task.name)):
+        found.setdefault((task / "comm").read_text().strip(), int(task.name))
+    kinds = {kind for kind in found if kind in ("control", "worker-0") or kind.startswith("tokio")}
+    assert len(kinds) == 3, found
+    return [pid, *(found[kind] for kind in sorted(kinds))]
+
+
+class Probes:
+    """What the main process may not do, and the little it may, tried in its place again and again."""
+
+    def __init__(self, server, **more):
+        self.server, self.count = server, 0
+        pid = server.process.pid
+        # Theirs by file permissions: only the sandbox stands against it.
+        self.elsewhere = server.folder / "elsewhere"
+        self.elsewhere.mkdir()
+        os.chown(self.elsewhere, NOBODY, NOBODY)
+        # Where a call that is looked at would fail as well, it would with another error than a filter's.
+        self.refused = {
+            "exec": (errno.EPERM, EXECVE, "/bin/true", 0, 0),
+            "ptrace": (errno.EPERM, PTRACE, 16, 2**22 + 1, 0, 0),
+            "reading another process": (errno.EPERM, PROCESS_VM_READV, pid, 0, 0, 0),
+            "mount": (errno.EPERM, MOUNT, "none", "/", "tmpfs", 0),
+            "mount_setattr": (errno.EPERM, MOUNT_SETATTR, -1, 0, -1, 0),
+            "open_tree": (errno.EPERM, OPEN_TREE, -1, 0, -1),
+            "fsconfig": (errno.EPERM, FSCONFIG, -1, 0, 0, 0),
+            "io_uring": (errno.EPERM, IO_URING_SETUP, 0, 0),
+            "a namespace": (errno.EPERM, UNSHARE, 0),
+            "another's namespace": (errno.EPERM, SETNS, -1, 0),
+            "clone3": (errno.ENOSYS, CLONE3, 0, 0),
+            "a foreign TUN": (errno.EACCES, OPENAT, AT_FDCWD, "/dev/net/tun", WRITE),
+            "writing elsewhere": (errno.EACCES, OPENAT, AT_FDCWD, self.elsewhere / "x", CREATE, 0o600),
+        }
+        for flag in unit.NAMESPACES:
+            if flag > 0xFF:
+                # A thread that shares too little: no namespace is made of it even where nothing is refused.
+                self.refused[f"clone {flag:#x}"] = (errno.EPERM, CLONE, flag | CLONE_THREAD, 0, 0, 0)
+        self.refused.update(more)
+        self.threads = threads(pid)
+
+    def _once(self):
+        for thread in self.threads:
+            for what, (code, *call) in self.refused.items():
+                assert inside.call(thread, *call) == -code, what
+            # What is refused for a flag is looked at without it.
+            assert inside.call(thread, CLONE, CLONE_THREAD, 0, 0, 0) == -errno.EINVAL
+            for path, flags in ((self.server.data / "probe", CREATE), ("/etc/passwd", READ)):
+                descriptor = inside.call(thread, OPENAT, AT_FDCWD, path, flags, 0o600)
+                assert descriptor >= 0, path
+                assert inside.call(thread, CLOSE, descriptor) == 0
+
+    def while_it(self, works):
+        """Tries all of it while the server has something to do."""
+        failed = []
+
+        def work():
+            try:
+                works()
+            except Exception as error:  # noqa: BLE001: told below
+                failed.append(error)
+
+        working = threading.Thread(target=work)
+        working.start()
+        try:
+            while working.is_alive():
+                self._once()
+                self.count += 1
+        finally:
+            working.join()
+        assert not failed, failed
+        assert self.count > 0
+        assert not list(self.elsewhere.iterdir())
+        assert self.server.is_alive()
+
+
+PROBED = pytest.mark.skipif(inside.why_not() is not None, reason=str(inside.why_not()))
+
+
 @pytest.mark.fabric
-def test_under_the_unit_it_starts_and_carries_a_client(confined, certificates):
+@PROBED
+def test_under_the_unit_it_starts_and_carries_a_client_and_is_held_in(confined, certificates):
     world = World(confined, certificates)
-    endpoint = world.endpoint(ConnectionLogOptions={"Enabled": False})
-    association = world.associate(endpoint, world.subnet(world.vpc()), until=("associated",))
+    endpoint, subnet = world.endpoint(ConnectionLogOptions={"Enabled": False}), world.subnet(world.vpc())
     status = pathlib.Path(f"/proc/{confined.process.pid}/status").read_text()
     assert f"Uid:\t{NOBODY}\t" in status and "CapEff:\t0000000000000000" in status
+    # To the service this is on a file system that is not writable; its own temporary folder is.
+    elsewhere, temporary = confined.folder / "elsewhere/x", "/tmp/x"
+    probes = Probes(
+        confined,
+        **{
+            "writing elsewhere": (errno.EROFS, OPENAT, AT_FDCWD, elsewhere, CREATE, 0o600),
+            "writing temporary files": (errno.EACCES, OPENAT, AT_FDCWD, temporary, CREATE, 0o600),
+        },
+    )
+
+    def come_and_go():
+        association = world.associate(endpoint, subnet, until=("associated",))
+        assert_a_client_gets_a_tunnel(confined, world, endpoint, certificates)
+        world.disassociate(endpoint, association)
+
+    probes.while_it(come_and_go)
     # Nothing that it wanted was refused: what holds it in is its own as well as the unit's.
     assert "Landlock" not in confined.errors() and "not permitted" not in confined.errors(), confined.errors()
-    assert_a_client_gets_a_tunnel(confined, world, endpoint, certificates)
-    world.disassociate(endpoint, association)
     assert confined.stop() == 0
 
 
 @pytest.mark.fabric
-@pytest.mark.skipif(inside.why_not() is not None, reason=str(inside.why_not()))
+@PROBED
 def test_the_sandbox_holds_while_associations_come_and_go(service, certificates):
     world = World(service, certificates)
     endpoint, subnet = world.endpoint(), world.subnet(world.vpc())
-    pid = service.process.pid
-    # Theirs by file permissions: only the sandbox stands against it.
-    elsewhere = service.folder / "elsewhere"
-    elsewhere.mkdir()
-    os.chown(elsewhere, NOBODY, NOBODY)
-    create, read, write = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, os.O_RDONLY | os.O_CLOEXEC, os.O_RDWR | os.O_CLOEXEC
-
-    refused = {
-        "exec": (errno.EPERM, EXECVE, "/bin/true", 0, 0),
-        # Of a process that is not there: the answer of a call that is looked at would be ESRCH.
-        "ptrace": (errno.EPERM, PTRACE, 16, 2**22 + 1, 0, 0),
-        "reading another process": (errno.EPERM, PROCESS_VM_READV, pid, 0, 0, 0),
-        "mount": (errno.EPERM, MOUNT, "none", "/", "tmpfs", 0),
-        "a namespace": (errno.EPERM, UNSHARE, 0),
-        "a foreign TUN": (errno.EACCES, OPENAT, AT_FDCWD, "/dev/net/tun", write),
-        "writing elsewhere": (errno.EACCES, OPENAT, AT_FDCWD, elsewhere / "x", create, 0o600),
-    }
-
-    def probe():
-        for what, (code, *call) in refused.items():
-            assert inside.call(pid, *call) == -code, what
-        for path, flags in ((service.data / "probe", create), ("/etc/passwd", read)):
-            descriptor = inside.call(pid, OPENAT, AT_FDCWD, path, flags, 0o600)
-            assert descriptor >= 0, path
-            assert inside.call(pid, CLOSE, descriptor) == 0
-
-    failed = []
+    probes = Probes(service)
 
     def come_and_go():
-        try:
-            for _ in range(3):
-                world.disassociate(endpoint, world.associate(endpoint, subnet))
-        except Exception as error:  # noqa: BLE001: told below
-            failed.append(error)
+        for _ in range(3):
+            world.disassociate(endpoint, world.associate(endpoint, subnet))
 
-    changing = threading.Thread(target=come_and_go)
-    changing.start()
-    probes = 0
-    while changing.is_alive():
-        probe()
-        probes += 1
-    changing.join()
-    assert not failed, failed
-    assert probes >= 3, probes
-    assert not list(elsewhere.iterdir())
-    assert service.is_alive()
+    probes.while_it(come_and_go)
+    assert probes.count >= 3, probes.count
 
 
 def test_the_service_manager_is_told(make_server, places):

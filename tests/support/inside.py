@@ -66,7 +66,7 @@ def _held(pid):
 
 
 def call(pid, number, *arguments):
-    """What a system call of the process returns; text among the arguments is put where it can be read. At most four."""
+    """What a system call of the process (or of one of its threads, by its id) returns; text among the arguments is put where it can be read. At most four."""
     with _held(pid) as registers, open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
         place = registers.rsp - RED_ZONE
         values = []

@@ -8,6 +8,7 @@ has gone.
 import contextlib
 import ctypes
 import os
+import pathlib
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,8 @@ ADDRESSES = ("192.0.2.1", "192.0.2.2", "192.0.2.3")
 POOL = "198.51.100.0/24"
 # The far side of a VPC: target networks are routed there.
 VPC_SIDE = "10.0.0.1/16"
+# Below /proc/sys/net: what a new namespace takes from the host, where containers or a firewall may have set it.
+FRESH = ("ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -49,6 +52,8 @@ def why_no_fabric():
 def enter_new():
     """Moves this thread into a namespace of its own, with the addresses above."""
     _check(_libc.unshare(CLONE_NEWNET))
+    for name in FRESH:
+        pathlib.Path("/proc/sys/net", name).write_text("0")
     _ip("link", "set", "lo", "up")
     # Not every kernel has dummy links; a veth pair with both ends here does as well.
     _ip("link", "add", "outside", "type", "veth", "peer", "name", "vpc")

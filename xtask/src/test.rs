@@ -14,6 +14,8 @@ const COMPUTING: u8 = 2;
 const WAITING: u8 = 4;
 /// How much nicer than others those are that compute for minutes.
 const NICER: u8 = 5;
+/// So many of the slowest tests of each Python group are named: they are what to look at when the whole takes too long.
+const SLOWEST: u8 = 3;
 /// What a test prints, alone on a line and followed by the reason, when it cannot run where it is.
 const SKIP: &str = "SKIP: ";
 
@@ -149,6 +151,8 @@ fn pytest(interpreter: &Path, markers: &str, at_a_time: u8, nicer: u8) -> Comman
             "pytest",
             "-q",
             "-rs",
+            "--durations",
+            &SLOWEST.to_string(),
             "-p",
             "no:cacheprovider",
             "-n",
@@ -240,6 +244,9 @@ fn count_python(name: &str, count: &mut Count, held: bool, text: &str, started: 
     }
     for line in text.lines().filter(|line| line.starts_with("SKIPPED")) {
         println!("{line}");
+    }
+    for line in text.lines().filter(|line| line.contains("s call ")) {
+        println!("slow: {}", line.trim());
     }
     println!(
         "{name}: {passed} passed, {failed} failed, {skipped} skipped ({} s)",

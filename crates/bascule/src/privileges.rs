@@ -12,7 +12,9 @@ use landlock::{
     RulesetCreatedAttr, RulesetStatus, path_beneath_rules,
 };
 use rustix::process::{Gid, Uid};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
 
 /// Calls that would run or look into another program, change what this one sees, or reach deep into the kernel. Each answers
 /// EPERM.
@@ -28,8 +30,11 @@ const REFUSED: &[i64] = &[
     libc::SYS_umount2,
     libc::SYS_move_mount,
     libc::SYS_open_tree,
+    libc::SYS_mount_setattr,
     libc::SYS_fsopen,
+    libc::SYS_fsconfig,
     libc::SYS_fsmount,
+    libc::SYS_fspick,
     libc::SYS_pivot_root,
     libc::SYS_chroot,
     libc::SYS_unshare,
@@ -54,6 +59,18 @@ const REFUSED: &[i64] = &[
     libc::SYS_sethostname,
     libc::SYS_setdomainname,
     libc::SYS_personality,
+];
+
+/// With one of these a new thread or process begins in a namespace of its own. (That of time is not for `clone`: its bit is of
+/// the signal's number there.)
+const NEW_NAMESPACES: &[i32] = &[
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
 ];
 
 /// User and group of nobody, as Linux systems have it.
@@ -130,10 +147,25 @@ fn fence(folders: &[&Path]) -> Result<RestrictionStatus> {
 }
 
 fn filter() -> Result<()> {
-    let rules: BTreeMap<i64, Vec<_>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
-    let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let mut refused: BTreeMap<i64, Vec<SeccompRule>> =
+        REFUSED.iter().map(|call| (*call, Vec::new())).collect();
+    // Threads are made with it too.
+    let namespaces = NEW_NAMESPACES.iter().map(|flag| {
+        let flag = u64::from(flag.unsigned_abs());
+        let set = SeccompCmpOp::MaskedEq(flag);
+        SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Qword, set, flag)?])
+    });
+    refused.insert(libc::SYS_clone, namespaces.collect::<Result<_, _>>()?);
+    answer(libc::EPERM, refused)?;
+    // Its flags are in memory, where a filter cannot look. The C library takes `clone` where this one does not exist.
+    answer(libc::ENOSYS, BTreeMap::from([(libc::SYS_clone3, Vec::new())]))
+}
+
+/// Calls that match answer this error from now on.
+fn answer(error: i32, calls: BTreeMap<i64, Vec<SeccompRule>>) -> Result<()> {
+    let answered = SeccompAction::Errno(error.unsigned_abs());
     let arch = std::env::consts::ARCH.try_into()?;
-    let filter: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch)?.try_into()?;
+    let filter: BpfProgram = SeccompFilter::new(calls, SeccompAction::Allow, answered, arch)?.try_into()?;
     seccompiler::apply_filter(&filter)?;
     Ok(())
 }

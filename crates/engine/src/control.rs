@@ -2,6 +2,7 @@
 //! asks for.
 
 mod apply;
+mod departures;
 mod links;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,14 +17,16 @@ use gateway::{
     PolicyEvaluation, Question, Transmit,
 };
 use model::{AssociationId, ConnectionId, EndpointId};
+use netio::Departed;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::SessionEvent;
 use crate::clock::Clock;
 use crate::control::apply::{Built, Job, Place};
+use crate::control::departures::Departures;
 pub(crate) use crate::control::links::{COMMANDS_MAX, WorkerLink};
 use crate::engine::Shared;
-use crate::fabric::{Batch, Results};
+use crate::fabric::{Order, Results, Unforgotten};
 use crate::handoff::Upward;
 use crate::table::AddressTable;
 use crate::worker::{Command, NOTES_MAX, Note};
@@ -43,8 +46,9 @@ pub(crate) struct Wiring {
     pub(crate) bell: Receiver<()>,
     pub(crate) packets: Receiver<Upward>,
     pub(crate) notes: Receiver<Note>,
-    pub(crate) fabric: Sender<Batch>,
+    pub(crate) fabric: Sender<Order>,
     pub(crate) fabric_results: Receiver<Results>,
+    pub(crate) forgotten: Receiver<Unforgotten>,
     pub(crate) questions: mpsc::Sender<Question>,
     pub(crate) steering: bool,
 }
@@ -92,6 +96,7 @@ pub(crate) struct Control {
     generation: u64,
     /// Ended sessions whose counters a worker may still be writing, until it passed this barrier.
     ending: VecDeque<(u64, ConnectionEnd)>,
+    departures: Departures,
     job: Option<Job>,
     /// The snapshot that waits for the job under way, once the gateway has heard of it.
     heard: Option<Arc<Desired>>,
@@ -110,6 +115,7 @@ impl Control {
             built: BTreeMap::new(),
             generation: 0,
             ending: VecDeque::new(),
+            departures: Departures::default(),
             job: None,
             heard: None,
             draining: false,
@@ -133,6 +139,7 @@ impl Control {
             }
             self.pump();
             self.release_ended(acknowledged);
+            self.tell_departed(acknowledged);
             self.advance(acknowledged);
             self.pump();
             self.publish_stats();
@@ -215,16 +222,15 @@ impl Control {
     }
 
     fn perform_all(&mut self) {
-        let before = self.ending.len();
+        let (ended, left) = (self.ending.len(), self.departures.waiting.len());
         while let Some(effect) = self.gateway.poll_effect() {
             self.perform(effect);
         }
-        if self.ending.len() > before {
-            self.barrier();
-            let generation = self.generation;
-            for (at, _) in self.ending.iter_mut().skip(before) {
-                *at = generation;
-            }
+        if self.ending.len() > ended || self.departures.waiting.len() > left {
+            let generation = self.barrier();
+            let ended = self.ending.iter_mut().skip(ended).map(|(at, _)| at);
+            let left = self.departures.waiting.iter_mut().skip(left).map(|(at, ..)| at);
+            ended.chain(left).for_each(|at| *at = generation);
         }
     }
 
@@ -261,6 +267,10 @@ impl Control {
             Effect::Remove { worker, peer_id, .. } => {
                 self.wiring.shared.residents.leave(peer_id);
                 self.tell(worker, Command::Remove { peer_id });
+            }
+            Effect::Vacated { worker, association, addresses } => {
+                let departed = Departed { queue: worker, addresses };
+                self.departures.waiting.push_back((u64::MAX, association, departed));
             }
             Effect::CloseStream { stream } => {
                 self.tell(stream.worker, Command::CloseStream { number: stream.number })

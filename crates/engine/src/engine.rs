@@ -161,10 +161,11 @@ impl Engine {
             engine.spawn(format!("worker-{number}"), move || run_worker(&shared, number, wiring))?;
         }
 
-        let (batches, batch_receiver) = bounded(1);
+        let (orders, order_receiver) = bounded(fabric::ORDERS_MAX);
         let (results, result_receiver) = bounded(1);
+        let (forgotten, forgotten_receiver) = bounded(1);
         engine.spawn("fabric".to_owned(), move || {
-            fabric::run(fabric, count, &batch_receiver, &results, &bell)
+            fabric::run(fabric, count, &order_receiver, &results, &forgotten, &bell)
         })?;
 
         let wiring = Wiring {
@@ -174,8 +175,9 @@ impl Engine {
             bell: bell_receiver,
             packets: packet_receiver,
             notes: note_receiver,
-            fabric: batches,
+            fabric: orders,
             fabric_results: result_receiver,
+            forgotten: forgotten_receiver,
             questions,
             steering: config.steering,
         };

@@ -1,13 +1,28 @@
 //! The thread that talks to the fabric: its calls block on the privileged helper, which nobody else may wait for.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use crossbeam_channel::{Receiver, Sender};
 use model::{AssociationId, EndpointId, Transport};
-use netio::{Fabric, FabricAssociation, FabricError, Outlet};
+use netio::{Departed, Fabric, FabricAssociation, FabricError, Outlet};
 
 use crate::handoff::Bell;
+
+/// Orders waiting: one apply, and beside it one word of who has left. The control thread gives no second one of either.
+pub(crate) const ORDERS_MAX: usize = 2;
+
+/// What the control thread wants.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Apply(Batch),
+    /// To be told of clients that have left.
+    Forget(BTreeMap<AssociationId, BTreeSet<Departed>>),
+}
+
+/// What was not forgotten, and why.
+pub(crate) type Unforgotten = Vec<(AssociationId, FabricError)>;
 
 /// What one apply wants of the fabric, done in this order.
 #[derive(Debug, Default)]
@@ -56,17 +71,32 @@ pub(crate) enum Added {
 pub(crate) fn run(
     mut fabric: Box<dyn Fabric>,
     workers: u16,
-    batches: &Receiver<Batch>,
+    orders: &Receiver<Order>,
     results: &Sender<Results>,
+    forgotten: &Sender<Unforgotten>,
     bell: &Bell,
 ) {
-    for batch in batches {
-        let done = work(&mut *fabric, workers, batch);
-        if results.send(done).is_err() {
+    for order in orders {
+        let heard = match order {
+            Order::Apply(batch) => results.send(work(&mut *fabric, workers, batch)).is_ok(),
+            Order::Forget(departed) => forgotten.send(forget(&mut *fabric, departed)).is_ok(),
+        };
+        if !heard {
             return;
         }
         bell.ring();
     }
+}
+
+fn forget(fabric: &mut dyn Fabric, departed: BTreeMap<AssociationId, BTreeSet<Departed>>) -> Unforgotten {
+    let mut left = Unforgotten::new();
+    for (id, clients) in departed {
+        let clients: Vec<Departed> = clients.into_iter().collect();
+        if let Err(error) = fabric.forget(id.as_str(), &clients) {
+            left.push((id, error));
+        }
+    }
+    left
 }
 
 fn work(fabric: &mut dyn Fabric, workers: u16, batch: Batch) -> Results {

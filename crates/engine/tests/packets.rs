@@ -10,7 +10,7 @@ use crate::common::client::{Authority, Client, Farewell, packet};
 use crate::common::{FakeFabric, World, association_id, desired, endpoint, endpoint_id, start_with};
 use engine::{Applied, DataPlane, Engine, EngineConfig, SessionEvent};
 use gateway::cedar::Decision;
-use gateway::desired::AuthorizationPolicy;
+use gateway::desired::{AuthorizationPolicy, Endpoint};
 use gateway::{EndReason, EvaluationType};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 10);
@@ -59,6 +59,37 @@ impl Bench {
     fn inject(&self, association: u128, queue: usize, packet: &[u8]) {
         let world = self.fabric.world.lock().unwrap();
         rustix::io::write(&world.far[association_id(association).as_str()][queue], packet).unwrap();
+    }
+
+    /// Who the fabric was to forget so far: the addresses of each call, once there were that many calls.
+    fn forgotten(&self, calls: usize) -> Vec<Vec<Ipv4Addr>> {
+        let end = Instant::now() + SOON;
+        loop {
+            let forgotten = self.fabric.world.lock().unwrap().forgotten.clone();
+            if forgotten.len() >= calls {
+                assert!(forgotten.iter().all(|(key, _)| key == association_id(11).as_str()));
+                let addresses = forgotten.into_iter().map(|(_, clients)| {
+                    let mut addresses: Vec<_> = clients.iter().filter_map(|it| it.addresses.v4).collect();
+                    addresses.sort();
+                    addresses
+                });
+                return addresses.collect();
+            }
+            assert!(Instant::now() < end, "{:?}", self.engine.snapshot());
+            std::thread::yield_now();
+        }
+    }
+
+    /// A snapshot that terminates the connections of these clients.
+    fn terminating(&self, clients: &[&Client]) -> Endpoint {
+        let live = self.engine.live();
+        let id = |client: &Client| {
+            let it = live.iter().find(|it| it.start.client == client.address().into());
+            it.unwrap().start.id.clone()
+        };
+        let mut wanted = self.authority.equip(endpoint(1, &[11]));
+        wanted.terminate.extend(clients.iter().map(|client| id(client)));
+        wanted
     }
 
     /// One packet up, and one down by each queue.
@@ -360,4 +391,62 @@ async fn draining_says_farewell_to_all() {
     let events = bench.engine.take_events();
     assert_eq!(events.iter().filter(|event| matches!(event, SessionEvent::Ended(_))).count(), 3);
     assert!(bench.fabric.world.lock().unwrap().far.is_empty());
+}
+
+#[tokio::test]
+async fn the_fabric_is_told_who_has_left_once_and_of_nobody_else() {
+    let bench = bench(true, &[11]).await;
+    let mut clients = bench.connect(6);
+    let at: Vec<Ipv4Addr> = clients.iter().map(Client::address).collect();
+    clients[0].float();
+    bench.exchange(11, &mut clients[0], "moved");
+    clients[1].exit();
+    // Not who moved: that was before.
+    assert_eq!(bench.forgotten(1), [vec![at[1]]]);
+    // Many at once are one call; each comes by the queue that its packets came by.
+    let wanted = bench.terminating(&[&clients[2], &clients[3], &clients[4]]);
+    bench.engine.apply(desired(2, [wanted])).await;
+    assert_eq!(bench.forgotten(2), [vec![at[1]], vec![at[2], at[3], at[4]]]);
+    let queues: Vec<u16> =
+        bench.fabric.world.lock().unwrap().forgotten[1].1.iter().map(|it| it.queue).collect();
+    assert!(queues.contains(&0) && queues.contains(&1), "{queues:?}");
+    // Whoever is there goes with the association.
+    bench.engine.apply(desired(3, [bench.authority.equip(endpoint(1, &[]))])).await;
+    assert_eq!(bench.forgotten(2).len(), 2);
+    assert!(bench.fabric.world.lock().unwrap().far.is_empty());
+}
+
+#[tokio::test]
+async fn nobody_waits_while_the_fabric_forgets() {
+    let bench = bench(true, &[11]).await;
+    let mut clients = bench.connect(4);
+    let at: Vec<Ipv4Addr> = clients.iter().map(Client::address).collect();
+    let held = bench.fabric.gate.lock().unwrap();
+    clients[0].exit();
+    assert_eq!(bench.forgotten(1), [vec![at[0]]]);
+    // It is at that now. Others come, and go, and are told so.
+    let mut late = Client::connect(&bench.authority, bench.address, "late");
+    bench.exchange(11, &mut late, "late");
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    for (revision, n) in [(2, 1), (3, 2)] {
+        let wanted = bench.terminating(&[&clients[n]]);
+        let mut apply = std::pin::pin!(bench.engine.apply(desired(revision, [wanted])));
+        let until = Instant::now() + SOON;
+        while apply.as_mut().poll(&mut context).is_pending() {
+            assert!(Instant::now() < until, "{:?}", bench.engine.snapshot());
+            clients[n].turn(Duration::from_millis(1));
+        }
+        clients[n].until(|client| client.farewell.is_some());
+    }
+    let end = bench.engine.apply(desired(4, [bench.authority.equip(endpoint(1, &[12]))]));
+    let mut end = std::pin::pin!(end);
+    assert!(end.as_mut().poll(&mut context).is_pending());
+    for client in [&mut clients[3], &mut late] {
+        client.until(|client| client.farewell.is_some());
+    }
+    assert_eq!(bench.forgotten(1).len(), 1, "one call at a time");
+    drop(held);
+    assert_eq!(end.await.revision, 4);
+    let mut again = Client::connect(&bench.authority, bench.address, "again");
+    bench.exchange(12, &mut again, "again");
 }

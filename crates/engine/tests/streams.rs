@@ -110,8 +110,13 @@ async fn a_closed_connection_ends_its_session_at_once() {
         .id
         .clone();
     bench.engine.take_events();
+    let address = gone.address();
     drop(gone);
     bench.wait(|| bench.engine.snapshot().connections == 1);
+    bench.wait(|| !bench.fabric.world.lock().unwrap().forgotten.is_empty());
+    let forgotten = bench.fabric.world.lock().unwrap().forgotten.clone();
+    let [(_, clients)] = &forgotten[..] else { panic!("{forgotten:?}") };
+    assert_eq!(clients.iter().map(|it| it.addresses).collect::<Vec<_>>(), [address.into()]);
     let events = bench.engine.take_events();
     let [SessionEvent::Ended(end)] = &events[..] else { panic!("{events:?}") };
     assert_eq!((&end.id, end.reason), (&id, EndReason::Disconnected));

@@ -83,6 +83,17 @@ pub enum Effect {
         /// Its name.
         peer_id: u32,
     },
+    /// Nobody has these addresses at this association and worker any more: what the fabric keeps for their client there
+    /// may end, once the worker has let go of the path. Not told of a client that only moved, nor of one that began anew
+    /// where it was and goes on at the same association and worker.
+    Vacated {
+        /// The worker that had the path.
+        worker: u16,
+        /// The association.
+        association: AssociationId,
+        /// The addresses.
+        addresses: ClientAddresses,
+    },
     /// Close a connection, once what was given for it has been sent: its session is over, or none was to begin.
     CloseStream {
         /// The connection; it may be closed already.

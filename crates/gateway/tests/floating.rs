@@ -165,6 +165,9 @@ fn who_began_anew_gets_the_addresses_of_the_former_session_once() {
         let anew = world.client_at(address, &client(0), SessionConfig::default());
         world.flow();
         assert_eq!(world.clients[anew].ip(), Some(ip));
+        // What its client has beyond the tunnel goes on: it comes from the same worker.
+        let stays = |world: &World| world.stays.iter().filter(|(_, _, at)| at.has(ip.into())).count();
+        assert_eq!(stays(&world), 1);
         // The former one moves meanwhile; the heir is known by its session, not by where it is.
         world.clients[alice].address = "203.0.113.9:9".parse().unwrap();
         assert_eq!(passes(&mut world, alice), Ok(true));
@@ -186,6 +189,7 @@ fn who_began_anew_gets_the_addresses_of_the_former_session_once() {
         if !former_ends && !heir_used {
             assert_eq!(world.send_down(alice, &udp_back("10.0.5.5", ip)), Ok(()));
         }
+        assert_eq!(stays(&world), usize::from(!former_ends || heir_used));
         // Whoever comes next gets other addresses: these are somebody's, or rest.
         let next = world.connected(&client(1));
         assert_ne!(world.clients[next].ip(), Some(ip));

@@ -14,6 +14,10 @@ use crate::process::output;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
+/// Below `/proc/sys/net`: forwarding and filtering that nobody asked for.
+const FRESH: [&str; 4] =
+    ["ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter"];
+
 /// A network namespace of our own, with its loopback up; deleted with this value.
 pub struct Net {
     name: String,
@@ -27,6 +31,9 @@ impl Net {
         output(Command::new("ip").args(["netns", "add", &name]))?;
         let net = Self { name };
         net.ip(&["link", "set", "lo", "up"])?;
+        // A new one takes these from the host, where containers or a firewall may have set them.
+        net.run(|| FRESH.iter().try_for_each(|name| std::fs::write(format!("/proc/sys/net/{name}"), "0")))
+            .with_context(|| format!("one of {FRESH:?}"))?;
         Ok(net)
     }
 

@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::common::v6::{TARGETS as TARGETS_V6, scene, subnets};
+use crate::common::fabrics;
+use crate::common::v6::{TARGETS as TARGETS_V6, inside, scene, subnets};
 use crate::common::wire::{Capture, mark};
 use anyhow::{Context, Result, ensure};
 use lab::{Echo, Net, Scene, TARGETS, eventually, wait_until};
@@ -211,99 +212,93 @@ const PROBES: [Probe; 4] = [Probe::Ping4, Probe::Ping6, Probe::Tcp6(7001), Probe
 
 #[test]
 fn security_groups_know_ipv6() -> Result<()> {
+    lab::or_skip(|| groups_know_ipv6(&scene(1)?))
+}
+
+#[test]
+fn security_groups_know_ipv6_in_user_space() -> Result<()> {
     lab::or_skip(|| {
-        let scene = scene(1)?;
-        let [subnet, _] = subnets(&scene)?;
-        let endpoint = scene.make_endpoint(&[("TrafficIpAddressType", "dual-stack")])?;
-        scene.associate(&endpoint, &subnet)?;
-        allow(&scene, &endpoint, "dual-stack", 1)?;
-        let target = &scene.targets[0];
-        let echoes =
-            [7001, 7002].map(|port| Echo::start_at(&target.net, (Ipv6Addr::UNSPECIFIED, port).into()));
-        let echoes = echoes.into_iter().collect::<Result<Vec<_>>>()?;
-        let profile = scene.profile(&endpoint)?;
-        let client = scene.connect(0, &profile, "client", &[])?;
-        ensure!(
-            scene.reaches(0, TARGETS[0]) && scene.reaches(0, TARGETS_V6[0]),
-            "both, by the default group"
-        );
-        // Our own client says the same, without a device.
-        let (target_v6, udp) = (TARGETS_V6[0], format!("reach [{}]:7001/udp echo", TARGETS_V6[0]));
-        let (ping, tcp) = (format!("ping {target_v6}"), format!("reach [{target_v6}]:7001 echo"));
-        let (deny, ping_v4) =
-            (format!("deny fd77:0:0:2::/64 at {}", TARGETS_V6[1]), format!("ping {}", TARGETS[0]));
-        let (program, profile) = (lab::binary().display().to_string(), profile.display().to_string());
-        let mut arguments = vec!["client", &profile];
-        for expectation in [&ping, &tcp, &udp, &deny, &ping_v4] {
-            arguments.extend(["--expect", expectation]);
-        }
-        let text = scene.clients[0].net.output(&program, &arguments)?;
-        ensure!(text.contains("5 of 5 expectations held"), "{text}");
-        let answer = scene.ec2(
-            "DescribeSecurityGroups",
-            &[("Filter.1.Name", "group-name"), ("Filter.1.Value.1", "default")],
-        )?;
-        let group = answer.text("securityGroupInfo/item/groupId")?;
-        let change = |action: &str, protocol: &str, from: &str, to: &str, cidr: &str| -> Result<()> {
-            let v6 = cidr.contains(':');
-            let range = if v6 {
-                "IpPermissions.1.Ipv6Ranges.1.CidrIpv6"
-            } else {
-                "IpPermissions.1.IpRanges.1.CidrIp"
-            };
-            let mut parameters =
-                vec![("GroupId", group.as_str()), ("IpPermissions.1.IpProtocol", protocol), (range, cidr)];
-            if protocol != "-1" {
-                parameters.extend([("IpPermissions.1.FromPort", from), ("IpPermissions.1.ToPort", to)]);
-            }
-            scene.ec2(action, &parameters).map(drop)
-        };
-        for cidr in ["0.0.0.0/0", "::/0"] {
-            change("RevokeSecurityGroupEgress", "-1", "", "", cidr)?;
-        }
-        use Probe::{Ping4, Ping6, Tcp6};
-        let rows: [Row; 12] = [
-            ("-1", "", "", "::/0", &[Ping6, Tcp6(7001), Tcp6(7002)]),
-            ("-1", "", "", "0.0.0.0/0", &[Ping4]),
-            ("-1", "", "", "fd77:0:0:1::10/128", &[Ping6, Tcp6(7001), Tcp6(7002)]),
-            ("-1", "", "", "fd77:0:0:2::/64", &[]),
-            ("icmpv6", "-1", "-1", "::/0", &[Ping6]),
-            ("icmpv6", "128", "0", "::/0", &[Ping6]),
-            ("icmpv6", "129", "-1", "::/0", &[]),
-            ("icmp", "-1", "-1", "::/0", &[]),
-            ("icmp", "-1", "-1", "0.0.0.0/0", &[Ping4]),
-            ("tcp", "7001", "7001", "fd77::/48", &[Tcp6(7001)]),
-            ("tcp", "7001", "7002", "::/0", &[Tcp6(7001), Tcp6(7002)]),
-            ("udp", "7001", "7002", "::/0", &[]),
-        ];
-        for (number, (protocol, from, to, cidr, passing)) in (8000..).zip(rows) {
-            change("AuthorizeSecurityGroupEgress", protocol, from, to, cidr)?;
-            // A rule of its own for each row comes after: when that is in force this one is, and the last one is not.
-            let port = number.to_string();
-            change("AuthorizeSecurityGroupEgress", "tcp", &port, &port, "::/0")?;
-            ensure!(wait_until(LIMIT, || passes(&scene, Tcp6(number))), "the rule after {protocol} {cidr}");
-            let passed: Vec<Probe> = std::thread::scope(|scope| {
-                let scene = &scene;
-                let tries: Vec<_> =
-                    PROBES.map(|probe| scope.spawn(move || passes(scene, probe).then_some(probe))).into();
-                tries
-                    .into_iter()
-                    .filter_map(|one| one.join().expect("invariant: it does not panic"))
-                    .collect()
-            });
-            ensure!(passed == passing, "{passed:?} by {protocol} {from} {to} {cidr}");
-            change("RevokeSecurityGroupEgress", "tcp", &port, &port, "::/0")?;
-            change("RevokeSecurityGroupEgress", protocol, from, to, cidr)?;
-            // Else a row that allows everything would speak for the next one's last rule too.
-            ensure!(wait_until(LIMIT, || !passes(&scene, Tcp6(number))), "{protocol} {cidr} goes on");
-        }
-        ensure!(
-            wait_until(LIMIT, || !passes(&scene, Ping4) && !passes(&scene, Ping6)),
-            "nothing without rules"
-        );
-        drop((client, echoes));
-        Ok(())
+        let scene = fabrics::scene("userspace", "")?;
+        inside(&scene)?;
+        groups_know_ipv6(&scene)
     })
+}
+
+fn groups_know_ipv6(scene: &Scene) -> Result<()> {
+    let [subnet, _] = subnets(scene)?;
+    let endpoint = scene.make_endpoint(&[("TrafficIpAddressType", "dual-stack")])?;
+    scene.associate(&endpoint, &subnet)?;
+    allow(scene, &endpoint, "dual-stack", 1)?;
+    let target = &scene.targets[0];
+    let echoes = [7001, 7002].map(|port| Echo::start_at(&target.net, (Ipv6Addr::UNSPECIFIED, port).into()));
+    let echoes = echoes.into_iter().collect::<Result<Vec<_>>>()?;
+    let profile = scene.profile(&endpoint)?;
+    let client = scene.connect(0, &profile, "client", &[])?;
+    ensure!(scene.reaches(0, TARGETS[0]) && scene.reaches(0, TARGETS_V6[0]), "both, by the default group");
+    // Our own client says the same, without a device.
+    let (target_v6, udp) = (TARGETS_V6[0], format!("reach [{}]:7001/udp echo", TARGETS_V6[0]));
+    let (ping, tcp) = (format!("ping {target_v6}"), format!("reach [{target_v6}]:7001 echo"));
+    let (deny, ping_v4) =
+        (format!("deny fd77:0:0:2::/64 at {}", TARGETS_V6[1]), format!("ping {}", TARGETS[0]));
+    let (program, profile) = (lab::binary().display().to_string(), profile.display().to_string());
+    let mut arguments = vec!["client", &profile];
+    for expectation in [&ping, &tcp, &udp, &deny, &ping_v4] {
+        arguments.extend(["--expect", expectation]);
+    }
+    let text = scene.clients[0].net.output(&program, &arguments)?;
+    ensure!(text.contains("5 of 5 expectations held"), "{text}");
+    let answer = scene
+        .ec2("DescribeSecurityGroups", &[("Filter.1.Name", "group-name"), ("Filter.1.Value.1", "default")])?;
+    let group = answer.text("securityGroupInfo/item/groupId")?;
+    let change = |action: &str, protocol: &str, from: &str, to: &str, cidr: &str| -> Result<()> {
+        let v6 = cidr.contains(':');
+        let range =
+            if v6 { "IpPermissions.1.Ipv6Ranges.1.CidrIpv6" } else { "IpPermissions.1.IpRanges.1.CidrIp" };
+        let mut parameters =
+            vec![("GroupId", group.as_str()), ("IpPermissions.1.IpProtocol", protocol), (range, cidr)];
+        if protocol != "-1" {
+            parameters.extend([("IpPermissions.1.FromPort", from), ("IpPermissions.1.ToPort", to)]);
+        }
+        scene.ec2(action, &parameters).map(drop)
+    };
+    for cidr in ["0.0.0.0/0", "::/0"] {
+        change("RevokeSecurityGroupEgress", "-1", "", "", cidr)?;
+    }
+    use Probe::{Ping4, Ping6, Tcp6};
+    let rows: [Row; 12] = [
+        ("-1", "", "", "::/0", &[Ping6, Tcp6(7001), Tcp6(7002)]),
+        ("-1", "", "", "0.0.0.0/0", &[Ping4]),
+        ("-1", "", "", "fd77:0:0:1::10/128", &[Ping6, Tcp6(7001), Tcp6(7002)]),
+        ("-1", "", "", "fd77:0:0:2::/64", &[]),
+        ("icmpv6", "-1", "-1", "::/0", &[Ping6]),
+        ("icmpv6", "128", "0", "::/0", &[Ping6]),
+        ("icmpv6", "129", "-1", "::/0", &[]),
+        ("icmp", "-1", "-1", "::/0", &[]),
+        ("icmp", "-1", "-1", "0.0.0.0/0", &[Ping4]),
+        ("tcp", "7001", "7001", "fd77::/48", &[Tcp6(7001)]),
+        ("tcp", "7001", "7002", "::/0", &[Tcp6(7001), Tcp6(7002)]),
+        ("udp", "7001", "7002", "::/0", &[]),
+    ];
+    for (number, (protocol, from, to, cidr, passing)) in (8000..).zip(rows) {
+        change("AuthorizeSecurityGroupEgress", protocol, from, to, cidr)?;
+        // A rule of its own for each row comes after: when that is in force this one is, and the last one is not.
+        let port = number.to_string();
+        change("AuthorizeSecurityGroupEgress", "tcp", &port, &port, "::/0")?;
+        ensure!(wait_until(LIMIT, || passes(scene, Tcp6(number))), "the rule after {protocol} {cidr}");
+        let passed: Vec<Probe> = std::thread::scope(|scope| {
+            let tries: Vec<_> =
+                PROBES.map(|probe| scope.spawn(move || passes(scene, probe).then_some(probe))).into();
+            tries.into_iter().filter_map(|one| one.join().expect("invariant: it does not panic")).collect()
+        });
+        ensure!(passed == passing, "{passed:?} by {protocol} {from} {to} {cidr}");
+        change("RevokeSecurityGroupEgress", "tcp", &port, &port, "::/0")?;
+        change("RevokeSecurityGroupEgress", protocol, from, to, cidr)?;
+        // Else a row that allows everything would speak for the next one's last rule too.
+        ensure!(wait_until(LIMIT, || !passes(scene, Tcp6(number))), "{protocol} {cidr} goes on");
+    }
+    ensure!(wait_until(LIMIT, || !passes(scene, Ping4) && !passes(scene, Ping6)), "nothing without rules");
+    drop((client, echoes));
+    Ok(())
 }
 
 fn passes(scene: &Scene, probe: Probe) -> bool {

@@ -135,7 +135,24 @@ fn it_names_what_stands_in_the_way_and_its_advice_helps() -> Result<()> {
                 "iptables -I DOCKER-USER",
             ),
             (has("ufw"), "", "FORWARD of the table ip filter (ufw's) drops", "ufw route allow in on bsc+"),
+            (
+                true,
+                "nft 'table inet back { chain early { type filter hook prerouting priority 0; fib saddr . iif oif missing drop; }; }'",
+                "the chain early of the table inet back drops what clients send",
+                "nft insert rule inet back early iifname",
+            ),
         ];
+        // Who asks for a way back by a packet's mark finds one (firewalld does, of IPv6).
+        shell(
+            net,
+            "nft 'table inet marked { chain early { type filter hook prerouting priority 10; fib saddr . mark . iif oif missing drop; }
+chain passing { type filter hook forward priority 10; fib saddr . mark oif missing drop; }; }'",
+        )?;
+        let (fine, text) = check(net, &address)?;
+        ensure!(wait_until(SECOND, || speaks(&scene)), "an answer is taken for one without a way back");
+        ensure!(fine && text.contains("the kernel fabric can work here"), "{text}");
+        shell(net, "nft delete table inet marked")?;
+
         for (there, lines, drops, advice) in firewalls {
             ensure!(there || std::env::var_os("CI").is_none(), "in CI there are all programs: {advice}");
             if !there {
@@ -177,6 +194,40 @@ enum Said {
     Unknown,
 }
 use Said::{Fine, Mended, Missing, Noted, Unknown};
+
+/// What firewalld 1.3 writes, as far as it matters, the outer interface not in the default zone: rules of that zone, and what
+/// leads tunnels to theirs.
+macro_rules! firewalld {
+    ($allowed:literal, $tunnels:literal) => {
+        concat!(
+            "table inet firewalld { chain filter_PREROUTING { type filter hook prerouting priority 10; policy accept;
+icmpv6 type { nd-router-advert, nd-neighbor-solicit } accept; meta nfproto ipv6 fib saddr . mark . iif oif missing drop; }
+chain filter_INPUT { type filter hook input priority 10; policy accept; ct state { established, related } accept
+ct status dnat accept; iifname \"lo\" accept; ct state invalid drop; jump filter_INPUT_ZONES; reject with icmpx admin-prohibited; }
+chain filter_FORWARD { type filter hook forward priority 10; policy accept; ct state { established, related } accept
+ct status dnat accept; iifname \"lo\" accept; ct state invalid drop
+ip6 daddr { ::/96, ::ffff:0.0.0.0/96, 2002:a00::/24, 2002:c0a8::/32 } reject with icmpv6 addr-unreachable
+jump filter_FORWARD_ZONES; reject with icmpx admin-prohibited; }
+chain filter_INPUT_ZONES { iifname \"eth0\" goto filter_IN_external; goto filter_IN_public; }
+chain filter_FORWARD_ZONES { iifname \"eth0\" goto filter_FWD_external; ",
+            $tunnels,
+            " goto filter_FWD_public; }
+chain filter_IN_external { jump filter_IN_external_deny; jump filter_IN_external_allow; meta l4proto { icmp, ipv6-icmp } accept
+reject with icmpx admin-prohibited; }
+chain filter_IN_external_deny { }
+chain filter_IN_external_allow { tcp dport 22 accept; ",
+            $allowed,
+            " }
+chain filter_IN_public { meta l4proto { icmp, ipv6-icmp } accept; reject with icmpx admin-prohibited; }
+chain filter_FWD_external { jump filter_FWD_external_allow; reject with icmpx admin-prohibited; }
+chain filter_FWD_external_allow { oifname \"eth0\" accept; }
+chain filter_FWD_public { reject with icmpx admin-prohibited; }
+chain filter_FWD_trusted { jump filter_FWD_trusted_allow; accept; }
+chain filter_FWD_trusted_allow { oifname \"bsc*\" accept; }
+}"
+        )
+    };
+}
 
 /// What is typed (`iptables`), or loaded by `nft`; more arguments; what comes of it; what is said.
 type Row = (&'static str, &'static [&'static str], Said, &'static [&'static str]);
@@ -280,12 +331,25 @@ chain forward { type filter hook forward priority 0; policy accept; ct state est
         &["nft insert rule ip6 f passing iifname '\"bsc*\"' accept"],
     ),
     (
-        "table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10; policy accept;
-ct state established,related accept; iifname \"lo\" accept; counter reject with icmpx admin-prohibited; }
-}",
+        firewalld!("", ""),
         &[],
         Missing,
-        &["(firewalld's) drops", "firewall-cmd --permanent --zone=trusted --add-interface=bsc+; firewall-cmd --reload"],
+        &[
+            "(firewalld's) drops (in filter_IN_external) what comes to UDP 443 and 1194",
+            "type: firewall-cmd --permanent --zone=external --add-port=443/udp --add-port=1194/udp --add-port=443/tcp --add-port=1194/tcp; firewall-cmd --reload",
+            "(firewalld's) drops (in filter_FWD_public) what clients send",
+            "type: firewall-cmd --permanent --zone=trusted --change-interface=bsc+; firewall-cmd --reload",
+        ],
+    ),
+    // What comes of that.
+    (
+        firewalld!(
+            "udp dport 443 accept; udp dport 1194 accept; tcp dport 443 accept; tcp dport 1194 accept;",
+            "iifname \"bsc*\" goto filter_FWD_trusted;"
+        ),
+        &[],
+        Fine,
+        &["no filter of another program stops clients"],
     ),
     // Firewalls that let through what they have to.
     (

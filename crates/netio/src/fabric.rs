@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use ipnet::IpNet;
-use model::ClientNets;
+use model::{ClientAddresses, ClientNets};
 use serde::{Deserialize, Serialize};
 
 /// Most TUN queues of one association, and so most workers.
@@ -62,6 +62,17 @@ pub trait Fabric: Send {
         Err(FabricError::Permanent("this fabric cannot change an outlet in place".to_owned()))
     }
 
+    /// Says which clients have left a live association: nobody has their addresses at that queue any more, and all that they
+    /// sent is in it already. What is kept for them is to end at once; an unknown key is no error. Here nothing is: of the
+    /// kernel only connection tracking knows a client, and its entries end by the kernel's own times.
+    ///
+    /// # Errors
+    /// What is kept for longer; it is not tried again.
+    fn forget(&mut self, key: &str, clients: &[Departed]) -> Result<(), FabricError> {
+        let _ = (key, clients);
+        Ok(())
+    }
+
     /// What has come to be wanting of a live association's uplink, as far as is known: it comes back by itself. Cheap.
     ///
     /// # Errors
@@ -117,6 +128,15 @@ pub struct Uplink {
     pub next_hop_ipv6: Option<Ipv6Addr>,
     /// An address of this host that packets leave with, where there is source NAT; `None`: the interface's own.
     pub nat_address: Option<Ipv4Addr>,
+}
+
+/// A client that has left an association.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Departed {
+    /// The number of the queue that its packets came by.
+    pub queue: u16,
+    /// Its addresses.
+    pub addresses: ClientAddresses,
 }
 
 /// What may leave an association, and where to: all of it that can change while it is live.

@@ -16,8 +16,9 @@ mod wire;
 
 pub use client::{HelperFabric, HelperOptions};
 pub use fabric::{
-    EgressRule, Fabric, FabricAssociation, FabricError, MAX_EGRESS_RULES, MAX_KEY_BYTES, MAX_QUEUES,
-    MAX_SOCKETS, MAX_TOWARD, MAX_TUN_MTU, MIN_TUN_MTU, Outlet, Uplink, interface_name_fault, link_name,
+    Departed, EgressRule, Fabric, FabricAssociation, FabricError, MAX_EGRESS_RULES, MAX_KEY_BYTES,
+    MAX_QUEUES, MAX_SOCKETS, MAX_TOWARD, MAX_TUN_MTU, MIN_TUN_MTU, Outlet, Uplink, interface_name_fault,
+    link_name,
 };
 pub use helper::{HELPER_ARGUMENT, run_fabric_helper};
 pub use host::{

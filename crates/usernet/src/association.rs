@@ -1,6 +1,6 @@
 //! One association at one of the fabric's threads: its queue, and the flows that came by it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -26,6 +26,8 @@ pub(crate) struct Association {
     count: Arc<AtomicUsize>,
     /// Flows that wait for room towards the client; each at most once.
     pub(crate) starved: VecDeque<Place>,
+    /// Clients that have left, until what they sent last is read from the queue, and dropped. No more than have addresses.
+    pub(crate) departed: HashSet<IpAddr>,
 }
 
 impl Association {
@@ -37,6 +39,7 @@ impl Association {
             clients: HashMap::new(),
             count,
             starved: VecDeque::new(),
+            departed: HashSet::new(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! [`UserFabric`]: the [`Fabric`] of this crate. It starts the threads and gives each its queue of an association.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use netio::{
-    Fabric, FabricAssociation, FabricError, MAX_EGRESS_RULES, MAX_KEY_BYTES, MAX_QUEUES, MAX_TUN_MTU,
-    MIN_TUN_MTU, Outlet,
+    Departed, Fabric, FabricAssociation, FabricError, MAX_EGRESS_RULES, MAX_KEY_BYTES, MAX_QUEUES,
+    MAX_TUN_MTU, MIN_TUN_MTU, Outlet,
 };
 use rustix::event::{EventfdFlags, epoll, eventfd};
 
@@ -174,6 +174,23 @@ impl Fabric for UserFabric {
         };
         let outlet = Arc::new(outlet.clone());
         Self::ask(&self.shards, |_, done| Command::SetOutlet { id, outlet: Arc::clone(&outlet), done })
+    }
+
+    fn forget(&mut self, key: &str, clients: &[Departed]) -> Result<(), FabricError> {
+        let Some(id) = self.live.get(key).copied() else { return Ok(()) };
+        let mut lists: Vec<Vec<IpAddr>> = self.shards.iter().map(|_| Vec::new()).collect();
+        for Departed { queue, addresses } in clients {
+            if let Some(list) = lists.get_mut(usize::from(*queue)) {
+                list.extend(addresses.iter());
+            }
+        }
+        let concerned = self.shards.iter().zip(&lists).filter(|(_, list)| !list.is_empty());
+        let concerned: Vec<&Thread> = concerned.map(|(shard, _)| shard).collect();
+        lists.retain(|list| !list.is_empty());
+        Self::ask(concerned, |number, done| {
+            let clients = lists.get_mut(number).map(std::mem::take).unwrap_or_default();
+            Command::Forget { id, clients, done }
+        })
     }
 
     fn bind_udp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {

@@ -6,7 +6,7 @@ pub(crate) mod tcp;
 pub(crate) mod udp;
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
@@ -146,6 +146,14 @@ impl Kind {
     pub(crate) fn end(&mut self, work: &mut Work<'_>) {
         if let Self::Tcp(tcp) = self {
             tcp.abort(work);
+        }
+    }
+
+    /// The same for a client that has left, and hears nothing: the far side of a connection is reset.
+    pub(crate) fn abandon(&self) {
+        if let Self::Dial(_) | Self::Tcp(_) = self {
+            // It fails for a socket that is broken already.
+            let _ = self.socket().set_linger(Some(Duration::ZERO));
         }
     }
 }

@@ -267,6 +267,13 @@ impl Reassembly {
         numbers.into_iter().for_each(|number| drop(self.forget(number)));
     }
 
+    /// Drops what came from one client of it.
+    pub(crate) fn forget_client(&mut self, association: u32, address: IpAddr) {
+        let holdings = self.clients.get(&Client { association, address });
+        let numbers: Vec<u64> = holdings.into_iter().flat_map(|it| &it.pending).copied().collect();
+        numbers.into_iter().for_each(|number| drop(self.forget(number)));
+    }
+
     fn give_up(&mut self, number: u64, why: Refusal, stats: &Stats) {
         // One without pieces has been counted.
         if self.forget(number).is_some_and(|pending| pending.pieces.is_some()) {

@@ -6,6 +6,7 @@ mod slots;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -40,6 +41,7 @@ const EVENTS_MAX: usize = 128;
 pub(crate) enum Command {
     Add { id: u32, queue: Queue, outlet: Arc<Outlet>, count: Arc<AtomicUsize>, done: SyncSender<()> },
     SetOutlet { id: u32, outlet: Arc<Outlet>, done: SyncSender<()> },
+    Forget { id: u32, clients: Vec<IpAddr>, done: SyncSender<()> },
     Remove { id: u32, done: SyncSender<()> },
     Stop,
 }
@@ -200,8 +202,12 @@ impl Shard {
                     self.set_outlet(id, &outlet);
                     done
                 }
+                Command::Forget { id, clients, done } => {
+                    self.forget_clients(id, &clients);
+                    done
+                }
                 Command::Remove { id, done } => {
-                    self.end_flows(id, |_| true);
+                    self.end_flows(id, |_| true, Kind::end);
                     self.reassembly.forget_association(id);
                     self.associations.remove(&id);
                     done
@@ -218,10 +224,28 @@ impl Shard {
         if let Some(association) = self.associations.get_mut(&id) {
             association.outlet = Arc::clone(outlet);
         }
-        self.end_flows(id, |key| !crate::outlet::allows(outlet, key));
+        self.end_flows(id, |key| !crate::outlet::allows(outlet, key), Kind::end);
     }
 
-    fn end_flows(&mut self, id: u32, ends: impl Fn(&Key) -> bool) {
+    /// Ends what there is of clients that have left, and what they sent last.
+    fn forget_clients(&mut self, id: u32, clients: &[IpAddr]) {
+        let Some(association) = self.associations.get_mut(&id) else { return };
+        association.departed.extend(clients);
+        let departed = association.departed.clone();
+        self.end_flows(id, |key| departed.contains(&key.client.ip()), |kind, _| kind.abandon());
+        for address in clients {
+            self.reassembly.forget_client(id, *address);
+        }
+        self.queue_ready(id);
+    }
+
+    /// Whether a packet's client has left after it sent it.
+    fn has_left(&self, id: u32, address: IpAddr) -> bool {
+        self.associations.get(&id).is_some_and(|association| association.departed.contains(&address))
+    }
+
+    /// Ends flows at once; `last` has the last word about each.
+    fn end_flows(&mut self, id: u32, ends: impl Fn(&Key) -> bool, last: impl Fn(&mut Kind, &mut Work<'_>)) {
         let Some(association) = self.associations.get(&id) else { return };
         let ending: Vec<u32> =
             association.flows.iter().filter(|(key, _)| ends(key)).map(|(_, slot)| *slot).collect();
@@ -230,7 +254,7 @@ impl Shard {
             if let Some(association) = self.associations.get_mut(&id) {
                 let mut work =
                     at_work(association, &self.wiring.share, &mut self.buffers, self.now, self.started);
-                flow.kind.end(&mut work);
+                last(&mut flow.kind, &mut work);
             }
             self.forget(slot, flow.key, flow.association, flow.timer, Some(flow.kind));
         }
@@ -271,7 +295,11 @@ impl Shard {
             }
             left -= 1;
             // Nothing, or the other end is closed: the association is about to be removed.
-            let Ok(length @ 1..) = association.queue.receive(&mut inbound) else { break };
+            let Ok(length @ 1..) = association.queue.receive(&mut inbound) else {
+                // Whatever those that left had sent has been read.
+                association.departed.clear();
+                break;
+            };
             if let Some(bytes) = inbound.get(..length) {
                 self.packet(id, bytes);
             }
@@ -284,6 +312,7 @@ impl Shard {
         let stats = &self.wiring.share.stats;
         match Fragment::of(bytes) {
             Ok(None) => self.whole_packet(id, bytes),
+            Ok(Some(part)) if self.has_left(id, part.source) => stats.refused(Refusal::Stray),
             Ok(Some(part)) => {
                 let mut joined = std::mem::take(&mut self.joined);
                 if self.reassembly.add(id, &part, self.now, stats, &mut joined) {
@@ -300,6 +329,9 @@ impl Shard {
             Ok(packet) => packet,
             Err(why) => return self.wiring.share.stats.refused(why),
         };
+        if self.has_left(id, packet.source) {
+            return self.wiring.share.stats.refused(Refusal::Stray);
+        }
         let (from, to) = (packet.source, packet.destination);
         let key = match packet.inside {
             Inside::Tcp(segment) => Key::new(TCP, (from, segment.source), (to, segment.destination)),

@@ -26,7 +26,7 @@ pub enum Refusal {
     Silence,
     /// The host allows this user no ping socket. Dropped.
     NoPing,
-    /// A packet of no flow that is known. TCP is reset.
+    /// A packet of no flow that is known: TCP is reset. Or of a client that has left: dropped.
     Stray,
     /// A fragment that fits no packet, or contradicts others of its packet, which is dropped then, whole.
     Fragment,

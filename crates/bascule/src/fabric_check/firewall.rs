@@ -214,7 +214,7 @@ impl Stopped {
         programs: &dyn Programs,
     ) -> Option<Advice> {
         let wanted = self.wanted(&ways_.ports);
-        ways(ruleset, key, self.hook?, &wanted, programs).into_iter().find(|way| {
+        ways(ruleset, (key, self.hook?, &self.within), &wanted, programs).into_iter().find(|way| {
             way.followed(ruleset).is_none_or(|then| {
                 self.probes.iter().all(|packet| {
                     let passes = |(of, verdict): &(Key, Verdict)| of != key || *verdict == Verdict::Passes;

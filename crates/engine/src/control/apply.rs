@@ -24,7 +24,7 @@ use plan::{Plan, listen_address, same_but_outlet};
 use super::{Control, Listener, Served, each};
 use crate::Applied;
 use crate::engine::stopped;
-use crate::fabric::{Added, Batch, Results};
+use crate::fabric::{Added, Batch, Order, Results};
 use crate::table::AddressTable;
 use crate::worker::Command;
 
@@ -98,6 +98,12 @@ impl Control {
                 Next::Done => self.complete(job),
             }
         }
+    }
+
+    /// Whether an association has a fabric side that the job under way does not remove.
+    pub(super) fn stands(&self, id: &AssociationId) -> bool {
+        let leaves = self.job.as_ref().is_some_and(|job| job.plan.leaving.contains(id));
+        self.built.contains_key(id) && !leaves
     }
 
     /// A drain is obeyed at once as far as admission and farewells go, whatever job is under way.
@@ -196,7 +202,7 @@ impl Control {
                 if batch.is_empty() {
                     return self.settle(job);
                 }
-                if self.wiring.fabric.send(batch).is_err() {
+                if self.wiring.fabric.send(Order::Apply(batch)).is_err() {
                     self.fail_all(
                         job,
                         "the thread that reaches behind the tunnels has died; restart the gateway",

@@ -299,6 +299,12 @@ impl Client {
         }
     }
 
+    /// Says that it leaves.
+    pub fn exit(&mut self) {
+        self.session.exit();
+        self.transmit();
+    }
+
     /// Goes on from another port, as behind a NAT that forgot it.
     pub fn float(&mut self) {
         self.line = Line::udp(self.server);

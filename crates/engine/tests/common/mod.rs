@@ -13,7 +13,7 @@ use std::time::Duration;
 use engine::{Engine, EngineConfig};
 use gateway::desired::{Association, Desired, Endpoint, Route, Rule, ServerIdentity, Target};
 use model::{AssociationId, EndpointId, RuleGroup, Scope, SecurityRule, Transport};
-use netio::{Fabric, FabricAssociation, FabricError, Outlet};
+use netio::{Departed, Fabric, FabricAssociation, FabricError, Outlet};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use socket2::{Domain, Protocol, Socket, Type};
 use zeroize::Zeroizing;
@@ -28,6 +28,8 @@ pub struct World {
     /// The same of associations that are gone: what comes out here came too late.
     pub gone: Vec<OwnedFd>,
     pub indexes: BTreeMap<String, u16>,
+    /// Who it was to forget, call by call.
+    pub forgotten: Vec<(String, Vec<Departed>)>,
     pub fail_add: Option<FabricError>,
     pub fail_remove: Option<FabricError>,
     pub fail_bind: Option<FabricError>,
@@ -37,7 +39,7 @@ pub struct World {
 #[derive(Clone, Default)]
 pub struct FakeFabric {
     pub world: Arc<Mutex<World>>,
-    /// While somebody holds this, `add` blocks.
+    /// While somebody holds this, `add` and `forget` block.
     pub gate: Arc<Mutex<()>>,
     /// How many calls of `add` have begun.
     pub adding: Arc<AtomicUsize>,
@@ -82,6 +84,12 @@ impl Fabric for FakeFabric {
         let mut world = self.world.lock().unwrap();
         world.log.push(format!("outlet {key} {} {}", outlet.egress.len(), outlet.toward.len()));
         world.fail_outlet.clone().map_or(Ok(()), Err)
+    }
+
+    fn forget(&mut self, key: &str, clients: &[Departed]) -> Result<(), FabricError> {
+        self.world.lock().unwrap().forgotten.push((key.to_owned(), clients.to_vec()));
+        drop(self.gate.lock().unwrap());
+        Ok(())
     }
 
     fn bind_udp(&mut self, address: SocketAddr, sockets: u16) -> Result<Vec<OwnedFd>, FabricError> {

@@ -257,7 +257,10 @@ impl Gateway {
             return Err(Refused::Full);
         }
         let former = there.iter().copied().find(|it| self.held(*it).is_some_and(|held| held.used));
-        let inherited = former.and_then(|former| self.held(former)).map(|held| held.addresses);
+        let inherited = former.and_then(|former| self.held(former));
+        // Where its former session is: the user-space fabric keeps a client's flows by worker.
+        let worker = worker.or(inherited.map(|held| held.worker));
+        let inherited = inherited.map(|held| held.addresses);
         let holder = Holder {
             common_name: &applicant.common_name,
             username: applicant.username.as_deref(),

@@ -82,7 +82,19 @@ impl Gateway {
                         peer_id: held.peer_id,
                     });
                 }
-                let keeps_addresses = self.bequeath(&held);
+                let keeper = self.bequeath(&held);
+                let keeps_addresses = keeper.is_some();
+                let goes_on = keeper.and_then(|keeper| self.held(keeper)).is_some_and(|keeper| {
+                    (&keeper.association, keeper.worker) == (&held.association, held.worker)
+                });
+                if !goes_on {
+                    // Without a path of its own too: it may have been to go on where its former session was.
+                    self.effects.push_back(Effect::Vacated {
+                        worker: held.worker,
+                        association: held.association.clone(),
+                        addresses: held.addresses,
+                    });
+                }
                 let Some(state) = self.endpoints.get_mut(&endpoint) else { return true };
                 if !keeps_addresses {
                     state.pool.release(held.addresses, now);
@@ -111,17 +123,17 @@ impl Gateway {
         }
     }
 
-    /// Whether a session that ends leaves its addresses to another: an heir leaves them to its former session, and that
-    /// to its heir.
-    fn bequeath(&mut self, held: &Admitted) -> bool {
-        if let Some(former) = held.former {
-            if let Some(Stage::Admitted(former)) = self.slots.get_mut(&former).map(|slot| &mut slot.stage) {
+    /// Who has the addresses of a session that ends: an heir leaves them to its former session, and that to its heir.
+    fn bequeath(&mut self, held: &Admitted) -> Option<SlotId> {
+        if let Some(id) = held.former {
+            if let Some(Stage::Admitted(former)) = self.slots.get_mut(&id).map(|slot| &mut slot.stage) {
                 former.heir = None;
             }
-            return true;
+            return Some(id);
         }
-        let Some(slot) = held.heir.and_then(|heir| self.slots.get_mut(&heir)) else { return false };
-        let Stage::Admitted(heir) = &mut slot.stage else { return false };
+        let id = held.heir?;
+        let slot = self.slots.get_mut(&id)?;
+        let Stage::Admitted(heir) = &mut slot.stage else { return None };
         heir.former = None;
         if heir.installed {
             self.effects.push_back(Effect::Inherit {
@@ -130,7 +142,7 @@ impl Gateway {
                 peer_id: heir.peer_id,
             });
         }
-        true
+        Some(id)
     }
 
     /// A stage lasted longer than it may.

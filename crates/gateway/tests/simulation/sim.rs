@@ -517,7 +517,7 @@ impl Sim {
                         "{peer} is somebody else's"
                     );
                 }
-                Effect::Known { .. } | Effect::Forgotten { .. } => {}
+                Effect::Known { .. } | Effect::Forgotten { .. } | Effect::Vacated { .. } => {}
                 Effect::Refused(_) | Effect::PolicyEvaluated(_) | Effect::PolicyLifted { .. } => {}
             }
         }

@@ -218,6 +218,8 @@ pub struct World {
     /// When an address or a peer id was last taken away.
     released_addresses: BTreeMap<(EndpointId, ClientAddresses), Instant>,
     released_ids: BTreeMap<u32, Instant>,
+    /// Where clients have had a path, until it is told that nobody is there any more.
+    pub stays: BTreeSet<(u16, AssociationId, ClientAddresses)>,
     drained: bool,
     seed: u64,
 }
@@ -250,6 +252,7 @@ impl World {
             lifted: vec![],
             released_addresses: BTreeMap::new(),
             released_ids: BTreeMap::new(),
+            stays: BTreeSet::new(),
             drained: false,
             seed: 0,
         }
@@ -470,6 +473,7 @@ impl World {
                 let mut holders =
                     self.paths.values().filter(|(at, it)| *at == endpoint && it.addresses == addresses);
                 assert_eq!((holders.next().is_some(), holders.next().is_some()), (shared, false));
+                self.stays.insert((worker, association.clone(), addresses));
                 let path = Path { worker, association, addresses, has_addresses: !shared, path };
                 assert!(self.paths.insert(peer_id, (endpoint, path)).is_none(), "peer ids are unique");
             }
@@ -490,6 +494,13 @@ impl World {
                     self.released_addresses.insert((endpoint, path.addresses), self.now);
                 }
                 self.released_ids.insert(peer_id, self.now);
+            }
+            Effect::Vacated { worker, association, addresses } => {
+                let there = |it: &Path| {
+                    (it.worker, &it.association, it.addresses) == (worker, &association, addresses)
+                };
+                assert!(!self.paths.values().any(|(_, it)| there(it)), "somebody is there");
+                self.stays.remove(&(worker, association, addresses));
             }
             Effect::CloseStream { stream } => {
                 assert!(self.closed.insert(stream), "once");
@@ -535,6 +546,11 @@ impl World {
             assert!(!denied, "the policy keeps out {}", start.common_name);
         }
         assert!(self.paths.len() <= self.gateway.session_count());
+        for (_, path) in self.paths.values() {
+            let stay = (path.worker, path.association.clone(), path.addresses);
+            assert!(self.stays.contains(&stay), "whoever is there has not left");
+        }
+        assert!(self.gateway.session_count() > 0 || self.stays.is_empty(), "whoever left is told of");
     }
 
     /// Live connections.

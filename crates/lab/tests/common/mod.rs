@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub)] // each test file uses its own part
 
 pub mod bent;
+pub mod fabrics;
 pub mod groups;
 pub mod logs;
 pub mod peer;

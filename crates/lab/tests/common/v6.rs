@@ -9,6 +9,12 @@ pub const TARGETS: [&str; 2] = ["fd77:0:0:1::10", "fd77:0:0:2::10"];
 /// The usual scene with IPv6 beside IPv4 inside, and the targets' way back to clients.
 pub fn scene(clients: usize) -> Result<Scene> {
     let scene = Scene::new(SceneOptions { clients, ..SceneOptions::default() })?;
+    inside(&scene)?;
+    Ok(scene)
+}
+
+/// Puts IPv6 beside IPv4 inside.
+pub fn inside(scene: &Scene) -> Result<()> {
     for (number, (target, address)) in (1..).zip(scene.targets.iter().zip(TARGETS)) {
         let (near, far) = (format!("fd77:0:0:{number}::1"), format!("{address}/64"));
         let inside = format!("inside{number}");
@@ -17,7 +23,7 @@ pub fn scene(clients: usize) -> Result<Scene> {
         target.net.ip(&["-6", "addr", "add", &far, "dev", "eth0", "nodad"])?;
         target.net.ip(&["-6", "route", "add", "default", "via", &near])?;
     }
-    Ok(scene)
+    Ok(())
 }
 
 /// A VPC with the two subnets in both IP versions.

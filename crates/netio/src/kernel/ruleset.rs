@@ -216,6 +216,10 @@ fn each_element(association: &FabricAssociation, each: &mut dyn FnMut(&'static s
 }
 
 /// The hooks, the same whatever associations there are. `OURS` stands for a test of the connection's mark.
+///
+/// Others ask whether there is a way back to a packet's source, by its mark (firewalld, of IPv6). To a client it is in the
+/// association's table, so what comes from a tunnel bears its mark before they ask. To a network it is in the main table, so an
+/// answer bears its own only behind them (`homeward`), and no longer where it is forwarded (`to_`).
 const BASE: &str = "
 chain prerouting_raw {
   type filter hook prerouting priority -300; policy accept;
@@ -224,6 +228,9 @@ chain prerouting_raw {
 chain prerouting {
   type filter hook prerouting priority -150; policy accept;
   iifname vmap @mark_of
+}
+chain homeward {
+  type filter hook prerouting priority 200; policy accept;
   iifname != @links ct direction reply ct mark OURS meta mark set ct mark
 }
 chain input {
@@ -283,7 +290,7 @@ chain mark_{index} {{
 }}
 chain to_{index} {{
   iifname @links counter drop
-{fence}  ct mark {reply:#010x} ct direction reply ct state established,related accept
+{fence}  ct mark {reply:#010x} ct direction reply ct state established,related meta mark set 0 accept
   counter drop
 }}
 chain out_{index} {{

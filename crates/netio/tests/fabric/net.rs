@@ -33,6 +33,8 @@ impl Namespace {
             }
         });
         let space = Self { jobs, path: path.recv().unwrap() };
+        // A new one takes forwarding from the host, where somebody may have turned it on.
+        space.sh("echo 0 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv6/conf/all/forwarding");
         space.sh("ip link set lo up");
         space
     }

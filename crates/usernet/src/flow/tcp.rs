@@ -36,6 +36,8 @@ pub(crate) struct Tcp {
     /// The client sends no more, and the far side is told.
     client_done: bool,
     is_established: bool,
+    /// The client broke it off, or was silent too long: what it had sent before concerns nobody.
+    is_reset: bool,
     /// When the rest is given up, once the client has done with the connection.
     linger_until: Option<Instant>,
     /// Of each of its two buffers; to be given back.
@@ -89,6 +91,7 @@ impl Tcp {
             far_done: false,
             client_done: false,
             is_established: false,
+            is_reset: false,
             linger_until: None,
             buffer_bytes,
         };
@@ -124,7 +127,11 @@ impl Tcp {
     fn poll(&mut self, incoming: Option<&[u8]>, work: &mut Work<'_>) {
         let now = stack_time(work);
         let mut wire = Wire { incoming, queue: &mut *work.queue, scratch: &mut work.buffers.part };
+        let before = self.sockets.get::<Stack>(self.handle).state();
         self.interface.poll(now, &mut wire, &mut self.sockets);
+        let after = self.sockets.get::<Stack>(self.handle).state();
+        let by_itself = matches!(before, State::Closed | State::LastAck | State::Closing | State::TimeWait);
+        self.is_reset |= after == State::Closed && !by_itself;
     }
 
     /// Moves bytes between the halves until one side has none or takes none.
@@ -179,7 +186,7 @@ impl Tcp {
             State::TimeWait if self.client_done && !work.queue.is_blocked() => return Next::Over,
             State::Closed if self.client_done && self.far_done => return Next::Over,
             // The client has done with it, and the far side has not read all.
-            State::Closed | State::TimeWait if stack.can_recv() => {
+            State::Closed | State::TimeWait if stack.can_recv() && !self.is_reset => {
                 let until = *self.linger_until.get_or_insert(work.now + LINGER);
                 if work.now < until {
                     return Next::Wait(Some(until));

@@ -164,6 +164,17 @@ fn packets_are_told_apart_by_all_that_tells_them_apart() {
         assert!(!world.add(1, &last(&datagram((client, pair.1), 1000).0, 7)), "another client");
         assert!(!world.add(1, &last(&datagram((pair.0, far), 1000).0, 7)), "another far side");
         assert_eq!(world.reassembly.pending.len(), 5);
+        let another = |world: &World| {
+            let keys = world.reassembly.pending.values().map(|pending| pending.key.client.address);
+            keys.filter(|address| client.contains(&address.to_string())).count()
+        };
+        assert_eq!(another(&world), 1);
+        let address = client.parse::<std::net::SocketAddr>().unwrap().ip();
+        world.reassembly.forget_client(2, address);
+        assert_eq!(another(&world), 1, "not there");
+        world.reassembly.forget_client(1, address);
+        world.check();
+        assert_eq!((another(&world), world.reassembly.pending.len()), (0, 4));
         world.reassembly.forget_association(1);
         world.check();
         assert_eq!(world.reassembly.pending.len(), 1, "the other association's is left");

@@ -5,6 +5,7 @@
 
 mod client;
 mod connections;
+mod leaving;
 mod limits;
 mod others;
 

@@ -54,10 +54,10 @@ fn a_datagram_longer_than_the_tunnel_comes_in_fragments() {
 }
 
 /// A datagram of the client in fragments, their own order.
-fn in_fragments(far: SocketAddr, data: &[u8], ident: u16) -> Vec<Vec<u8>> {
+pub(super) fn in_fragments(source_port: u16, far: SocketAddr, data: &[u8], ident: u16) -> Vec<Vec<u8>> {
     let IpAddr::V4(dst_addr) = far.ip() else { return Vec::new() };
     let src_addr = "10.8.0.2".parse().unwrap();
-    let udp = UdpRepr { src_port: 7_000, dst_port: far.port() };
+    let udp = UdpRepr { src_port: source_port, dst_port: far.port() };
     let mut inside = vec![0; 8 + data.len()];
     udp.emit(
         &mut UdpPacket::new_unchecked(&mut inside[..]),
@@ -102,13 +102,13 @@ fn a_datagram_in_fragments_arrives_whole_and_is_judged_once() {
     };
     let elsewhere = SocketAddr::new(far.ip(), port.wrapping_add(1));
     let long = pattern(20_000);
-    for part in in_fragments(elsewhere, &long, 1) {
+    for part in in_fragments(7_000, elsewhere, &long, 1) {
         client.send_raw(&part);
     }
     site.until(&mut client, "the refusal", |figures| figures.refused["egress"] == 1);
     let mut buffer = vec![0; 65_536];
     for (ident, reversed) in [(2, false), (3, true)] {
-        let mut parts = in_fragments(far, &long, ident);
+        let mut parts = in_fragments(7_000, far, &long, ident);
         if reversed {
             parts.reverse();
         }
@@ -122,7 +122,7 @@ fn a_datagram_in_fragments_arrives_whole_and_is_judged_once() {
     assert_eq!((figures.begun["udp"], figures.refused["egress"]), (1, 1));
     assert_eq!(figures.refused.values().sum::<u64>(), 1, "{figures:?}");
     // What contradicts itself is counted, and nothing of it arrives.
-    let mut parts = in_fragments(far, &long, 4);
+    let mut parts = in_fragments(7_000, far, &long, 4);
     parts.insert(1, parts[1].clone());
     *parts[2].last_mut().unwrap() ^= 1;
     let count = u64::try_from(parts.len()).unwrap();

@@ -1,6 +1,8 @@
 //! What to type so that packets get through, in the words of the program that keeps the chain. Each piece of advice is
 //! tried on the ruleset that was read before it is given.
 
+use std::collections::BTreeSet;
+
 use super::packet::{Journey, Protocol};
 use super::ruleset::{Effect, Field, Hook, Item, Key, Rule, Ruleset, Test, Tool};
 use crate::fabric_check::LINKS;
@@ -118,11 +120,10 @@ pub(super) trait Programs {
     fn iptables(&self, tool: Tool, family: &str) -> Option<String>;
 }
 
-/// Ways to let what is wanted pass this base chain, the best first.
+/// Ways to let what is wanted pass this base chain, the best first. `within`: the chains in which it ends so far.
 pub(super) fn ways(
     ruleset: &Ruleset,
-    key: &Key,
-    hook: Hook,
+    (key, hook, within): (&Key, Hook, &BTreeSet<String>),
     wanted: &[Wanted],
     programs: &dyn Programs,
 ) -> Vec<Advice> {
@@ -147,9 +148,8 @@ pub(super) fn ways(
         let commands = insertions(iptables.as_deref(), &docker, hook, wanted);
         ways.push(Advice { whose: Some("Docker's"), commands, inserts: Some(whole(&docker)) });
     }
-    if key.table == "firewalld" || ruleset.has(&key.beside("IN_public")) {
-        let commands = firewalld(wanted);
-        ways.push(Advice { whose: Some("firewalld's"), commands, inserts: None });
+    if matches!(hook, Hook::Input | Hook::Forward) {
+        ways.extend(firewalld(ruleset, key, within, wanted));
     }
     let whose = (key.family != "netdev" && iptables.is_some())
         .then(|| insertions(iptables.as_deref(), key, hook, wanted));
@@ -187,21 +187,62 @@ fn ufw_command(wanted: &Wanted) -> Option<String> {
     }
 }
 
-fn firewalld(wanted: &[Wanted]) -> String {
-    let mut commands = Vec::new();
+/// It lets answers through by itself. Ports are a zone's, and the zone that counts is the one clients come in by.
+fn firewalld(ruleset: &Ruleset, key: &Key, within: &BTreeSet<String>, wanted: &[Wanted]) -> Option<Advice> {
+    let kind = if key.table == "firewalld" { "filter_" } else { "" };
+    // The chain that leads to those of zones; its name is another in newer versions.
+    let mut entries = ["FORWARD_ZONES", "FORWARD_dispatch"].map(|name| format!("{kind}{name}")).into_iter();
+    let entry = entries.find(|name| ruleset.has(&key.beside(name)));
+    if kind.is_empty() && entry.is_none() && !ruleset.has(&key.beside("INPUT_ZONES")) {
+        return None;
+    }
+    let place = format!("{kind}IN_");
+    let zones: BTreeSet<&str> = within
+        .iter()
+        .filter_map(|chain| chain.strip_prefix(&place))
+        .map(|zone| zone.strip_suffix("_to_HOST").unwrap_or(zone))
+        .filter(|zone| ruleset.has(&key.beside(&format!("{place}{zone}_allow"))))
+        .collect();
+    let (mut opened, mut commands) = (String::new(), Vec::new());
+    let mut inserts = Vec::new();
+    let mut insert = |chain: String, wanted: &Wanted, hook: Hook| {
+        inserts.push((key.beside(&chain), accept(wanted, hook)));
+    };
     for wanted in wanted {
         match wanted {
-            Wanted::Ports(protocol, ports) => commands.extend(ports.iter().map(|port| {
-                let port = listed(&[*port], "-", ",");
-                format!("firewall-cmd --permanent --add-port={port}/{}", protocol.name())
-            })),
-            Wanted::FromTunnels | Wanted::ToTunnels => {
-                commands.push(format!("firewall-cmd --permanent --zone=trusted --add-interface={LINKS}+"));
+            Wanted::Ports(protocol, ports) => {
+                for port in ports {
+                    let port = listed(&[*port], "-", ",");
+                    opened.push_str(&format!(" --add-port={port}/{}", protocol.name()));
+                }
+                for zone in &zones {
+                    insert(format!("{place}{zone}_allow"), wanted, Hook::Input);
+                }
             }
-            Wanted::Answers => {}
+            Wanted::FromTunnels => {
+                // It leads to the zone's own chain, which accepts.
+                insert(entry.clone().unwrap_or_default(), wanted, Hook::Forward);
+                commands.push(format!("firewall-cmd --permanent --zone=trusted --change-interface={LINKS}+"));
+            }
+            Wanted::Answers | Wanted::ToTunnels => {}
         }
     }
-    commands.dedup();
+    if !opened.is_empty() {
+        let mut zones: Vec<String> = zones.iter().map(|zone| format!(" --zone={zone}")).collect();
+        if zones.is_empty() {
+            // Then it is the default one.
+            zones.push(String::new());
+        }
+        commands.extend(zones.iter().map(|zone| format!("firewall-cmd --permanent{zone}{opened}")));
+    }
+    if commands.is_empty() {
+        return None;
+    }
     commands.push("firewall-cmd --reload".to_owned());
-    commands.join("; ")
+    let foreseen = !inserts.is_empty() && inserts.iter().all(|(chain, _)| ruleset.has(chain));
+    Some(Advice {
+        whose: Some("firewalld's"),
+        commands: commands.join("; "),
+        inserts: foreseen.then_some(inserts),
+    })
 }

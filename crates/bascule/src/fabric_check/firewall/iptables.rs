@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::nft::flag;
+use super::packet::THERE;
 use super::ruleset::{Base, Effect, Field, Hook, Item, Key, Rule, Ruleset, Test, Tool, target};
 
 /// Adds the tables of a text to what is known.
@@ -87,8 +88,24 @@ fn rule(words: &[String], line: &str, is_chain: &dyn Fn(&str) -> bool) -> Rule {
                 rule.effects.push(effect);
                 return rule;
             }
-            "-m"
-            | "--limit"
+            "-m" => {
+                if rest.next() == Some("rpfilter") {
+                    let field = Field::WayBack { marked: false, strict: true };
+                    rule.tests.push(Test::text(field, THERE));
+                }
+            }
+            "--loose" | "--validmark" | "--accept-local" | "--invert" => {
+                let asked = rule.tests.last_mut();
+                if let Some(Test { field: Field::WayBack { marked, strict }, negated, .. }) = asked {
+                    match option {
+                        "--loose" => *strict = false,
+                        "--validmark" => *marked = true,
+                        "--invert" => *negated = true,
+                        _ => {}
+                    }
+                }
+            }
+            "--limit"
             | "--limit-burst"
             | "--comment"
             | "--hashlimit-upto"
@@ -105,8 +122,7 @@ fn rule(words: &[String], line: &str, is_chain: &dyn Fn(&str) -> bool) -> Rule {
             | "--connlimit-mask" => {
                 rest.next();
             }
-            "--loose" | "--validmark" | "--limit-iface-in" | "--limit-iface-out" | "--connlimit-saddr"
-            | "--connlimit-daddr" => {}
+            "--limit-iface-in" | "--limit-iface-out" | "--connlimit-saddr" | "--connlimit-daddr" => {}
             "--syn" => {
                 let (mask, syn) = (0b1_0111, 0b10);
                 rule.tests.push(Test {
@@ -115,8 +131,6 @@ fn rule(words: &[String], line: &str, is_chain: &dyn Fn(&str) -> bool) -> Rule {
                     any: vec![Item::Range(syn, syn)],
                 });
             }
-            // Of a check of the way back: what has none.
-            "--invert" => rule.tests.push(Test::never()),
             "--hashlimit-above" | "--connlimit-above" => {
                 rest.next();
                 if !negated {

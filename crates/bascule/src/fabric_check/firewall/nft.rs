@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
+use super::packet::{MISSING, THERE};
 use super::ruleset::{Base, Chain, Effect, Field, Hook, Item, Key, Rule, Ruleset, Test, Tool, target};
 
 /// Our own table, which is none of another program.
@@ -247,8 +248,8 @@ fn field(left: &Value, tests: &mut Vec<Test>) -> Field {
         return match text(fib, "result") {
             "type" if flags.contains(&"daddr") => Field::DestinationKind,
             "type" => Field::SourceKind,
-            // Whether there is a way back to the source, in all uses that are known.
-            _ => Field::Never,
+            _ if flags.contains(&"daddr") => Field::Odd,
+            _ => Field::WayBack { marked: flags.contains(&"mark"), strict: flags.contains(&"iif") },
         };
     }
     left.get("payload").map_or(Field::Odd, |payload| header(payload, tests))
@@ -292,6 +293,15 @@ fn item(value: &Value, field: &Field) -> Item {
                 let ends = first.parse::<IpAddr>().ok().zip(last.parse().ok());
                 ends.map_or(Item::Odd, |(first, last)| Item::Addresses(first, last))
             }
+            _ => Item::Odd,
+        };
+    }
+    if let Field::WayBack { .. } = field {
+        return match value {
+            Value::Bool(true) => Item::Text(THERE.to_owned()),
+            Value::Bool(false) => Item::Text(MISSING.to_owned()),
+            // The number of no interface.
+            Value::String(zero) if zero == "0" => Item::Text(MISSING.to_owned()),
             _ => Item::Odd,
         };
     }

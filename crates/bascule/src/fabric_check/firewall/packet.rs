@@ -1,8 +1,19 @@
 //! The packets that have to get through, and what a test sees of one.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
-use super::ruleset::{Field, Hook, Item, Test};
+use super::ruleset::{Base, Field, Hook, Item, Test};
+
+/// What is said of a way back.
+pub(super) const THERE: &str = "there";
+pub(super) const MISSING: &str = "missing";
+
+/// Where our own rules mark what comes from a tunnel, and where what goes back to one.
+const OUTWARD: i64 = -300;
+const BACK: i64 = 200;
+/// Where ours take the mark of an answer away, as it is forwarded.
+const FORWARDED: i64 = 0;
 
 /// Whether something is so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +71,24 @@ impl Journey {
         }
     }
 
+    /// Whether our mark is on the packet in this chain. It leads to the client and nowhere else.
+    pub(super) fn marked(self, base: &Base) -> Truth {
+        let behind = |ours: i64| match base.priority.cmp(&ours) {
+            Ordering::Less => Truth::No,
+            // Whichever was loaded first.
+            Ordering::Equal => Truth::Maybe,
+            Ordering::Greater => Truth::Yes,
+        };
+        match (self, base.hook) {
+            (Self::Arriving | Self::Answering, _) | (_, Hook::Ingress) => Truth::No,
+            (Self::Outward, Hook::Prerouting) => behind(OUTWARD),
+            (Self::Outward, _) => Truth::Yes,
+            (Self::Back, Hook::Prerouting) => behind(BACK),
+            (Self::Back, Hook::Forward) => behind(FORWARDED).not(),
+            (Self::Back, _) => Truth::No,
+        }
+    }
+
     /// Whether it is an answer within a connection that is there.
     pub(super) fn answers(self) -> bool {
         matches!(self, Self::Answering | Self::Back)
@@ -86,6 +115,8 @@ pub(super) struct Packet {
 pub(super) struct Carried {
     /// Its mark; `None`: unknown.
     pub mark: Option<u64>,
+    /// Whether the mark is ours.
+    pub marked: Truth,
     /// Whether its connection is tracked.
     pub tracked: Truth,
     /// Whether a rule for particular addresses or ports holds.
@@ -157,8 +188,25 @@ impl Packet {
             Field::SourceKind if self.journey == Journey::Answering => Seen::Text("local"),
             Field::DestinationKind if arriving => Seen::Text("local"),
             Field::SourceKind | Field::DestinationKind => Seen::Text("unicast"),
+            Field::WayBack { marked, strict } => {
+                self.way_back(if *marked { carried.marked } else { Truth::No }, *strict)
+            }
             Field::PacketKind => Seen::Text(if self.journey == Journey::Answering { "" } else { "host" }),
             Field::Odd | Field::Never => Seen::Unknown,
+        }
+    }
+
+    /// What the routing says of its source, with our mark or without: a client is in our own table, and all others are in
+    /// the main one.
+    fn way_back(&self, marked: Truth, strict: bool) -> Seen<'_> {
+        match (self.journey, marked) {
+            (Journey::Arriving, _) | (Journey::Outward, Truth::Yes) | (Journey::Back, Truth::No) => {
+                Seen::Text(THERE)
+            }
+            (Journey::Outward, Truth::No) if strict => Seen::Text(MISSING),
+            (Journey::Back, Truth::Yes) => Seen::Text(MISSING),
+            // A default route leads to everybody.
+            (Journey::Outward | Journey::Back | Journey::Answering, _) => Seen::Unknown,
         }
     }
 

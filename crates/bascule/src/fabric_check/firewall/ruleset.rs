@@ -108,9 +108,14 @@ pub(super) enum Field {
     SourceKind,
     DestinationKind,
     PacketKind,
+    /// Whether there is a way back to the source, by its mark or without; `strict`: by the interface it came by.
+    WayBack {
+        marked: bool,
+        strict: bool,
+    },
     /// Not understood.
     Odd,
-    /// Holds for no ordinary packet: a rate that is exceeded, a source that has no way back.
+    /// Holds for no ordinary packet: a rate that is exceeded.
     Never,
 }
 

@@ -76,6 +76,75 @@ fn older_tables_have_their_own_tool() {
 }
 
 #[test]
+fn whether_a_way_back_is_there_depends_on_the_mark() {
+    let rows = [
+        ("mangle", "-m rpfilter --validmark --invert -j DROP", ""),
+        ("mangle", "-m rpfilter --validmark -j RETURN\n-A PREROUTING -j DROP", ""),
+        ("mangle", "-m rpfilter --invert -j DROP", "MISSING"),
+        ("mangle", "-m rpfilter --loose --invert -j DROP", "unknown"),
+        // Ours stands at the same place.
+        ("raw", "-m rpfilter --validmark --invert -j DROP", "unknown"),
+        // Another mark than ours.
+        (
+            "mangle",
+            "-j MARK --set-xmark 0x1/0x1\n-A PREROUTING -m rpfilter --validmark --invert -j DROP",
+            "unknown",
+        ),
+    ];
+    for (table, rules, begins) in rows {
+        let text = format!("*{table}\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING {rules}\nCOMMIT\n");
+        let said = saved(Tool::Iptables, &text);
+        assert!(said.starts_with(begins) && said.is_empty() == begins.is_empty(), "{table} {rules}: {said}");
+    }
+}
+
+/// As firewalld writes them for iptables, the outer interface in this zone.
+fn zoned(zone: &str, denied: &str) -> String {
+    let (mut chains, mut rules) = (String::new(), String::new());
+    for (hook, place) in [("INPUT", "IN"), ("FORWARD", "FWD")] {
+        chains.push_str(&format!(":{hook} ACCEPT [0:0]\n:{hook}_ZONES - [0:0]\n"));
+        rules.push_str(&format!(
+            "-A {hook} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT
+-A {hook} -j {hook}_ZONES\n-A {hook} -j REJECT --reject-with icmp-host-prohibited
+-A {hook}_ZONES -i eth0 -g {place}_{zone}\n-A {hook}_ZONES -g {place}_public\n"
+        ));
+        for zone in [zone, "public"] {
+            chains.push_str(&format!(
+                ":{place}_{zone} - [0:0]\n:{place}_{zone}_deny - [0:0]\n:{place}_{zone}_allow - [0:0]\n"
+            ));
+            rules.push_str(&format!(
+                "-A {place}_{zone} -j {place}_{zone}_deny\n-A {place}_{zone} -j {place}_{zone}_allow
+-A {place}_{zone} -j REJECT --reject-with icmp-port-unreachable\n"
+            ));
+        }
+    }
+    format!("*filter\n{chains}{rules}-A IN_{zone}_allow -p tcp -m tcp --dport 22 -j ACCEPT\n{denied}COMMIT\n")
+}
+
+#[test]
+fn firewalld_opens_ports_of_the_zone_that_clients_come_in_by() {
+    let said = saved(Tool::Iptables, &zoned("external", ""));
+    for words in [
+        "(firewalld's) drops (in IN_external) what comes to UDP 443 and 1194",
+        "| firewall-cmd --permanent --zone=external --add-port=443/udp --add-port=1194/udp --add-port=443/tcp \
+         --add-port=1194/tcp; firewall-cmd --reload\n",
+        "(firewalld's) drops (in FWD_public) what clients send",
+        "| firewall-cmd --permanent --zone=trusted --change-interface=bsc+; firewall-cmd --reload\n",
+    ] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    // Of another version.
+    let newer = "*filter\n:INPUT ACCEPT [0:0]\n:INPUT_dispatch - [0:0]\n:FORWARD_dispatch - [0:0]\n:IN_home_to_HOST - [0:0]
+:IN_home - [0:0]\n:IN_home_allow - [0:0]\n-A INPUT -j INPUT_dispatch\n-A INPUT_dispatch -j IN_home_to_HOST
+-A IN_home_to_HOST -j IN_home\n-A IN_home_to_HOST -j REJECT\n-A IN_home -j IN_home_allow\n";
+    let said = saved(Tool::Iptables, newer);
+    assert!(said.contains("| firewall-cmd --permanent --zone=home --add-port=443/udp"), "{said}");
+    // What the zone denies it denies before it looks at ports that are open.
+    let said = saved(Tool::Iptables, &zoned("external", "-A IN_external_deny -p udp -j DROP\n"));
+    assert!(said.contains("| iptables -I INPUT -p udp") && !said.contains("--add-port"), "{said}");
+}
+
+#[test]
 fn advice_that_would_not_help_is_not_given() {
     // What Docker leaves to its users comes behind the drop.
     let text =

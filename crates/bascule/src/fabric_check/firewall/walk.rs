@@ -32,7 +32,8 @@ pub(super) fn follow(ruleset: &Ruleset, packet: &Packet, particular: Truth) -> V
     let mut walk = Walk {
         ruleset,
         packet,
-        carried: Carried { mark: (!marked).then_some(0), tracked: Truth::Yes, particular },
+        carried: Carried { mark: (!marked).then_some(0), marked: Truth::No, tracked: Truth::Yes, particular },
+        remarked: false,
         steps_left: STEPS_MAX,
         doubts: Vec::new(),
         ends: Vec::new(),
@@ -68,6 +69,8 @@ struct Walk<'a> {
     ruleset: &'a Ruleset,
     packet: &'a Packet,
     carried: Carried,
+    /// Whether another program may have put a mark on it.
+    remarked: bool,
     steps_left: u32,
     doubts: Vec<String>,
     /// Ends that were reached, each with the chain.
@@ -98,6 +101,7 @@ impl Walk<'_> {
 
     fn base(&mut self, key: &Key, base: &Base) -> Verdict {
         (self.doubts, self.ends) = (Vec::new(), Vec::new());
+        self.carried.marked = if self.remarked { Truth::Maybe } else { self.packet.journey.marked(base) };
         let place = Place { key, base, depth: 0 };
         if self.chain(&key.name, place) {
             let end = if base.drops { End::Stop } else { End::Accept };
@@ -214,7 +218,8 @@ impl Walk<'_> {
                 return After::Next;
             }
             Effect::Remark => {
-                self.carried.mark = None;
+                (self.carried.mark, self.carried.marked) = (None, Truth::Maybe);
+                self.remarked = true;
                 return After::Next;
             }
             Effect::Untrack => {
