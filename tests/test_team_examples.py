@@ -98,6 +98,16 @@ def check(bascule, worker):
     meet("reset")
     left = [vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"]]
     assert left == ([] if worker == "gw0" else [mine])
+    bascule.reset()
+    # Both workers ask for more accounts at the same time; one of them asks one of its own.
+    others = [bascule.account(), bascule.account()]
+    others.append(others[0].account())
+    numbers = [other.client("sts").get_caller_identity()["Account"] for other in others]
+    others[0].client("ec2").create_vpc(CidrBlock="10.0.0.0/16")
+    assert [len(one.client("ec2").describe_vpcs()["Vpcs"]) for one in (bascule, *others)] == [0, 1, 0, 0]
+    assert others[0].certificates.authority.exists() and not (bascule.folder / "pki").exists()
+    with open(os.path.join(said, "accounts." + worker), "w") as file:
+        file.write(" ".join(numbers))
 '''
 
 
@@ -106,6 +116,8 @@ def test_workers_share_a_server_and_do_not_disturb_each_other(team):
     assert done.returncode == 0, done.stdout + done.stderr
     (one, account), (other, another) = ((folder / f"said/at.gw{n}").read_text().split() for n in (0, 1))
     assert one == other and account != another
+    accounts = " ".join((folder / f"said/accounts.gw{n}").read_text() for n in (0, 1)).split()
+    assert len(accounts) == 6 and len({account, another, *accounts}) == 8, accounts
 
 
 def test_without_sharing_each_worker_has_a_server(team):

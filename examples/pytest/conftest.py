@@ -42,7 +42,11 @@ def applied(bascule, office, tmp_path_factory):
     shutil.copy(HERE / "main.tf", folder)
     server = bascule.certificates.server("vpn.example.com")
     files = {"certificate": server.certificate, "key": server.key, "authority": bascule.certificates.authority}
-    variables = {"server": {name: str(path) for name, path in files.items()}, "office": f"{office[0]}/32"}
+    variables = {
+        "server": {name: str(path) for name, path in files.items()},
+        "office": f"{office[0]}/32",
+        "office_port": office[1],
+    }
     (folder / "terraform.tfvars.json").write_text(json.dumps(variables))
 
     def terraform(*arguments):

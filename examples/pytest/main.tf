@@ -23,6 +23,10 @@ variable "office" {
   type = string
 }
 
+variable "office_port" {
+  type = number
+}
+
 resource "aws_acm_certificate" "server" {
   certificate_body  = file(var.server.certificate)
   private_key       = file(var.server.key)
@@ -38,10 +42,25 @@ resource "aws_subnet" "main" {
   cidr_block = "10.0.1.0/24"
 }
 
+# The one thing in the office that they may use.
+resource "aws_security_group" "clients" {
+  name   = "vpn-clients"
+  vpc_id = aws_vpc.main.id
+
+  egress {
+    protocol    = "tcp"
+    from_port   = var.office_port
+    to_port     = var.office_port
+    cidr_blocks = [var.office]
+  }
+}
+
 resource "aws_ec2_client_vpn_endpoint" "main" {
   client_cidr_block      = "10.8.0.0/22"
   server_certificate_arn = aws_acm_certificate.server.arn
   split_tunnel           = true
+  vpc_id                 = aws_vpc.main.id
+  security_group_ids     = [aws_security_group.clients.id]
 
   authentication_options {
     type                       = "certificate-authentication"
@@ -61,6 +80,10 @@ resource "aws_ec2_client_vpn_authorization_rule" "office" {
 
 output "endpoint" {
   value = aws_ec2_client_vpn_endpoint.main.id
+}
+
+output "group" {
+  value = aws_security_group.clients.id
 }
 
 output "subnet" {

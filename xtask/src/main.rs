@@ -18,14 +18,15 @@ mod tidy;
 use std::process::ExitCode;
 
 const USAGE: &str =
-    "usage: cargo xtask demo | test | tidy | campaign NAME [N] | bench api|scale|sessions [--debug] | deb [--debug] | release [--check]
+    "usage: cargo xtask demo | test | tidy | campaign NAME [N] | bench api|scale|sessions [--debug] | deb [--debug | --built] | release [--check]
 
   demo   installs what is missing, builds, and runs the main job end to end with a real OpenVPN client
   test   installs what the tests need, runs every test, ends with a count
   tidy   checks the layer table, file sizes, module docs and the other rules of the house
   bench  builds for release, measures the API beside moto's server, a large state beside a small one, or the change of a
          rule while clients are connected, and writes docs/bench/api-YYYY-MM-DD.md, scale-… or sessions-…
-  deb    builds for release and makes the Debian package under target/debian
+  deb    builds for release and makes the Debian package under target/debian; --debug: of the debug build, which is built
+         first; --built: of the debug build as it stands, under target/debian/debug
   release  builds the last commit for others, under target/dist: binary, package, bill of materials, notices, checksums;
            --check builds it a second time elsewhere and compares
   campaign  runs one of these, or as many of it as said:";
@@ -52,6 +53,10 @@ fn main() -> ExitCode {
         ["bench", "sessions", "--debug"] => bench::sessions(true),
         ["deb"] => package::deb(false),
         ["deb", "--debug"] => package::deb(true),
+        ["deb", "--built"] => package::built().map(|file| {
+            println!("{}", file.display());
+            true
+        }),
         ["release"] => release::run(),
         ["release", "--check"] => release::check(),
         _ => {

@@ -1,7 +1,7 @@
 //! `cargo xtask deb`: the Debian package, by cargo-deb: binary, unit, manual pages, completions and notices.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::host;
 use crate::run::{Outcome, cargo, command, kept, root, shown, target_dir};
@@ -11,9 +11,26 @@ use crate::{linked, notices};
 pub(crate) const NOTICES: &str = "NOTICES";
 pub(crate) const STANDARD_LIBRARY: &str = "NOTICES-rust-std.html";
 
+/// The profile of the debug build.
+const DEBUG: &str = "dev";
+
 /// Shells, and the names under which distributions look for their completions.
 const COMPLETIONS: [(&str, &str); 3] =
     [("bash", "bascule.bash"), ("zsh", "_bascule"), ("fish", "bascule.fish")];
+
+/// Makes the package of the debug build as it stands, for tests; its file.
+pub(crate) fn built() -> Outcome<PathBuf> {
+    let to = target_dir().join("debian/debug");
+    if to.exists() {
+        fs::remove_dir_all(&to).map_err(|error| format!("{}: {error}", to.display()))?;
+    }
+    if !package(&root(), &target_dir(), DEBUG, &to, None)? {
+        return Err("cargo-deb made no package".to_owned());
+    }
+    let mut made = fs::read_dir(&to).into_iter().flatten().flatten().map(|entry| entry.path());
+    made.find(|path| path.extension().is_some_and(|ending| ending == "deb"))
+        .ok_or_else(|| format!("there is no package in {}", to.display()))
+}
 
 /// Builds the package; with `debug` of the debug build, to see that packaging works.
 pub(crate) fn deb(debug: bool) -> Outcome<bool> {
@@ -27,7 +44,7 @@ pub(crate) fn deb(debug: bool) -> Outcome<bool> {
     if !shown(&mut build)? {
         return Ok(false);
     }
-    let profile = if debug { "dev" } else { "release" };
+    let profile = if debug { DEBUG } else { "release" };
     package(&root(), &target_dir(), profile, &target_dir().join("debian"), None)
 }
 
@@ -40,23 +57,18 @@ pub(crate) fn package(
     to: &Path,
     seconds: Option<&str>,
 ) -> Outcome<bool> {
-    let built = target.join(if profile == "dev" { "debug" } else { profile });
+    let for_tests = profile == DEBUG;
+    let built = target.join(if for_tests { "debug" } else { profile });
     let folder = at.join("target/package");
     generated(&built.join("bascule"), &folder)?;
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
     fs::write(folder.join(NOTICES), notices::text(&linked::crates(at)?, at)?).map_err(failed)?;
     fs::write(folder.join(STANDARD_LIBRARY), notices::standard_library()?).map_err(failed)?;
-    let mut package = command(host::cargo_deb()?);
+    let mut package = command(host::cargo_deb(for_tests)?);
     // Called by name it wants cargo's own argument first.
-    package.current_dir(at).args([
-        "deb",
-        "--no-build",
-        "--no-strip",
-        "--package",
-        "bascule",
-        "--profile",
-        profile,
-    ]);
+    package.current_dir(at).args(["deb", "--no-build", "--package", "bascule", "--profile", profile]);
+    // The release's symbols are gone already; those of the debug build are most of it.
+    package.args(if for_tests { &["--strip", "--fast"][..] } else { &["--no-strip"] });
     fs::create_dir_all(to).map_err(failed)?;
     if let Some(seconds) = seconds {
         package.env("SOURCE_DATE_EPOCH", seconds);

@@ -50,17 +50,19 @@ pub(crate) fn run() -> Outcome<bool> {
     let everything = ["--workspace", "--lib", "--bins", "--tests", "--example", MEMBERS];
     let build = ["test", "--quiet", "--no-run"];
     one("cargo test --no-run", &mut count, cargo().args(build).args(everything))?;
+    let packing = Packing::start();
     let long = Aside::start("Python, long", "long", COMPUTING, NICER);
     let mut tests = cargo();
     tests.arg("test").args(everything).args(["--no-fail-fast", "--", "--show-output"]);
     rust_tests("Rust", &mut count, tests.env("BASCULE_BIN", built("bascule")))?;
+    let package = packing.and_then(|packing| packing.finish(&mut count))?;
     match slow.and_then(|slow| Ok([slow, long?])) {
         Ok(aside) => {
-            python_report(
-                "Python",
-                &mut count,
-                &mut pytest(&host::python()?, "not slow and not long", COMPUTING, 0),
-            )?;
+            let mut tests = pytest(&host::python()?, "not slow and not long", COMPUTING, 0);
+            if let Some(package) = package {
+                tests.env("BASCULE_DEB", package);
+            }
+            python_report("Python", &mut count, &mut tests)?;
             for tests in aside {
                 tests.finish(&mut count)?;
             }
@@ -192,6 +194,34 @@ impl Aside {
         let text = String::from_utf8_lossy(&output.stdout);
         count_python(self.name, count, output.status.success(), &text, self.started);
         Ok(())
+    }
+}
+
+/// The Debian package of what is built, made beside the tests.
+struct Packing(Child, Instant);
+
+impl Packing {
+    fn start() -> Outcome<Self> {
+        let own = std::env::current_exe().map_err(|error| format!("this program has no name: {error}"))?;
+        let mut packing = command("nice");
+        packing.args(["-n", &NICER.to_string()]).arg(own).args(["deb", "--built"]);
+        let child = packing.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        child.map(|child| Self(child, Instant::now())).map_err(|error| format!("nothing packs: {error}"))
+    }
+
+    /// The package, if one was made.
+    fn finish(self, count: &mut Count) -> Outcome<Option<PathBuf>> {
+        let output = self.0.wait_with_output().map_err(|error| format!("the package: {error}"))?;
+        let held = output.status.success();
+        println!("package: {} (after {} s)", if held { "ok" } else { "FAILED" }, self.1.elapsed().as_secs());
+        let text = String::from_utf8_lossy(&output.stdout);
+        if !held {
+            println!("{text}{}", String::from_utf8_lossy(&output.stderr));
+            count.failed += 1;
+            return Ok(None);
+        }
+        count.passed += 1;
+        Ok(text.lines().last().map(PathBuf::from))
     }
 }
 

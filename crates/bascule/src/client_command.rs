@@ -46,10 +46,7 @@ pub(crate) fn run(arguments: &Client) -> Result<()> {
     // Opened before the run: a report that cannot be written is wrong usage, not a lost run.
     let mut junit = arguments.junit.as_deref().map(|path| create("junit", path)).transpose()?;
     let mut json = arguments.json.as_deref().map(|path| create("json", path)).transpose()?;
-    let report = swarm::run(&plan, |line| {
-        // Whoever reads may have gone; the reports count.
-        let _ = writeln!(std::io::stdout(), "{line}");
-    })?;
+    let report = swarm::run(&plan, |line| out!("{line}"))?;
     if let Some(file) = &mut junit {
         file.write_all(swarm::junit(&report).as_bytes()).context("cannot write the JUnit report")?;
     }
@@ -81,7 +78,7 @@ fn setup(arguments: &Client, path: &Path) -> Result<Setup> {
             .map_err(|error| Usage(format!("auth-user-pass = {}: {error}", login.display())))?;
     }
     for note in &profile.notes {
-        eprintln!("bascule: {}: {note}", path.display());
+        err!("{}: {note}", path.display());
     }
     let dialect = swarm::dialect(&arguments.dialect)
         .map_err(|error| Usage(format!("dialect = {}: {error}", arguments.dialect)))?;

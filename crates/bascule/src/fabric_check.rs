@@ -73,15 +73,15 @@ pub(crate) fn run(arguments: FabricCheck) -> Result<()> {
     let (mut lacking, mut open) = (0_usize, 0_usize);
     for finding in &findings {
         match finding {
-            Good(what) => println!("ok       {what}"),
-            Note { what, do_this } => println!("note     {what}\n         type: {do_this}"),
+            Good(what) => out!("ok       {what}"),
+            Note { what, do_this } => out!("note     {what}\n         type: {do_this}"),
             Unknown { what, do_this } => {
                 open = open.saturating_add(1);
-                println!("unknown  {what}\n         type: {do_this}");
+                out!("unknown  {what}\n         type: {do_this}");
             }
             Lack { what, do_this } => {
                 lacking = lacking.saturating_add(1);
-                println!("MISSING  {what}\n         type: {do_this}");
+                out!("MISSING  {what}\n         type: {do_this}");
             }
         }
     }
@@ -89,8 +89,8 @@ pub(crate) fn run(arguments: FabricCheck) -> Result<()> {
         bail!("{lacking} of {} things are missing for the kernel fabric", findings.len());
     }
     match open {
-        0 => println!("the kernel fabric can work here"),
-        _ => println!(
+        0 => out!("the kernel fabric can work here"),
+        _ => out!(
             "nothing is known to be missing, but {open} of {} things could not be judged",
             findings.len()
         ),

@@ -29,23 +29,23 @@ pub(crate) fn run(arguments: Keys) -> Result<()> {
             for key in keys.keys() {
                 let state = if key.active { "active" } else { "disabled" };
                 let note = if told.as_ref() == Some(&key.key.id) { "  in credentials" } else { "" };
-                println!("{}  {state:<8}  {}{note}", key.key.id, key.created_at);
+                out!("{}  {state:<8}  {}{note}", key.key.id, key.created_at);
             }
         }
         KeysCommand::Rotate => {
             let id = keys.rotate()?;
-            println!("{id} is active and stands in {}", data_dir.join(CREDENTIALS_FILE).display());
+            out!("{id} is active and stands in {}", data_dir.join(CREDENTIALS_FILE).display());
             for old in keys.keys().iter().filter(|key| key.active && key.key.id != id) {
-                println!("{0} stays active until `bascule keys disable {0}`", old.key.id);
+                out!("{0} stays active until `bascule keys disable {0}`", old.key.id);
             }
         }
         KeysCommand::Disable { id } => {
             keys.switch(&id, false)?;
-            println!("{id} is disabled");
+            out!("{id} is disabled");
         }
         KeysCommand::Enable { id } => {
             keys.switch(&id, true)?;
-            println!("{id} is active");
+            out!("{id} is active");
         }
     }
     Ok(())

@@ -2,6 +2,11 @@
 //!
 //! Layer 5. Nothing here decides anything about Client VPN: it puts the parts together.
 
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
+#[macro_use]
+mod output;
+
 pub mod aws_client;
 mod backup;
 mod behind;
@@ -74,14 +79,14 @@ pub fn run() -> ExitCode {
         cli::Command::Completions { shell } => manual::completions(shell),
         cli::Command::Man { folder } => manual::pages(&folder),
         cli::Command::Version => {
-            println!("bascule {}", env!("CARGO_PKG_VERSION"));
+            out!("bascule {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
     };
-    match done {
+    match done.and_then(|()| output::finish()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bascule: {error:#}");
+            err!("{error:#}");
             ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
         }
     }

@@ -11,5 +11,7 @@ pub(crate) fn start() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // That a line could not be written it would say on standard error, and panic where that is closed.
+        .log_internal_errors(false)
         .init();
 }

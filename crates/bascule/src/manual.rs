@@ -7,12 +7,15 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::cli::Cli;
+use crate::output;
 
 const PROGRAM: &str = "bascule";
 
 /// Prints a shell's completions.
 pub(crate) fn completions(shell: Shell) -> Result<()> {
-    clap_complete::generate(shell, &mut Cli::command(), PROGRAM, &mut std::io::stdout());
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), PROGRAM, &mut text);
+    output::text(&text);
     Ok(())
 }
 

@@ -54,7 +54,7 @@ fn init_ca(arguments: &InitCa) -> Result<()> {
     let ca = issue::ca(&arguments.name, from, until).context("cannot make the authority")?;
     private_file::write(&key, &ca.key_pem)?;
     private_file::write_public(&certificate, &ca.certificate_pem)?;
-    println!("{}", certificate.display());
+    out!("{}", certificate.display());
     Ok(())
 }
 
@@ -83,7 +83,7 @@ fn issue_one(arguments: &Issue, server: bool) -> Result<()> {
     .context("cannot issue the certificate")?;
     private_file::write(&key, &issued.key_pem)?;
     private_file::write_public(&certificate, &issued.certificate_pem)?;
-    println!("{}", certificate.display());
+    out!("{}", certificate.display());
     Ok(())
 }
 
@@ -97,7 +97,7 @@ fn revoke(arguments: &Revoke) -> Result<()> {
         text.push_str(&format!("{serial} {}\n", arguments.name));
         private_file::write_public(&list, &text)?;
     }
-    println!("revoked {serial}; `bascule pki crl` writes the list to import");
+    out!("revoked {serial}; `bascule pki crl` writes the list to import");
     Ok(())
 }
 
@@ -120,7 +120,7 @@ fn crl(arguments: &Crl) -> Result<()> {
     private_file::write_public(&counter, &format!("{number}\n"))?;
     let path = arguments.dir.join("crl.pem");
     private_file::write_public(&path, &list)?;
-    println!("{}", path.display());
+    out!("{}", path.display());
     Ok(())
 }
 
@@ -145,7 +145,7 @@ fn keep(dir: &Path, name: &str, text: &str) -> Result<()> {
         bail!("{} is there already; it was left as it is", path.display());
     }
     private_file::write(&path, text)?;
-    println!("{}", path.display());
+    out!("{}", path.display());
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::aws_client::AwsClient;
 use crate::cli::Profile;
-use crate::nearby;
+use crate::{nearby, output};
 
 pub(crate) fn run(arguments: &Profile) -> Result<()> {
     let certificate = read(&arguments.cert)?;
@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &Profile) -> Result<()> {
     let configuration = answer.text("clientConfiguration")?;
     let mut blocks = vec![("cert", certificate.as_str()), ("key", key.as_str())];
     blocks.extend(control_key.as_ref().map(|text| ("tls-crypt-v2", text.as_str())));
-    print!("{}", completed(&configuration, &blocks).as_str());
+    output::text(completed(&configuration, &blocks).as_bytes());
     Ok(())
 }
 

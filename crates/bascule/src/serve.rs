@@ -1,5 +1,6 @@
 //! `bascule serve`: API, controllers and gateway in one process, put together.
 
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -292,7 +293,8 @@ async fn serve(prepared: Prepared) -> Result<()> {
             readiness.store(now, Ordering::Release);
             if now && !announced {
                 private_file::write(&config.data_dir.join(URL_FILE), &format!("{url}\n"))?;
-                println!("ready {url}");
+                // Who started it may read nothing; `/health` and the service manager have it too.
+                let _ = writeln!(std::io::stdout(), "ready {url}");
                 told(&[sd_notify::NotifyState::Ready]);
                 announced = true;
             }

@@ -23,7 +23,9 @@ pub(crate) fn run(arguments: &State) -> Result<()> {
         StateCommand::Save { file } => {
             let snapshot = client.own("snapshot", b"").context("the state is not saved")?;
             if file == Path::new("-") {
-                std::io::stdout().write_all(snapshot.as_bytes()).context("cannot write it out")?;
+                let mut to = std::io::stdout();
+                // A state that is cut off is none: that nobody takes the rest is a failure.
+                to.write_all(snapshot.as_bytes()).and_then(|()| to.flush()).context("cannot write it out")?;
             } else {
                 private_file::write(file, &snapshot)?;
             }

@@ -41,6 +41,24 @@ fn what_fails_at_run_time_is_exit_code_1_and_one_line() {
 }
 
 #[test]
+fn exit_codes_are_the_same_where_nobody_reads() {
+    for (arguments, code) in [
+        (&["version"][..], 0),
+        (&["help"], 0),
+        (&["completions", "bash"], 0),
+        (&["nonsense"], 2),
+        (&["client", "there-is-no-such-file"], 2),
+        (&["pki", "crl", "--dir", "there-is-no-such-folder"], 1),
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bascule"));
+        command.args(arguments).stderr(writer.try_clone().expect("a copy")).stdout(writer);
+        assert_eq!(command.status().expect("the binary runs").code(), Some(code), "{arguments:?}");
+    }
+}
+
+#[test]
 fn help_and_version_are_exit_code_0() {
     for arguments in [&["help"][..], &["version"], &["serve", "--help"]] {
         let output = bascule(arguments);

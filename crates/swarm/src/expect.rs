@@ -126,7 +126,7 @@ fn parse(text: &str) -> Result<Expectation, String> {
             port: None,
             talk: Talk::Nothing,
         },
-        _ => address(place)?,
+        _ => address(verb, place)?,
     };
     let mut within = if verb == Verb::Deny { DENY_WITHIN } else { REACH_WITHIN };
     let mut sized = false;
@@ -166,11 +166,11 @@ fn parse(text: &str) -> Result<Expectation, String> {
     Ok(Expectation { text: text.trim().to_owned(), verb, target, within })
 }
 
-fn address(place: &str) -> Result<Target, String> {
+fn address(verb: Verb, place: &str) -> Result<Target, String> {
     let (place, protocol) = match place.rsplit_once('/') {
         Some((place, "tcp")) => (place, Some(Protocol::Tcp)),
         Some((place, "udp")) => (place, Some(Protocol::Udp)),
-        Some(_) => return Err("only `deny` takes a network".to_owned()),
+        Some((place, behind)) => return Err(wrong_behind_slash(verb, place, behind)),
         None => (place, None),
     };
     let target = |address, port| Target { address, network: None, port, talk: Talk::Nothing };
@@ -180,13 +180,30 @@ fn address(place: &str) -> Result<Target, String> {
             Some(_) => Err("a port is missing".to_owned()),
         };
     }
-    let socket: std::net::SocketAddr = place
-        .parse()
-        .map_err(|_| format!("{place:?} is no address (names are not resolved in the tunnel)"))?;
+    let socket: std::net::SocketAddr = place.parse().map_err(|_| no_address(place))?;
     if socket.port() == 0 {
         return Err("there is no port 0".to_owned());
     }
     Ok(target(socket.ip(), Some((protocol.unwrap_or(Protocol::Tcp), socket.port()))))
+}
+
+/// Why what stands behind the slash is neither a protocol nor the length of a prefix.
+fn wrong_behind_slash(verb: Verb, place: &str, behind: &str) -> String {
+    match place.parse::<IpAddr>() {
+        Ok(_) if verb != Verb::Deny => "only `deny` takes a network".to_owned(),
+        Ok(address) => {
+            let longest = if address.is_ipv4() { 32 } else { 128 };
+            format!("/{behind} is no prefix length: /0 to /{longest}")
+        }
+        Err(_) if place.parse::<std::net::SocketAddr>().is_ok() => {
+            format!("/{behind} is no protocol: /tcp or /udp")
+        }
+        Err(_) => no_address(place),
+    }
+}
+
+fn no_address(place: &str) -> String {
+    format!("{place:?} is no address (names are not resolved in the tunnel)")
 }
 
 /// `65536`, `64KiB` or `1MiB`.
@@ -296,6 +313,14 @@ mod tests {
             ("reach 10.0.0.1", "port is missing"),
             ("reach 10.0.0.1/tcp", "port is missing"),
             ("reach 10.0.0.0/24", "only `deny`"),
+            ("ping 10.0.0.0/33", "only `deny`"),
+            ("deny 10.99.77.0/33", "/33 is no prefix length: /0 to /32"),
+            ("deny fd00::/129", "/129 is no prefix length: /0 to /128"),
+            ("deny 10.99.77.0/", "no prefix length"),
+            ("deny 10.99.77.0/24/24", "no address"),
+            ("deny office/24", "no address"),
+            ("deny 10.0.0.1:80/24", "/24 is no protocol: /tcp or /udp"),
+            ("reach 10.0.0.1:80/sctp", "/sctp is no protocol"),
             ("reach web.example:80", "names"),
             ("reach 10.0.0.1:0", "port 0"),
             ("reach 10.0.0.1:53/udp http", "over TCP"),

@@ -1,49 +1,14 @@
 //! A team's own test, as `docs/testing.md` shows it: an endpoint that must let through what it should and nothing else.
 //! Where this calls the API with a small client of Bascule's, a team uses the AWS SDK.
 
-use std::io::Read as _;
-use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use bascule::aws_client::{AwsClient, Credentials};
+use bascule::aws_client::AwsClient;
 use testing::{Error, Server};
 
-/// The program, where cargo or the test run has built it.
-fn binary() -> PathBuf {
-    let built = || {
-        let own = std::env::current_exe().ok()?;
-        Some(own.parent()?.parent()?.join("bascule"))
-    };
-    std::env::var_os("BASCULE_BIN").map(PathBuf::from).or_else(built).expect("a folder of built programs")
-}
-
-/// An address of this machine that clients may be let to; asking for it sends nothing.
-fn own_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect("192.0.2.77:9").ok()?;
-    let address = socket.local_addr().ok()?.ip();
-    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
-}
-
-/// Something to reach: takes connections at a port of the address until the test ends.
-fn service(address: IpAddr) -> Result<u16> {
-    let listener = TcpListener::bind((address, 0))?;
-    let port = listener.local_addr()?.port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            std::thread::spawn(move || stream.read(&mut [0; 16]));
-        }
-    });
-    Ok(port)
-}
-
-fn aws(server: &Server) -> Result<AwsClient> {
-    let key = server.credentials();
-    let key = Credentials::new(&key.access_key_id, &key.secret_access_key, None);
-    AwsClient::new(server.endpoint_url(), "us-east-1", key)
-}
+use crate::around::{aws, binary, own_address, service};
 
 /// An endpoint with one target network and a way to one address; the endpoint's id.
 fn endpoint(server: &Server, aws: &AwsClient, to: IpAddr) -> Result<String> {

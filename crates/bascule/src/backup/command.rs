@@ -30,7 +30,7 @@ pub(crate) fn back_up(arguments: Backup) -> Result<()> {
         Ok(store::verify_backup(file)?)
     })
     .with_context(|| format!("{} is not written", path.display()))?;
-    println!("{}: {} records of revision {}", path.display(), backup.records, backup.revision);
+    out!("{}: {} records of revision {}", path.display(), backup.records, backup.revision);
     Ok(())
 }
 
@@ -71,9 +71,9 @@ pub(crate) fn restore(arguments: Backup) -> Result<()> {
         })?;
     beside::put(&data_dir, &attachment)?;
     private_file::give_to_owner(&File::open(&store)?, &data_dir)?;
-    println!("{}: {} records of revision {}", data_dir.display(), backup.records, backup.revision);
+    out!("{}: {} records of revision {}", data_dir.display(), backup.records, backup.revision);
     if !master_key.exists() {
-        println!(
+        out!(
             "put the master key that sealed its secrets to {}, or name it by master-key-file",
             master_key.display()
         );

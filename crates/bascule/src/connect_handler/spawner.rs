@@ -72,7 +72,7 @@ pub(crate) fn run_spawner() -> ! {
     let socket = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
     let served = socket.and_then(|socket| serve(socket, HANDLER_TIME, privileges::become_nobody));
     if let Err(error) = served {
-        eprintln!("bascule: {SPAWNER_ARGUMENT}: {error}");
+        err!("{SPAWNER_ARGUMENT}: {error}");
         std::process::exit(1);
     }
     std::process::exit(0);

@@ -8,7 +8,7 @@ use super::cloud::Cloud;
 use super::terraform::{self, ProviderBlock};
 use super::{certificates, read};
 use crate::cli::ExportTerraform;
-use crate::nearby;
+use crate::{nearby, output};
 
 pub(crate) fn run(arguments: &ExportTerraform) -> Result<()> {
     let data_dir = nearby::data_dir(arguments.data_dir.as_ref())?;
@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &ExportTerraform) -> Result<()> {
     match &arguments.output {
         Some(path) => write(path, &text),
         None => {
-            print!("{text}");
+            output::text(text.as_bytes());
             Ok(())
         }
     }

@@ -30,9 +30,9 @@ pub(crate) fn run(arguments: &ImportAws) -> Result<()> {
     let done = make::landscape(&mut near, &far, &landscape, &given);
     let Report { made, kept, to_do, failed } = near.into_report();
     for what in &to_do {
-        println!("to do {what}");
+        out!("to do {what}");
     }
-    println!("{} endpoints read: {made} made, {kept} kept, {} to do", landscape.endpoints.len(), to_do.len());
+    out!("{} endpoints read: {made} made, {kept} kept, {} to do", landscape.endpoints.len(), to_do.len());
     done?;
     if failed > 0 {
         bail!("{failed} things could not be made; call again when the above is seen to, what stands is kept");

@@ -59,7 +59,7 @@ impl Near {
     /// Says that it was there already.
     pub(super) fn kept(&mut self, what: &str, theirs: &str, ours: &str) {
         self.report.kept += 1;
-        println!("kept  {what} {ours} (from {theirs})");
+        out!("kept  {what} {ours} (from {theirs})");
     }
 
     /// Makes something with an id.
@@ -82,7 +82,7 @@ impl Near {
     /// Says that something was made.
     pub(super) fn made(&mut self, what: &str) {
         self.report.made += 1;
-        println!("made  {what}");
+        out!("made  {what}");
     }
 
     /// Makes something that belongs to another; a refusal is noted and the rest goes on.

@@ -80,7 +80,13 @@ def pytest_configure_node(node):
     server = config.stash[SERVER]
     account = server.account()
     node.workerinput[SHARED] = {
-        "account": (str(account.binary), str(account.folder), account.endpoint_url, list(account.credentials)),
+        "account": (
+            str(account.binary),
+            str(account.folder),
+            str(account.data_dir),
+            account.endpoint_url,
+            list(account.credentials),
+        ),
         "log": str(server.log_file),
     }
 

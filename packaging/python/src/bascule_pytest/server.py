@@ -2,6 +2,7 @@
 
 import collections
 import configparser
+import fcntl
 import json
 import os
 import pathlib
@@ -21,6 +22,9 @@ STOP_SECONDS = 10
 ACCOUNT_SECONDS = 10
 COMMAND_SECONDS = 120
 REGION = "us-east-1"
+# The user of every account that a test has made, and its policy.
+USER = '"bascule-pytest"'
+EVERYTHING = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
 
 Credentials = collections.namedtuple("Credentials", "access_key_id secret_access_key")
 Pair = collections.namedtuple("Pair", "certificate key")
@@ -83,8 +87,10 @@ class Account:
 
     region = REGION
 
-    def __init__(self, binary, folder, endpoint_url, credentials):
+    def __init__(self, binary, folder, data_dir, endpoint_url, credentials):
         self.binary, self.folder = pathlib.Path(binary), pathlib.Path(folder)
+        # The server's, which other processes may know too.
+        self.data_dir = pathlib.Path(data_dir)
         self.endpoint_url, self.credentials = endpoint_url, Credentials(*credentials)
 
     def environment(self, **more):
@@ -163,6 +169,43 @@ class Account:
         path.write_bytes(text)
         return path
 
+    def account(self):
+        """Another account on this server, for a test or a worker that others must not disturb."""
+        identity, key = self._new_user()
+        folder = self.data_dir.parent / identity
+        folder.mkdir()
+        account = Account(self.binary, folder, self.data_dir, self.endpoint_url, key)
+        account._wait_until_known()
+        return account
+
+    def _new_user(self):
+        """Adds an account's user to the server's users; workers that share the server do so one at a time."""
+        users = self.data_dir / "users.toml"
+        with open(self.data_dir.parent / "users.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            text = users.read_text() if users.exists() else ""
+            number = text.count(f"[[user]]\nname = {USER}\n") + 1
+            identity, key = f"{100000000000 + number}", Credentials(f"AKIATEST{number:012}", secrets.token_urlsafe(30))
+            if number == 1:
+                text += f"[[policy]]\nname = {USER}\ndocument = '''{EVERYTHING}'''\n"
+            text += f'[[user]]\nname = {USER}\naccount = "{identity}"\naccess_key_id = "{key.access_key_id}"\n'
+            text += f'secret_access_key = "{key.secret_access_key}"\npolicies = [{USER}]\n'
+            new = self.data_dir / "users.toml.new"
+            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                file.write(text)
+            new.rename(users)
+        return identity, key
+
+    def _wait_until_known(self):
+        """Until the server knows the account: a reset of nothing is then done."""
+        pause = threading.Event()
+        for _ in range(ACCOUNT_SECONDS * 10):
+            done = self.run("state", "reset", check=False)
+            if done.returncode == 0:
+                return
+            pause.wait(0.1)
+        raise BasculeError(f"the new account is not known: {done.stderr.decode(errors='replace').strip()}")
+
     def expect(self, profile, *expectations, junit=None):
         """Connects with a profile and demands that every expectation holds; the report.
 
@@ -196,10 +239,9 @@ class Bascule(Account):
     def __init__(self, binary=None, arguments=(), fabric="userspace"):
         binary = find_binary(binary)
         folder = pathlib.Path(tempfile.mkdtemp(prefix="bascule-"))
-        self.data_dir, self.log_file = folder / "data", folder / "serve.log"
+        data_dir, self.log_file = folder / "data", folder / "serve.log"
         self._block = Block()
-        self._accounts = []
-        command = [binary, "serve", "--listen", "127.0.0.1:0", "--data-dir", self.data_dir, "--fabric", fabric]
+        command = [binary, "serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir, "--fabric", fabric]
         command += ["--gateway-address", self._block.cidr, *map(str, arguments)]
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(
@@ -214,10 +256,10 @@ class Bascule(Account):
             url = None
         if url is None:
             log = self.log_tail()
-            super().__init__(binary, folder, None, ("", ""))
+            super().__init__(binary, folder, data_dir, None, ("", ""))
             self.stop()
             raise BasculeError(f"the server was not ready; its log ends:\n{log}")
-        super().__init__(binary, folder, url, self._root_key())
+        super().__init__(binary, folder, data_dir, url, self._root_key(data_dir))
 
     def _read(self, lines):
         for line in self.process.stdout:
@@ -225,43 +267,11 @@ class Bascule(Account):
                 lines.put(line.split()[1].decode())
         lines.put(None)
 
-    def _root_key(self):
+    @staticmethod
+    def _root_key(data_dir):
         parsed = configparser.ConfigParser(interpolation=None)
-        parsed.read(self.data_dir / "credentials")
+        parsed.read(data_dir / "credentials")
         return parsed["default"]["aws_access_key_id"], parsed["default"]["aws_secret_access_key"]
-
-    def account(self):
-        """A new account on this server, for a test or a worker that others must not disturb."""
-        number = len(self._accounts) + 1
-        self._accounts.append((f"{100000000000 + number}", f"AKIATEST{number:012}", secrets.token_urlsafe(30)))
-        self._write_users()
-        identity, key, secret = self._accounts[-1]
-        folder = self.folder / identity
-        folder.mkdir()
-        account = Account(self.binary, folder, self.endpoint_url, (key, secret))
-        self._wait_for(account)
-        return account
-
-    def _write_users(self):
-        policy = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
-        text = f"[[policy]]\nname = \"everything\"\ndocument = '''{policy}'''\n"
-        for account, key, secret in self._accounts:
-            text += f'[[user]]\nname = "test"\naccount = "{account}"\naccess_key_id = "{key}"\n'
-            text += f'secret_access_key = "{secret}"\npolicies = ["everything"]\n'
-        new = self.data_dir / "users.toml.new"
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
-        new.rename(self.data_dir / "users.toml")
-
-    def _wait_for(self, account):
-        """Until the server knows the account: a reset of nothing is then done."""
-        ended = threading.Event()
-        for _ in range(ACCOUNT_SECONDS * 10):
-            done = account.run("state", "reset", check=False)
-            if done.returncode == 0:
-                return
-            ended.wait(0.1)
-        raise BasculeError(f"the new account is not known: {done.stderr.decode(errors='replace').strip()}")
 
     def log_tail(self, lines=40):
         """The last lines of the server's log."""
