@@ -202,9 +202,9 @@ struct Packing(Child, Instant);
 
 impl Packing {
     fn start() -> Outcome<Self> {
-        let own = std::env::current_exe().map_err(|error| format!("this program has no name: {error}"))?;
         let mut packing = command("nice");
-        packing.args(["-n", &NICER.to_string()]).arg(own).args(["deb", "--built"]);
+        // This program may have been replaced by what was built meanwhile.
+        packing.args(["-n", &NICER.to_string()]).arg(built("xtask")).args(["deb", "--built"]);
         let child = packing.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         child.map(|child| Self(child, Instant::now())).map_err(|error| format!("nothing packs: {error}"))
     }

@@ -24,7 +24,10 @@ async fn child() {
 
 fn run(path: &Path, failpoint: Option<&str>) -> (Option<i32>, usize) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["child", "--exact", "--nocapture"]).env(CHILD, path).current_dir(path.parent().unwrap());
+    command
+        .args(["kill::child", "--exact", "--nocapture"])
+        .env(CHILD, path)
+        .current_dir(path.parent().unwrap());
     match failpoint {
         Some(value) => command.env(failpoint::VARIABLE, value),
         None => command.env_remove(failpoint::VARIABLE),
