@@ -138,6 +138,12 @@ pub(crate) enum Kind {
     Echo(Echo),
 }
 
+/// Closing it from now on is a reset.
+fn reset_on_close(far: &Socket) {
+    // It fails for a socket that is broken already.
+    let _ = far.set_linger(Some(Duration::ZERO));
+}
+
 impl Kind {
     /// Its socket towards the far side.
     pub(crate) fn socket(&self) -> &Socket {
@@ -159,8 +165,7 @@ impl Kind {
     /// The same for a client that has left, and hears nothing: the far side of a connection is reset.
     pub(crate) fn abandon(&self) {
         if let Self::Dial(_) | Self::Tcp(_) = self {
-            // It fails for a socket that is broken already.
-            let _ = self.socket().set_linger(Some(Duration::ZERO));
+            reset_on_close(self.socket());
         }
     }
 }

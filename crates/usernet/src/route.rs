@@ -4,22 +4,14 @@
 use std::io;
 use std::net::Ipv6Addr;
 
-use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
+use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-const GET_ROUTE: u16 = 26;
-const NEW_ROUTE: u16 = 24;
-const IS_REQUEST: u16 = 1;
-const FAMILY_V6: u8 = 10;
 const WHOLE_ADDRESS_BITS: u8 = 128;
-const ATTRIBUTE_DESTINATION: u16 = 1;
-const HEADER_BYTES: usize = 16;
-const ROUTE_BYTES: usize = 12;
-/// Header, route, and one attribute of 4 bytes and an address.
-const REQUEST_BYTES: u32 = 48;
-/// Kinds of routes whose packets this host takes for itself.
-const LOCAL: u8 = 2;
-const ANYCAST: u8 = 4;
+/// Of an answer; more than one route has.
+const ANSWER_BYTES: usize = 4096;
 
 /// Whether what is sent there is this host's: an address of an interface, an anycast address (as that of a network of which
 /// this host is a router), or one of a network that is routed to this host as a whole.
@@ -27,37 +19,33 @@ const ANYCAST: u8 = 4;
 /// # Errors
 /// There is no route, or the kernel cannot be asked.
 pub(crate) fn ends_here(address: Ipv6Addr) -> io::Result<bool> {
-    // Of netlink's protocols routing is the first, which is the default.
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
-    sendto(&socket, &request(address), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
-    // It is there before the question has returned. What follows the route's kind may be cut off.
-    let mut answer = [0; HEADER_BYTES + ROUTE_BYTES];
-    recv(&socket, &mut answer[..], RecvFlags::DONTWAIT)?;
-    kind(&answer).map(|kind| matches!(kind, LOCAL | ANYCAST))
+    let socket = Socket::new(NETLINK_ROUTE)?;
+    socket.set_non_blocking(true)?;
+    socket.send_to(&question(address), &SocketAddr::new(0, 0), 0)?;
+    // It is there before the question has returned.
+    let mut answer = Vec::with_capacity(ANSWER_BYTES);
+    socket.recv(&mut answer, 0)?;
+    kind(&answer).map(|kind| matches!(kind, RouteType::Local | RouteType::Anycast))
 }
 
-fn request(address: Ipv6Addr) -> Vec<u8> {
-    let mut request = Vec::new();
-    request.extend_from_slice(&REQUEST_BYTES.to_ne_bytes());
-    request.extend_from_slice(&GET_ROUTE.to_ne_bytes());
-    request.extend_from_slice(&IS_REQUEST.to_ne_bytes());
-    // Sequence number and port: there is one question, and the kernel knows who asks.
-    request.extend_from_slice(&[0; 8]);
-    request.extend_from_slice(&[FAMILY_V6, WHOLE_ADDRESS_BITS]);
-    request.extend_from_slice(&[0; ROUTE_BYTES - 2]);
-    let address = address.octets();
-    request.extend_from_slice(&20_u16.to_ne_bytes());
-    request.extend_from_slice(&ATTRIBUTE_DESTINATION.to_ne_bytes());
-    request.extend_from_slice(&address);
-    request
+fn question(address: Ipv6Addr) -> Vec<u8> {
+    let mut route = RouteMessage::default();
+    route.header.address_family = AddressFamily::Inet6;
+    route.header.destination_prefix_length = WHOLE_ADDRESS_BITS;
+    route.attributes.push(RouteAttribute::Destination(RouteAddress::Inet6(address)));
+    let mut message = NetlinkMessage::from(RouteNetlinkMessage::GetRoute(route));
+    message.header.flags = NLM_F_REQUEST;
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
 }
 
 /// The kind of the route that was found.
-fn kind(answer: &[u8; HEADER_BYTES + ROUTE_BYTES]) -> io::Result<u8> {
-    let [_, _, _, _, what0, what1, .., kind, _, _, _, _] = *answer;
-    match u16::from_ne_bytes([what0, what1]) {
-        NEW_ROUTE => Ok(kind),
+fn kind(answer: &[u8]) -> io::Result<RouteType> {
+    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(answer).map_err(io::Error::other)?;
+    match message.payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => Ok(route.header.kind),
         // An error, or nothing that was asked for.
         _ => Err(io::ErrorKind::NotFound.into()),
     }
@@ -68,21 +56,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_question_is_as_long_as_it_says() {
-        assert_eq!(request(Ipv6Addr::LOCALHOST).len(), usize::try_from(REQUEST_BYTES).unwrap());
-    }
-
-    #[test]
     fn loopback_ends_here_and_an_error_is_no_route() {
         match ends_here(Ipv6Addr::LOCALHOST) {
             Ok(here) => assert!(here),
             Err(error) => println!("SKIP: this host has no IPv6: {error}"),
         }
-        let mut answer = [0; HEADER_BYTES + ROUTE_BYTES];
-        answer[4..6].copy_from_slice(&2_u16.to_ne_bytes());
-        answer[23] = LOCAL;
-        assert!(kind(&answer).is_err());
-        answer[4..6].copy_from_slice(&NEW_ROUTE.to_ne_bytes());
-        assert_eq!(kind(&answer).unwrap(), LOCAL);
+        let answer = |inner: RouteNetlinkMessage| {
+            let mut message = NetlinkMessage::from(inner);
+            message.finalize();
+            let mut bytes = vec![0; message.buffer_len()];
+            message.serialize(&mut bytes);
+            kind(&bytes)
+        };
+        let mut route = RouteMessage::default();
+        route.header.kind = RouteType::Local;
+        assert_eq!(answer(RouteNetlinkMessage::NewRoute(route.clone())).unwrap(), RouteType::Local);
+        assert!(answer(RouteNetlinkMessage::DelRoute(route)).is_err());
+        assert!(kind(&[]).is_err());
+        let mut error = [0; 36];
+        // Its length, what it is, and why: no such network.
+        error[..2].copy_from_slice(&36_u16.to_ne_bytes());
+        error[4..6].copy_from_slice(&2_u16.to_ne_bytes());
+        error[16..20].copy_from_slice(&(-101_i32).to_ne_bytes());
+        assert!(kind(&error).is_err());
     }
 }

@@ -9,7 +9,7 @@ use smoltcp::socket::tcp::{CongestionControl, RecvError, Socket as Stack, Socket
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 use socket2::Socket;
 
-use super::{Key, Next, Work};
+use super::{Key, Next, Work, reset_on_close};
 use crate::Timeouts;
 use crate::queue::Wire;
 use crate::stats::Refusal;
@@ -183,12 +183,12 @@ impl Tcp {
                 if work.now < until {
                     return Next::Wait(Some(until));
                 }
-                self.reset_far();
+                reset_on_close(&self.far);
                 return Next::Over;
             }
             // Reset by the client, or silent too long. (A handshake that is reset listens again.)
             State::Closed | State::Listen => {
-                self.reset_far();
+                reset_on_close(&self.far);
                 return Next::Over;
             }
             _ => {}
@@ -210,13 +210,7 @@ impl Tcp {
     pub(crate) fn abort(&mut self, work: &mut Work<'_>) {
         self.sockets.get_mut::<Stack>(self.handle).abort();
         self.poll(None, work);
-        self.reset_far();
-    }
-
-    /// Closing it from now on is a reset.
-    fn reset_far(&self) {
-        // It fails for a socket that is broken already.
-        let _ = self.far.set_linger(Some(Duration::ZERO));
+        reset_on_close(&self.far);
     }
 }
 
