@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::host;
 use crate::run::{Outcome, cargo, command, kept, root, shown, target_dir};
+use crate::test::PROGRAMS;
 use crate::{linked, notices};
 
 /// The notices' file, and the one about the standard library, in the package and beside a release.
@@ -36,8 +37,8 @@ pub(crate) fn built() -> Outcome<PathBuf> {
 pub(crate) fn deb(debug: bool) -> Outcome<bool> {
     println!("building");
     let mut build = cargo();
-    // The same selection as everywhere, so that nothing is built twice.
-    build.args(["build", "--quiet", "--workspace", "--bins", "--examples"]);
+    // The same selection as for tests, so that nothing is built twice.
+    build.args(PROGRAMS);
     if !debug {
         build.arg("--release");
     }

@@ -268,6 +268,15 @@ impl Scene {
         Ok(())
     }
 
+    /// The usual beginning: a VPC, an endpoint with the first subnet, everyone authorized for a network; the endpoint's id.
+    pub fn open(&self, more: &[(&str, &str)], cidr: &str) -> Result<String> {
+        let (_, [subnet, _]) = self.make_vpc()?;
+        let endpoint = self.make_endpoint(more)?;
+        self.associate(&endpoint, &subnet)?;
+        self.authorize(&endpoint, cidr)?;
+        Ok(endpoint)
+    }
+
     /// Starts the disassociation.
     pub fn disassociate(&self, endpoint: &str, association: &str) -> Result<Answer> {
         let parameters = [("ClientVpnEndpointId", endpoint), ("AssociationId", association)];

@@ -26,10 +26,7 @@ fn looks_like_a_time(text: &str) -> bool {
 fn a_live_connection_is_listed_and_can_be_ended() -> Result<()> {
     lab::or_skip(|| {
         let scene = Scene::new(SceneOptions::default())?;
-        let (_, [subnet, _]) = scene.make_vpc()?;
-        let endpoint = scene.make_endpoint(&[])?;
-        scene.associate(&endpoint, &subnet)?;
-        scene.authorize(&endpoint, "10.77.0.0/16")?;
+        let endpoint = scene.open(&[], "10.77.0.0/16")?;
         let profile = scene.profile(&endpoint)?;
         let mut client = scene.connect(0, &profile, "client", &[])?;
         assert!(scene.reaches(0, TARGETS[0]));

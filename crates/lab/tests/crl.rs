@@ -36,10 +36,7 @@ fn the_revoked_go_at_once_and_nobody_else() -> Result<()> {
         for name in ["bob", "carol"] {
             pki(&scene, &["issue-client", name])?;
         }
-        let (_, [subnet, _]) = scene.make_vpc()?;
-        let endpoint = scene.make_endpoint(&[])?;
-        scene.associate(&endpoint, &subnet)?;
-        scene.authorize(&endpoint, "10.77.0.0/16")?;
+        let endpoint = scene.open(&[], "10.77.0.0/16")?;
         ensure!(status(&scene, &endpoint)?.is_none(), "no list yet");
         let alice = scene.connect(0, &profile(&scene, &endpoint, "client1")?, "alice", &[])?;
         let bob = scene.connect(1, &profile(&scene, &endpoint, "bob")?, "bob", &[])?;

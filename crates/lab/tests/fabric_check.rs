@@ -109,10 +109,7 @@ fn it_names_what_stands_in_the_way_and_its_advice_helps() -> Result<()> {
         ensure!(text.contains("ip address add 10.99.7.7/32 dev INTERFACE"), "{text}");
 
         // A port that is taken: the endpoint's own.
-        let (_, [subnet, _]) = scene.make_vpc()?;
-        let endpoint = scene.make_endpoint(&[])?;
-        scene.associate(&endpoint, &subnet)?;
-        scene.authorize(&endpoint, "10.77.0.0/16")?;
+        let endpoint = scene.open(&[], "10.77.0.0/16")?;
         let (_, text) = check(net, &["--gateway-address", "10.99.0.1"])?;
         ensure!(text.contains("10.99.0.1: UDP 443 taken already"), "{text}");
 

@@ -75,10 +75,7 @@ fn scene(clients: usize, crowd: usize) -> Result<(Scene, String)> {
         net.ip(&["addr", "add", &format!("{}/32", home(host)), "dev", "lo"])?;
     }
     lives_at(&scene, crowd, home(2))?;
-    let (_, [subnet, _]) = scene.make_vpc()?;
-    let endpoint = scene.make_endpoint(&[("SplitTunnel", "true")])?;
-    scene.associate(&endpoint, &subnet)?;
-    scene.authorize(&endpoint, "10.77.0.0/16")?;
+    let endpoint = scene.open(&[("SplitTunnel", "true")], "10.77.0.0/16")?;
     Ok((scene, endpoint))
 }
 

@@ -111,14 +111,14 @@ fn scene() -> Result<(Scene, Heard)> {
 /// An endpoint that logs, associated, and its profile.
 fn logged_endpoint(scene: &Scene) -> Result<(String, PathBuf)> {
     logs::make_group(scene)?;
-    let (_, [subnet, _]) = scene.make_vpc()?;
-    let endpoint = scene.make_endpoint(&[
-        ("ConnectionLogOptions.Enabled", "true"),
-        ("ConnectionLogOptions.CloudwatchLogGroup", logs::GROUP),
-        ("ConnectionLogOptions.CloudwatchLogStream", STREAM),
-    ])?;
-    scene.associate(&endpoint, &subnet)?;
-    scene.authorize(&endpoint, "10.77.0.0/16")?;
+    let endpoint = scene.open(
+        &[
+            ("ConnectionLogOptions.Enabled", "true"),
+            ("ConnectionLogOptions.CloudwatchLogGroup", logs::GROUP),
+            ("ConnectionLogOptions.CloudwatchLogStream", STREAM),
+        ],
+        "10.77.0.0/16",
+    )?;
     let profile = scene.profile(&endpoint)?;
     Ok((endpoint, profile))
 }

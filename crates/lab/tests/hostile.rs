@@ -532,10 +532,7 @@ impl Beset {
     fn new() -> Result<Self> {
         let started = Instant::now();
         let scene = Scene::new(SceneOptions { clients: 3, ..SceneOptions::default() })?;
-        let (_, [subnet, _]) = scene.make_vpc()?;
-        let endpoint = scene.make_endpoint(&[])?;
-        scene.associate(&endpoint, &subnet)?;
-        scene.authorize(&endpoint, "10.77.0.0/16")?;
+        let endpoint = scene.open(&[], "10.77.0.0/16")?;
         let profile = scene.profile(&endpoint)?;
         let client = scene.connect(0, &profile, "client", &[])?;
         assert!(scene.reaches(0, TARGETS[0]));

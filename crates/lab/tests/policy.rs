@@ -25,10 +25,7 @@ impl Lab {
         for name in ["bob", "carol"] {
             pki(&scene, &["issue-client", name])?;
         }
-        let (_, [subnet, _]) = scene.make_vpc()?;
-        let endpoint = scene.make_endpoint(&[])?;
-        scene.associate(&endpoint, &subnet)?;
-        scene.authorize(&endpoint, "10.77.0.0/16")?;
+        let endpoint = scene.open(&[], "10.77.0.0/16")?;
         Ok(Self { scene, endpoint })
     }
 

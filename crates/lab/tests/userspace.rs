@@ -249,10 +249,7 @@ fn two_hundred_clients_a_real_one_among_them_and_a_limit_that_is_polite() -> Res
         let status = std::fs::read_to_string(format!("/proc/{}/status", scene.server().id()))?;
         ensure!(status.contains("CapEff:\t0000000000000000"), "{status}");
         let _echo = Echo::start(&scene.targets[0].net, 7)?;
-        let (_, [subnet, _]) = scene.make_vpc()?;
-        let endpoint = scene.make_endpoint(&[])?;
-        scene.associate(&endpoint, &subnet)?;
-        scene.authorize(&endpoint, "10.77.1.0/24")?;
+        let endpoint = scene.open(&[], "10.77.1.0/24")?;
 
         // An unmodified client.
         let profile = scene.profile(&endpoint)?;
@@ -331,10 +328,7 @@ fn flows_end_with_their_client() -> Result<()> {
     const SOON: Duration = Duration::from_secs(2);
     lab::or_skip(|| {
         let scene = scene("userspace", "")?;
-        let (_, [subnet, _]) = scene.make_vpc()?;
-        let endpoint = scene.make_endpoint(&[])?;
-        scene.associate(&endpoint, &subnet)?;
-        scene.authorize(&endpoint, "10.77.1.0/24")?;
+        let endpoint = scene.open(&[], "10.77.1.0/24")?;
         let profile = scene.profile(&endpoint)?;
         let far: SocketAddr = format!("{}:9000", TARGETS[0]).parse()?;
         let listener = scene.targets[0].net.run(|| TcpListener::bind(far))?;
@@ -381,10 +375,7 @@ fn memory_is_filled_to_its_bound_and_not_beyond() -> Result<()> {
             }
         }
         let _echo = Echo::start(&scene.targets[0].net, 7)?;
-        let (_, [subnet, _]) = scene.make_vpc()?;
-        let endpoint = scene.make_endpoint(&[])?;
-        scene.associate(&endpoint, &subnet)?;
-        scene.authorize(&endpoint, "10.77.1.0/24")?;
+        let endpoint = scene.open(&[], "10.77.1.0/24")?;
         let profile = scene.profile(&endpoint)?;
         let real = scene.connect(0, &profile, "real", &[])?;
         let far: SocketAddr = format!("{}:7", TARGETS[0]).parse()?;

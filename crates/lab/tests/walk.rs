@@ -48,10 +48,7 @@ fn a_client_reaches_what_rules_allow_and_nothing_else() -> Result<()> {
 fn a_revoked_rule_ends_a_running_flow_both_ways() -> Result<()> {
     lab::or_skip(|| {
         let scene = Scene::new(SceneOptions::default())?;
-        let (_, [subnet, _]) = scene.make_vpc()?;
-        let endpoint = scene.make_endpoint(&[])?;
-        scene.associate(&endpoint, &subnet)?;
-        scene.authorize(&endpoint, "10.77.0.0/16")?;
+        let endpoint = scene.open(&[], "10.77.0.0/16")?;
         let profile = scene.profile(&endpoint)?;
         let mut client = scene.connect(0, &profile, "client", &[])?;
         let _echo = Echo::start(&scene.targets[0].net, PORT)?;
@@ -135,10 +132,7 @@ fn an_exit_is_seen_at_once_and_a_certificate_of_another_authority_refused() -> R
 fn sigterm_drains_and_sends_clients_away_politely() -> Result<()> {
     lab::or_skip(|| {
         let mut scene = Scene::new(SceneOptions::default())?;
-        let (_, [subnet, _]) = scene.make_vpc()?;
-        let endpoint = scene.make_endpoint(&[])?;
-        scene.associate(&endpoint, &subnet)?;
-        scene.authorize(&endpoint, "10.77.0.0/16")?;
+        let endpoint = scene.open(&[], "10.77.0.0/16")?;
         let profile = scene.profile(&endpoint)?;
         let mut client = scene.connect(0, &profile, "client", &[])?;
         let said = client.log().len();
